@@ -1,0 +1,56 @@
+"""Generative models that push noise forward to data: flows, diffusion and rectified flow in one language.
+
+    x_t = alpha_t x0 + sigma_t eps        t = 0 is data, t = 1 is noise
+
+Rooms, in the order data travel: `data`, `paths`, `transforms`, `positions`, `nets`, `solvers`, `models`,
+`objectives`, `training`, `interop`, `report`. The names below are all one usually needs. Rooms are imported
+when first touched, so `import pushforward` is quick and does not load torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pushforward import (
+        data,
+        interop,
+        models,
+        nets,
+        objectives,
+        paths,
+        positions,
+        report,
+        solvers,
+        training,
+        transforms,
+    )
+    from pushforward._errors import PushforwardError
+    from pushforward.models import Diffusion, NormalizingFlow
+    from pushforward.training import load, train
+
+__version__ = "0.1.0"
+
+_ROOMS = frozenset(
+    "data interop models nets objectives paths positions report solvers training transforms".split()
+)
+_NAMES = {
+    "Diffusion": "models",
+    "NormalizingFlow": "models",
+    "PushforwardError": "_errors",
+    "load": "training",
+    "train": "training",
+}
+
+__all__ = sorted(["__version__", *_ROOMS, *_NAMES])
+
+
+def __getattr__(name: str) -> object:
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

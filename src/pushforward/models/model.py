@@ -1,0 +1,101 @@
+"""What every generative model here can do: push noise forward to data, and say how likely data are.
+
+    z ~ base,   x = decode(z),   z = encode(x),
+    log p(x) = log base(z) + log |det dz/dx|.
+
+A normalizing flow does it with a chain of transforms, a diffusion model by integrating its velocity field.
+Both are trained by the same loop, scored with the same words and streamed by the same loop over states.
+A *transform* returns the pair (value, ladj); a *model* returns the value alone and keeps the pair behind
+`encode_and_ladj` and `decode_and_ladj`.
+"""
+
+import abc
+
+import torch
+from torch import nn
+
+from pushforward._random import Draw, fresh_seed
+from pushforward._typing import Context, PerSample, Sample
+from pushforward.models.base import Base
+from pushforward.solvers.state import Solver, Trajectory, drain
+
+
+class Model(nn.Module, abc.ABC):
+    """A distribution over events that can be sampled and scored.
+
+    `base` is the distribution pushed forward; `shape` the shape of one event. Solvers matter to models that
+    integrate; chains of transforms need none and ignore it.
+    """
+
+    base: Base
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        return self.base.shape
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters live."""
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @abc.abstractmethod
+    def decoding(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Trajectory:
+        """The states from noise `z` to data, one after each step; gradients flow if they are enabled."""
+
+    @abc.abstractmethod
+    def encode(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Sample:
+        """Data to noise, [batch, *event]."""
+
+    @abc.abstractmethod
+    def encode_and_ladj(
+        self, x: Sample, context: Context = None, solver: Solver | None = None
+    ) -> tuple[Sample, PerSample]:
+        """Data to noise with log |det dz/dx|, [batch]."""
+
+    @abc.abstractmethod
+    def decode_and_ladj(
+        self, z: Sample, context: Context = None, solver: Solver | None = None
+    ) -> tuple[Sample, PerSample]:
+        """Noise to data with log |det dx/dz|, [batch]."""
+
+    def decode(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Sample:
+        """Noise to data, [batch, *event]."""
+        return drain(self.decoding(z, context, solver))
+
+    def log_prob(self, x: Sample, context: Context = None, solver: Solver | None = None) -> PerSample:
+        """Log-density of each event in nats, [batch]."""
+        z, ladj = self.encode_and_ladj(x, context, solver)
+        return self.base.log_prob(z) + ladj
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, context: Context = None, solver: Solver | None = None, seed: int | None = None, first: int = 0
+    ) -> Sample:
+        """`n` new events. Sample i depends on (seed, first + i) alone, however the batch is split.
+
+        Without a seed, one is taken from torch's default generator, so `torch.manual_seed` governs it.
+        """
+        return self.decode(self.noise(n, seed, first), context, solver)
+
+    @torch.no_grad()
+    def trajectory(
+        self, n: int, context: Context = None, solver: Solver | None = None, seed: int | None = None, first: int = 0
+    ) -> Trajectory:
+        """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
+        return (yield from self.decoding(self.noise(n, seed, first), context, solver))
+
+    @torch.no_grad()
+    def sample_and_log_prob(
+        self, n: int, context: Context = None, solver: Solver | None = None, seed: int | None = None, first: int = 0
+    ) -> tuple[Sample, PerSample]:
+        """`n` new events and their log-density in nats, in one pass."""
+        z = self.noise(n, seed, first)
+        x, ladj = self.decode_and_ladj(z, context, solver)
+        return x, self.base.log_prob(z) - ladj
+
+    def noise(self, n: int, seed: int | None = None, first: int = 0) -> Sample:
+        """The draws of the base that `sample` with the same arguments pushes forward."""
+        draw = Draw(fresh_seed() if seed is None else seed, "sample", first=first, device=str(self.device))
+        dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+        return self.base.sample(n, draw).to(dtype)

@@ -1,0 +1,90 @@
+"""Position encodings as at most five hooks, positions always explicit.
+
+    1. embed(x, pos)                on embedded tokens          learned, sinusoidal
+    2. rotate(q, k, pos_q, pos_k)   on queries and keys         rotary
+    3. bias(pos_q, pos_k)           added to the scores         ALiBi, T5, KERPLE
+    4. score(q, k, pos_q, pos_k)    content-dependent scores    Shaw, Transformer-XL, DeBERTa
+    5. value(v, weights, pos_q, pos_k)  on what is summed       Shaw's value term
+
+An encoding implements one or more of the hooks; attention asks `isinstance`. Positions are tensors, never
+inferred from shapes and never cached in buffers, so packed, left-padded and offset sequences, `.half()` and
+the meta device cannot spoil anything. `pos` is [*batch, tokens] for sequences (one axis) or
+[*batch, tokens, axes] for grids; whole or fractional.
+"""
+
+import abc
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from pushforward._typing import Heads, Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What an encoding promises; the laws prove each promise numerically.
+
+    Args:
+        relative: scores do not change when all positions shift together.
+        toeplitz: the bias depends on i - j alone.
+        linear_attention: usable where scores are never formed (hooks 1 and 2 only).
+        extrapolates: defined at positions never trained on.
+        causal_only: meaningful only where a token sees its past.
+        axes: how many coordinates a position has.
+    """
+
+    relative: bool = False
+    toeplitz: bool = False
+    linear_attention: bool = True
+    extrapolates: bool = True
+    causal_only: bool = False
+    axes: int = 1
+
+
+class Position(abc.ABC):
+    """A position encoding. Concrete encodings also implement at least one of the hooks below (or none: `Unordered`)."""
+
+    @property
+    @abc.abstractmethod
+    def properties(self) -> Properties:
+        """What this encoding promises."""
+
+
+class Embeds(Position):
+    """Hook 1: acts on embedded tokens before the first layer."""
+
+    @abc.abstractmethod
+    def embed(self, x: Tokens, pos: Tensor) -> Tokens:
+        """Tokens [batch, tokens, width] with their position in them."""
+
+
+class Rotates(Position):
+    """Hook 2: acts on queries and keys in every layer."""
+
+    @abc.abstractmethod
+    def rotate(self, q: Heads, k: Heads, pos_q: Tensor, pos_k: Tensor) -> tuple[Heads, Heads]:
+        """Queries and keys [batch, heads, tokens, features], possibly wider than they came."""
+
+
+class Biases(Position):
+    """Hook 3: a content-free term added to the scores."""
+
+    @abc.abstractmethod
+    def bias(self, pos_q: Tensor, pos_k: Tensor) -> Tensor:
+        """Broadcastable to scores [batch, heads, queries, keys]."""
+
+
+class Scores(Position):
+    """Hook 4: a content-dependent term added to the (already scaled) scores."""
+
+    @abc.abstractmethod
+    def score(self, q: Heads, k: Heads, pos_q: Tensor, pos_k: Tensor) -> Tensor:
+        """Broadcastable to scores [batch, heads, queries, keys]."""
+
+
+class Values(Position):
+    """Hook 5: a term added to what attention sums."""
+
+    @abc.abstractmethod
+    def value(self, v: Heads, weights: Tensor, pos_q: Tensor, pos_k: Tensor) -> Heads:
+        """The addition to the output [batch, heads, queries, features], given weights [batch, heads, queries, keys]."""

@@ -1,0 +1,31 @@
+"""An invertible map with its log-determinant: the contract of every transform.
+
+A transform T maps data to noise, z = T(x), and back. Both directions also return
+
+    ladj = log |det d(output) / d(input)|      one number per sample, of THAT call,
+
+so `encode(x)` and `decode(encode(x))` have opposite `ladj`. The verbs are `encode` (data to noise) and
+`decode` (noise to data); there is no "forward", because libraries disagree about its direction.
+"""
+
+import abc
+
+from torch import Tensor, nn
+
+from pushforward._typing import Context, PerSample, Sample
+
+
+class Transform(nn.Module, abc.ABC):
+    """An invertible map of events. A class is either abstract or final: implement the two verbs, wrap, never override."""
+
+    @abc.abstractmethod
+    def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
+        """Data to noise: (z [batch, *event], ladj [batch])."""
+
+    @abc.abstractmethod
+    def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
+        """Noise to data: (x [batch, *event], ladj [batch] of this direction)."""
+
+    def forward(self, *_: Tensor) -> Tensor:
+        """Not defined: libraries disagree about the direction. Call `encode` or `decode`."""
+        raise NotImplementedError("A transform has two directions: call encode(x) or decode(z).")
