@@ -3,7 +3,7 @@
 Rows are named as an editor shows them, `housing.csv:292`, at most ten of them, with the total.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -61,7 +61,7 @@ def judge(
 
 
 @contextmanager
-def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
+def reading(path: Path, what: str, *errors: type[Exception]) -> Generator[None]:
     """Turn the errors of a reader into one sentence that names the file.
 
     Args:

@@ -135,11 +135,12 @@ def _check_sizes(images: Sequence[np.ndarray], files: Sequence[Path], path: Path
 
 
 def _coloured(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
+    """Three channels last, whether there is one image or many."""
+    return image if image.shape[-1] == 3 and image.ndim > 2 else np.repeat(image[..., None], 3, -1)
 
 
 def _same_channels(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both parts grey, or both in colour."""
     if images.ndim == others.ndim:
         return images, others
-    return tuple(np.repeat(part[..., None], 3, 3) if part.ndim == 3 else part for part in (images, others))
+    return _coloured(images), _coloured(others)

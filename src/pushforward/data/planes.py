@@ -1,9 +1,8 @@
 """Distributions in the plane whose density is known, in their own units.
 
     blobs         p(x) = mean_k N(x; c_k, C_k)
-    twisted       the same, each point turned by an angle that depends on its radius: a turn keeps areas, so
-    the
-                  density is that of the point turned back
+    twisted       the same, each point turned by an angle that depends on its radius: a turn keeps
+                  areas, so the density is that of the point turned back
     circles       a circle of radius R blurred by sigma:
                   p(x) = mean_R exp(-(r - R)^2 / 2 sigma^2) I0e(r R / sigma^2) / (2 pi sigma^2),   r = |x|
     curves        c(q), q in [0, 1] with density k q^(k-1), blurred by sigma:
