@@ -42,7 +42,7 @@ def from_array(
 
     Args:
         values: [n, columns], [n, a, b, ...] or [n] (one column). Bytes with two or more axes are images:
-            [n, h, w], [n, h, w, channels] or [n, channels, h, w].
+            [n, h, w], [n, h, w, channels] or [n, channels, h, w] (in doubt, the last axis is channels).
         context: one class per row, whole numbers or words; or None.
         name: for reports and errors.
         columns: names of the columns; makes the data set a table.
@@ -63,7 +63,10 @@ def from_array(
         raise ConfigError(explain("a held-out share between 0 and 1", f"{held_out}", "Use 0.2, say."))
     rows, given, note = _usable(values, context, name, bad_rows)
     train, held = _split(rows, held_out, seed)
-    parts = [(rows[part], None if given is None else given[part]) for part in (train, held)]
+    parts = [
+        (rows[part], None if given is None else given[part if isinstance(part, slice) else part.numpy()])
+        for part in (train, held)
+    ]
     return _assembled(parts[0], parts[1], name, tuple(columns), f"{source} {note}".strip())
 
 
@@ -172,7 +175,7 @@ def channels_first(images: Tensor, name: str) -> Tensor:
     """[n, h, w] or [n, h, w, channels] as [n, channels, h, w] (a view)."""
     if images.ndim == 3:
         return images[:, None]
-    if images.ndim == 4 and images.shape[-1] in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
+    if images.ndim == 4 and images.shape[-1] in (1, 3, 4):
         return images.permute(0, 3, 1, 2)
     if images.ndim == 4 and images.shape[1] in (1, 3, 4):
         return images

@@ -67,13 +67,13 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Generator[None]:
     Args:
         path: the file.
         what: what it should be ("an .npy array").
-        errors: besides OSError and EOFError, what the reader raises on damaged files.
+        errors: besides OSError, EOFError and MemoryError, what the reader raises on damaged files.
     """
     try:
         yield
     except DataError:
         raise
-    except (OSError, EOFError, *errors) as error:
+    except (OSError, EOFError, MemoryError, *errors) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         fix = "Check that the file is whole and readable, or write it again."
         raise faulty(what, f"'{path}', which cannot be read ({reason})", fix) from error

@@ -35,6 +35,10 @@ def open_npy(
     """A data set from one array; arguments and errors as `from_array`, columns by number."""
     check_file(path)
     with reading(path, "an .npy array"):
+        with path.open("rb") as file:
+            magic = file.read(6)
+        if magic != b"\x93NUMPY":
+            raise faulty("an .npy array", f"'{path}', which starts with {magic!r}", "Write it with np.save.")
         try:
             values = np.load(path, mmap_mode="c", allow_pickle=False)
         except ValueError as error:
