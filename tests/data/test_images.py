@@ -152,7 +152,7 @@ def test_bad_images_can_be_skipped(tmp_path: Path):
     (tmp_path / "cat" / "x.png").write_bytes(b"hello")
     data = open_data(tmp_path, bad_rows="skip")
     assert len(data) + len(data.held_out) == 6
-    assert "1 of 7 rows skipped" in data.source
+    assert "1 of 7 skipped" in data.source
 
 
 def test_folders_without_images_or_with_too_few_or_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -85,8 +85,13 @@ BAD = {
     "no such array": ("a.npz", _npz(cat=ROWS), {"array": "cow"}, "got 'cow'. It has 'cat'"),
     "no array": ("a.npz", _npz(), {}, "a.npz with none"),
     "columns of images": ("a.npz", _npz(x=PIXELS), {"columns": [0]}, "a table [rows, columns]"),
-    "no rows": ("a.npy", _npy(ROWS[:0]), {}, "got 0 rows"),
-    "not finite": ("a.npy", _npy(np.where(ROWS.max() - 1e-9 < ROWS, np.nan, ROWS)), {}, "1 bad of 50 in a"),
+    "no rows": ("a.npy", _npy(ROWS[:0]), {}, "got 0 rows in a.npy"),
+    "not finite": (
+        "a.npy",
+        _npy(np.where(ROWS.max() - 1e-9 < ROWS, np.nan, ROWS)),
+        {},
+        "a.npy:27 (not finite)",
+    ),
 }
 
 

@@ -54,7 +54,7 @@ def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path):
     )
     data = open_data(tmp_path / "a.csv", bad_rows="skip")
     assert len(data) + len(data.held_out) == 20
-    assert "3 of 23 rows skipped" in data.source
+    assert "3 of 23 skipped" in data.source
 
 
 def test_all_bad_rows_are_named_by_line_the_first_ten_shown(tmp_path: Path):
@@ -69,7 +69,7 @@ def test_all_bad_rows_are_named_by_line_the_first_ten_shown(tmp_path: Path):
     for words in (
         "13 bad of 40",
         "a.csv:5 (y is missing",
-        "a.csv:9 (1 fields instead of 2)",
+        "a.csv:9 (1 field instead of 2)",
         "a.csv:11 (y is 'nine')",
     ):
         assert words in said
@@ -81,20 +81,25 @@ BAD = {
     "empty": ("a.csv", b"", {}, "'a.csv', which is empty"),
     "blank": ("a.csv", b"\n\n\n", {}, "only empty lines"),
     "header only": ("a.csv", b"x,y\n", {}, "only a header"),
-    "one row": ("a.csv", b"x,y\n1,2\n", {}, "got 1 row"),
+    "one row": ("a.csv", b"x,y\n1,2\n", {}, "got 1 row in a.csv"),
     "text column": ("a.csv", b"x,y\n" + b"1,cat\n" * 9, {}, "columns=['x']"),
     "only text": ("a.csv", b"x\n" + b"cat\n" * 9, {}, "no column of numbers"),
-    "constant": ("a.csv", b"x,y\n" + b"".join(b"%d,5\n" % i for i in range(9)), {}, "column 'y' of a"),
+    "constant": ("a.csv", b"x,y\n" + b"".join(b"%d,5\n" % i for i in range(9)), {}, "column 'y' of a.csv"),
     "ragged": ("a.csv", b"x,y\n" + b"1,2\n" * 4 + b"1,2,3\n", {}, "a.csv:6 (3 fields instead of 2)"),
-    "cut short": ("a.csv", b"x,y\n" + b"1,2\n" * 4 + b"1", {}, "a.csv:6 (1 fields instead of 2)"),
+    "cut short": ("a.csv", b"x,y\n" + b"1,2\n" * 4 + b"1", {}, "a.csv:6 (1 field instead of 2)"),
     "infinite": ("a.csv", b"x,y\n" + b"1,2\n" * 4 + b"1,inf\n", {}, "a.csv:6 (y is missing or not finite)"),
     "latin-1": ("a.csv", b"x,y\n1,2\n3,\xe9\n", {}, "a.csv:3 with byte 0xe9 at column 3"),
     "utf-16": ("a.csv", BODY.encode("utf-16"), {}, "a.csv:1 with byte 0xff at column 1"),
     "gzip cut short": ("a.csv.gz", gzip.compress(BODY.encode())[:-12], {}, "cannot be read"),
     "no gzip": ("a.csv.gz", b"1,2\n3,4\n", {}, "Not a gzipped file"),
-    "no such column": ("a.csv", b"x,y\n1,2\n", {"columns": ["z"]}, "'z', which it has not. It has 'x', 'y'"),
-    "no such number": ("a.csv", b"x,y\n1,2\n", {"columns": [2]}, "2, which it has not"),
-    "column twice": ("a.csv", b"x,y\n1,2\n", {"columns": ["x", 0]}, "0 twice"),
+    "no such column": (
+        "a.csv",
+        b"x,y\n1,2\n",
+        {"columns": ["z"]},
+        "'z', which it does not have. It has 'x', 'y'",
+    ),
+    "no such number": ("a.csv", b"x,y\n1,2\n", {"columns": [2]}, "2, which it does not have"),
+    "column twice": ("a.csv", b"x,y\n1,2\n", {"columns": ["x", 0]}, "0, which is chosen twice"),
     "ambiguous column": ("a.csv", b"x,x\n1,2\n", {"columns": ["x"]}, "more than once"),
     "no column": ("a.csv", b"x,y\n1,2\n", {"columns": []}, "an empty choice"),
     "mostly bad": ("a.csv", b"x,y\n1,2\n" + b"1,NA\n" * 9, {"bad_rows": "skip"}, "at most half"),
@@ -136,7 +141,7 @@ def test_parquet_tables_with_holes_and_words(tmp_path: Path):
         open_data(path)
     with pytest.raises(DataError, match=r"a.parquet:8 \(n is missing"):
         open_data(path, columns=["x", "n"])
-    assert "1 of 10 rows skipped" in open_data(path, columns=["n"], bad_rows="skip").source
+    assert "1 of 10 skipped" in open_data(path, columns=["n"], bad_rows="skip").source
 
 
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

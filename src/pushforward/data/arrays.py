@@ -9,7 +9,6 @@ stays on disk): their last rows are held out; smaller ones are split by a keyed 
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,6 +36,7 @@ def from_array(
     bad_rows: str = "error",
     seed: int = 0,
     source: str = "",
+    file: str = "",
 ) -> Dataset:
     """A data set from rows in memory, or memory-mapped.
 
@@ -44,12 +44,13 @@ def from_array(
         values: [n, columns], [n, a, b, ...] or [n] (one column). Bytes with two or more axes are images:
             [n, h, w], [n, h, w, channels] or [n, channels, h, w] (in doubt, the last axis is channels).
         context: one class per row, whole numbers or words; or None.
-        name: for reports and errors.
+        name: for reports.
         columns: names of the columns; makes the data set a table.
         held_out: which share of the rows is never trained on.
         bad_rows: what to do with rows that are not finite, "error" or "skip".
         seed: of the split.
         source: where it came from.
+        file: what errors call it; the name by default.
 
     Raises:
         DataError: fewer than 5 rows, constant columns, rows that are not finite, values that are no numbers.
@@ -61,13 +62,13 @@ def from_array(
     """
     if not 0 < held_out < 1:
         raise ConfigError(explain("a held-out share between 0 and 1", f"{held_out}", "Use 0.2, say."))
-    rows, given, note = _usable(values, context, name, bad_rows)
+    rows, given, note = _usable(values, context, file or name, bad_rows)
     train, held = _split(rows, held_out, seed)
     parts = [
         (rows[part], None if given is None else given[part if isinstance(part, slice) else part.numpy()])
         for part in (train, held)
     ]
-    return _assembled(parts[0], parts[1], name, tuple(columns), f"{source} {note}".strip())
+    return _assembled(parts[0], parts[1], (name, file or name), tuple(columns), f"{source} {note}".strip())
 
 
 def from_parts(
@@ -80,22 +81,24 @@ def from_parts(
     columns: Sequence[str] = (),
     bad_rows: str = "error",
     source: str = "",
+    file: str = "",
 ) -> Dataset:
     """A data set whose split is given; other arguments and errors as `from_array`.
 
     Raises:
         DataError: parts of different shapes, or held-out classes that are not trained on.
     """
-    train, labels, note = _usable(values, context, name, bad_rows)
-    held, held_labels, held_note = _usable(held_out, held_out_context, f"{name} (held out)", bad_rows)
+    file = file or name
+    train, labels, note = _usable(values, context, file, bad_rows)
+    held, held_labels, held_note = _usable(held_out, held_out_context, f"{file} (held out)", bad_rows)
     if train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
-        got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {name}"
+        got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {file}"
         raise faulty("training and held-out events of one shape and type", got, "Make them agree.")
     if (labels is None) != (held_labels is None):
-        got = f"classes for only one of the two parts of {name}"
+        got = f"classes for only one of the two parts of {file}"
         raise faulty("classes for both parts, or for none", got, "Add the missing ones.")
     source = " ".join(f"{source} {note} {held_note}".split())
-    return _assembled((train, labels), (held, held_labels), name, tuple(columns), source)
+    return _assembled((train, labels), (held, held_labels), (name, file), tuple(columns), source)
 
 
 def _usable(
@@ -121,25 +124,26 @@ def _usable(
 def _assembled(
     train: tuple[Tensor, np.ndarray | None],
     held: tuple[Tensor, np.ndarray | None],
-    name: str,
+    names: tuple[str, str],
     columns: tuple[str, ...],
     source: str,
 ) -> Dataset:
+    """The data set of two usable parts; `names` are the one for reports and the one for errors."""
     values, labels = train
     kind = "image" if is_image(values) else "table" if columns else "points" if values.ndim == 2 else "array"
-    names = (
+    known = (
         np.unique(np.concatenate([labels, held[1]])) if labels is not None and held[1] is not None else None
     )
     return Dataset(
-        name=name,
+        name=names[0],
         kind=kind,
         values=values,
         held_out=held[0],
-        scaling=PIXELS if kind == "image" else standardised(values, name, columns),
-        context=_numbered(labels, names),
-        held_out_context=_numbered(held[1], names),
+        scaling=PIXELS if kind == "image" else standardised(values, names[1], columns),
+        context=_numbered(labels, known),
+        held_out_context=_numbered(held[1], known),
         columns=columns,
-        labels=() if names is None else tuple(map(str, names)),
+        labels=() if known is None else tuple(map(str, known)),
         source=source,
     )
 
@@ -257,9 +261,7 @@ def _finite(
     bad = (~finite).nonzero().flatten().tolist()
     if not bad:
         return rows, labels, ""
-    note = judge(
-        (f"{Path(name).name}:{i + 1} (not finite)" for i in bad), len(bad), len(rows), name, bad_rows
-    )
+    note = judge((f"{name}:{i + 1} (not finite)" for i in bad), len(bad), len(rows), name, bad_rows)
     return rows[finite], None if labels is None else labels[finite.numpy()], note
 
 

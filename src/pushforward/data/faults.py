@@ -51,7 +51,7 @@ def judge(
     if not bad:
         return ""
     if bad_rows == "skip" and 2 * bad <= total:
-        return f"{bad:,} of {total:,} rows skipped as bad."
+        return f"{bad:,} of {total:,} skipped as bad."
     listed = "; ".join(islice(found, SHOWN)) + (f"; and {bad - SHOWN:,} more" if bad > SHOWN else "")
     if bad_rows == "skip":
         fix = "With bad_rows='skip' at most half may go; check that this is the right file and format."
@@ -74,7 +74,7 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Generator[None]:
     except DataError:
         raise
     except (OSError, EOFError, MemoryError, *errors) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         fix = "Check that the file is whole and readable, or write it again."
         raise faulty(what, f"'{path}', which cannot be read ({reason})", fix) from error
 

@@ -156,5 +156,11 @@ def _from_table(path: Path, table: Table, held_out: float, seed: int) -> Dataset
     name = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     source = f"Read from {path.name}. {table.note}".strip()
     return from_array(
-        table.values, name=name, columns=table.columns, held_out=held_out, seed=seed, source=source
+        table.values,
+        name=name,
+        columns=table.columns,
+        held_out=held_out,
+        seed=seed,
+        source=source,
+        file=path.name,
     )

@@ -63,17 +63,17 @@ def rings(n: int = 20_000, noise: float = 0.08, seed: int = 0) -> Dataset:
 
 def moons(n: int = 20_000, noise: float = 0.1, seed: int = 0) -> Dataset:
     """Two half circles that reach into each other, blurred by `noise`."""
-    return _points("moons", Curves(_moons, noise), 0.7, n, seed, noise, (0.5, 0.25))
+    return _points("moons", Curves(_moons, noise, math.pi), 0.7, n, seed, noise, (0.5, 0.25))
 
 
 def swiss_roll(n: int = 20_000, noise: float = 1.0, seed: int = 0) -> Dataset:
     """One and a half turns of a widening spiral, uniform in its angle, blurred by `noise`."""
-    return _points("swiss_roll", Curves(_roll, noise), 7.0, n, seed, noise, (2.0, 0.0))
+    return _points("swiss_roll", Curves(_roll, noise, 3 * math.pi * 14.2), 7.0, n, seed, noise, (2.0, 0.0))
 
 
 def two_spirals(n: int = 20_000, noise: float = 0.3, seed: int = 0) -> Dataset:
     """Two arms of one and a half turns, blurred by `noise`; the square of the angle is uniform."""
-    return _points("two_spirals", Curves(_spirals, noise, power=2), 4.7, n, seed, noise)
+    return _points("two_spirals", Curves(_spirals, noise, 3 * math.pi * 9.5, power=2), 4.7, n, seed, noise)
 
 
 def pinwheel(n: int = 20_000, noise: float = 0.1, seed: int = 0) -> Dataset:
