@@ -87,6 +87,12 @@ def test_class_names_are_kept_with_their_numbers():
         assert data.labels[number] == words[int(row[0]) // 2]
 
 
+def test_a_class_that_only_one_part_has_still_gets_a_number():
+    data = from_parts(np.arange(10.0), np.ones(1), np.arange(10) % 2, np.array([7]))
+    assert data.labels == ("0", "1", "7")
+    assert data.held_out_context.tolist() == [2]
+
+
 def test_large_arrays_are_views_and_hold_out_their_last_rows(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(arrays, "_LARGE", 0)
     values = np.random.default_rng(0).normal(size=(50, 2))
@@ -107,6 +113,7 @@ def test_statistics_do_not_depend_on_the_chunks(monkeypatch: pytest.MonkeyPatch)
 
 BAD_ARRAYS = {
     "one row": (lambda: from_array(np.ones((1, 3))), "got 1 row in array"),
+    "nothing held out": (lambda: from_parts(np.arange(9.0), np.ones((0, 1))), "array (held out)"),
     "constant column": (
         lambda: from_array(np.column_stack([np.arange(9.0), np.ones(9)]), columns=["a", "b"]),
         "the same value in every training row of column 'b'",

@@ -85,12 +85,16 @@ def from_parts(
 ) -> Dataset:
     """A data set whose split is given; other arguments and errors as `from_array`.
 
+    Classes are those of both parts together. One held-out row is enough.
+
     Raises:
-        DataError: parts of different shapes, or held-out classes that are not trained on.
+        DataError: parts of different shapes or types, or classes for one part alone.
     """
     file = file or name
     train, labels, note = _usable(values, context, file, bad_rows)
-    held, held_labels, held_note = _usable(held_out, held_out_context, f"{file} (held out)", bad_rows)
+    held, held_labels, held_note = _usable(
+        held_out, held_out_context, f"{file} (held out)", bad_rows, fewest=1
+    )
     if train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
         got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {file}"
         raise faulty("training and held-out events of one shape and type", got, "Make them agree.")
@@ -102,7 +106,11 @@ def from_parts(
 
 
 def _usable(
-    values: "np.ndarray | Tensor", context: "np.ndarray | Tensor | None", name: str, bad_rows: str
+    values: "np.ndarray | Tensor",
+    context: "np.ndarray | Tensor | None",
+    name: str,
+    bad_rows: str,
+    fewest: int = _FEWEST,
 ) -> tuple[Tensor, np.ndarray | None, str]:
     """Enough finite rows or images [n, channels, h, w], their classes, and what was skipped."""
     check_bad_rows(bad_rows)
@@ -113,11 +121,10 @@ def _usable(
         rows = channels_first(rows, name)
     else:
         rows, labels, note = _finite(rows, labels, name, bad_rows)
-    if len(rows) < _FEWEST:
+    if len(rows) < fewest:
         got = f"{len(rows)} row{'' if len(rows) == 1 else 's'} in {name}"
-        raise faulty(
-            f"at least {_FEWEST} rows", got, "A model cannot be fitted and checked on so few; add data."
-        )
+        fix = "A model cannot be fitted and checked on so few; add data."
+        raise faulty(f"at least {fewest} row{'' if fewest == 1 else 's'}", got, fix)
     return rows, labels, note
 
 
