@@ -7,7 +7,7 @@ Each term belongs to one hook of `positions` and is there only if the encoding i
 positions alone is made once (`place`) and shared by all layers. Rotation and bias alone go to
 `scaled_dot_product_attention`; the last two hooks need the scores themselves. Fused kernels have no
 forward-mode derivative, so the formula itself runs inside `torch.func` transforms. (They have no second
-derivative in reverse mode either: for that, wrap the call in `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)
+derivative in reverse mode either: for that, call inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)
 
 References: Vaswani et al. 2017, arXiv 1706.03762.
 """

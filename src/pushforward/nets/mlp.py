@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import Condition, check_event, zero
 
@@ -98,6 +99,7 @@ class Dense(nn.Module):
         zero_output: bool = True,
     ) -> None:
         super().__init__()
+        self.context = context
         sizes = [inputs + context] + [hidden] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.dropout = dropout
@@ -105,7 +107,13 @@ class Dense(nn.Module):
         self.leave = zero(last) if zero_output else last
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
-        """[batch, outputs] from [batch, inputs] and [batch, context]."""
+        """[batch, outputs] from [batch, inputs] and, if it was made with one, [batch, context]."""
+        given = 0 if context is None else context.shape[-1]
+        if given != self.context:
+            raise ShapeError(explain(
+                f"a context [batch, {self.context}]" if self.context else "no context",
+                f"one of length {given}" if given else "none", f"Make Dense with context={given}.",
+            ))  # fmt: skip
         h = x if context is None else torch.cat([x, context.to(x.dtype)], -1)
         for layer in self.hidden:
             h = nn.functional.relu(layer(h))

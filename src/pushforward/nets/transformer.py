@@ -117,7 +117,8 @@ class Transformer(nn.Module):
         if axes not in ((1,) if len(self.shape) == 2 else (1, 2)):
             raise ConfigError(explain(
                 f"an encoding for {'sequences (1 axis)' if len(self.shape) == 2 else 'images (1 or 2 axes)'}",
-                f"{type(self.position).__name__} with {axes} axes", "Use Rotary() for sequences, Axial() for images.",
+                f"{type(self.position).__name__} with {axes} axes",
+                "Use Rotary() for sequences, Axial() for images.",
             ))  # fmt: skip
         place(self.position, self.positions(), self.width // self.heads, torch.float32)
 

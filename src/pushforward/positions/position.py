@@ -46,7 +46,7 @@ class Properties:
 
 
 class Position(abc.ABC):
-    """A position encoding. Concrete ones also implement at least one of the hooks below (or none: `Unordered`)."""
+    """A position encoding. Concrete ones also implement one or more of the hooks below (`Unordered` none)."""
 
     @property
     @abc.abstractmethod
@@ -63,7 +63,7 @@ class Embeds(Position):
 
 
 Rotation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Turns queries and keys [batch, heads, tokens, features]; made once for given positions, used in each layer."""
+"""Turns queries and keys [batch, heads, tokens, features]; made once, used in every layer."""
 
 
 class Rotates(Position):

@@ -6,8 +6,8 @@ A pair of features (a, b) at phase phi becomes
 
 Phases are position times frequency, theta_c = base**(-2c/r) for the c-th of r/2 pairs; they are formed in
 float64 from explicit positions (float32 where a device has no float64) and only their cosine and sine are
-rounded, so phases stay right where float32 tables are off by 3e-2 (a million positions on). Which features make
-a pair is the layout:
+rounded, so phases stay right where float32 tables are off by 3e-2 (a million positions on). The layout says
+which features make a pair:
 
     interleaved   (0, 1), (2, 3), ...              RoFormer, the paper; a complex view without a copy
     half          (0, r/2), (1, r/2 + 1), ...      GPT-NeoX, Llama in Hugging Face format
@@ -141,7 +141,8 @@ def convert_layout(
     check_layout(target)
     if weight.shape[0] % features:
         raise ShapeError(explain(
-            f"rows in multiples of the head size {features}", f"{weight.shape[0]} rows", "Pass the head size.",
+            f"rows in multiples of the head size {features}", f"{weight.shape[0]} rows",
+            "Pass the head size.",
         ))  # fmt: skip
     if source == target:
         return weight
