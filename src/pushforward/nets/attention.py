@@ -16,10 +16,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Heads, Tokens
+from pushforward.nets.derivatives import transformed
 from pushforward.positions import Biases, Position, Rotates, Rotation, Scores, Values
 
 FEW = 16
@@ -144,10 +144,7 @@ def _added(q: Tensor, k: Tensor, bias: Tensor | None, mask: Tensor | None, causa
 
 
 def _plain(q: Tensor, k: Tensor) -> bool:
-    """Whether the formula itself is called for: no fused kernel has a forward-mode derivative, and few tokens
-    on a processor are quicker without one."""
+    """Whether the formula itself is called for: it has every derivative, and is quick for few tokens."""
     if torch.compiler.is_compiling():
         return False
-    if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():  # pyright: ignore[reportAttributeAccessIssue]
-        return True
-    return q.device.type == "cpu" and max(q.shape[-2], k.shape[-2]) <= FEW
+    return transformed() or (q.device.type == "cpu" and max(q.shape[-2], k.shape[-2]) <= FEW)

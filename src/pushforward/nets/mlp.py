@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import Condition, check_event, zero
+from pushforward.nets.derivatives import normalise
 
 
 class MLP(nn.Module):
@@ -66,13 +67,12 @@ class Residual(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(hidden)
         self.first = nn.Linear(hidden, hidden)
         self.condition = nn.Linear(hidden, hidden)
         self.second = nn.Linear(hidden, hidden)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        return h + self.second(nn.functional.silu(self.first(self.norm(h)) + self.condition(c)))
+        return h + self.second(nn.functional.silu(self.first(normalise(h)) + self.condition(c)))
 
 
 class Dense(nn.Module):

@@ -18,6 +18,7 @@ from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, Tokens
 from pushforward.nets.attention import Attention, Placed, place
 from pushforward.nets.condition import Condition, check_event, zero
+from pushforward.nets.derivatives import normalise
 from pushforward.positions import Axial, Embeds, Position, Rotary, Unordered, grid
 
 
@@ -40,7 +41,7 @@ class Block(nn.Module):
 
 def modulate(h: Tokens, scale: Tensor, shift: Tensor) -> Tokens:
     """(1 + scale) * norm(h) + shift, the norm without parameters of its own."""
-    return torch.addcmul(shift, nn.functional.layer_norm(h, h.shape[-1:], eps=1e-6), scale + 1)
+    return torch.addcmul(shift, normalise(h), scale + 1)
 
 
 class Transformer(nn.Module):
