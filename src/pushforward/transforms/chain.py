@@ -30,7 +30,7 @@ _Call = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 class Chain(Transform, Sequence[Transform]):
     """Transforms applied one after the other; a sequence of them.
 
-    Like all modules, two chains are equal only if they are one object; to compare members, compare `list(chain)`.
+    Like all modules, two chains are equal only if they are one object; compare members by `list(chain)`.
 
     Args:
         transforms: in the order in which data meet them.
@@ -81,8 +81,9 @@ class Chain(Transform, Sequence[Transform]):
     @overload
     def __getitem__(self, index: slice) -> "Chain": ...
     def __getitem__(self, index: int | slice) -> "Transform | Chain":
-        members = tuple(cast(Iterable[Transform], self.transforms))
-        return Chain(*members[index]) if isinstance(index, slice) else members[index]
+        if isinstance(index, slice):
+            return Chain(*list(self)[index])
+        return cast(Transform, self.transforms[index])
 
     def __add__(self, other: "Chain") -> "Chain":
         return Chain(*self, *other) if isinstance(other, Chain) else NotImplemented

@@ -1,21 +1,22 @@
 """Coupling: some numbers of an event are changed by an amount computed from the others, which pass unchanged.
 
     z[kept]    = x[kept]
-    z[changed] = g(x[changed]; m(x[kept]))      m any network, never inverted;  g invertible in its first argument
+    z[changed] = g(x[changed]; m(x[kept]))      m any network; g invertible in its first argument
 
     additive   g(a; m)    = a + m                        ladj = 0
     affine     g(a; s, m) = a exp(s) + m                 ladj = sum s,     s = bound tanh(raw / bound)
 
 The Jacobian is triangular, so ladj costs nothing, and decoding runs the same network once. The log-scale is
 bounded because it compounds over layers: decoding divides by exp(s), and samples jump to infinity where a
-trained s drifts off. Do not confuse the *layer* with a coupling of data and noise (which pairs travel together).
+trained s drifts off. (A coupling of data and noise, which pairs travel together, is something else.)
 
-The conditioner m comes in as a callable: m(kept) or m(kept, context), [batch, kept] -> [batch, k * changed] with
-k = 1 (additive) or 2 (affine: raw log-scales, then shifts). A network with dropout is not the same map twice:
-call `eval()` before decoding.
+The conditioner m comes in as a callable: m(kept) or m(kept, context), [batch, kept] -> [batch, k * changed]
+with k = 1 (additive) or 2 (affine: raw log-scales, then shifts). A network with dropout is not the same map
+twice: call `eval()` before decoding.
 
 References:
-    Dinh, Krueger, Bengio 2014, arXiv 1410.8516 (additive); Dinh, Sohl-Dickstein, Bengio 2016, arXiv 1605.08803 (affine).
+    Dinh, Krueger, Bengio 2014, arXiv 1410.8516 (additive).
+    Dinh, Sohl-Dickstein, Bengio 2016, arXiv 1605.08803 (affine).
 """
 
 import abc

@@ -9,7 +9,8 @@ where nearly constant dimensions want it, so both have a start taken from data (
 given standard deviation.
 
 References:
-    Dinh, Krueger, Bengio 2014, arXiv 1410.8516 (the scale); Kingma, Dhariwal 2018, arXiv 1807.03039 (the start).
+    Dinh, Krueger, Bengio 2014, arXiv 1410.8516 (the scale).
+    Kingma, Dhariwal 2018, arXiv 1807.03039 (the start from data).
 """
 
 import math

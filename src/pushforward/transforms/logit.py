@@ -3,11 +3,12 @@
     p = alpha + (1 - 2 alpha) (x - low) / (high - low),      z = log p - log(1 - p)
     ladj = sum  log((1 - 2 alpha) / (high - low)) - log p - log(1 - p)
 
-alpha > 0 keeps p off 0 and 1, where z is infinite; images are mapped so before affine couplings. alpha is shaved off
-*both* ends, as in the papers (not alpha + (1 - alpha) x, which still reaches 1).
+alpha > 0 keeps p off 0 and 1, where z is infinite; images are mapped so before affine couplings. alpha is
+shaved off *both* ends, as in the papers (not alpha + (1 - alpha) x, which still reaches 1).
 
 References:
-    Dinh, Sohl-Dickstein, Bengio 2016, arXiv 1605.08803; Papamakarios, Pavlakou, Murray 2017, arXiv 1705.07057.
+    Dinh, Sohl-Dickstein, Bengio 2016, arXiv 1605.08803.
+    Papamakarios, Pavlakou, Murray 2017, arXiv 1705.07057.
 """
 
 import math
@@ -24,8 +25,8 @@ from pushforward.transforms.transform import Transform
 class Logit(Transform):
     """The logit of a number between `low` and `high`, off the ends by `alpha`.
 
-    Numbers outside, where the density is 0, get the nearest end's z and ladj = -inf. (With alpha > 0 "outside" begins
-    a little beyond the ends, at p <= 0 and p >= 1, as decoding can reach there.)
+    Numbers outside, where the density is 0, get the nearest end's z and ladj = -inf. (With alpha > 0
+    "outside" begins a little beyond the ends, at p <= 0 and p >= 1, as decoding can reach there.)
 
     Args:
         alpha: share of the interval kept free at each end, in [0, 0.5).

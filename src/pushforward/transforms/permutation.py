@@ -56,7 +56,7 @@ def reverse(n: int) -> Permutation:
 
 
 def tile(n: int) -> Permutation:
-    """The even places, then the odd ones: neighbours of an image fall in different halves (NICE's first step)."""
+    """The even places, then the odd: neighbours fall in different halves (the first step of NICE)."""
     return Permutation(torch.cat([torch.arange(0, n, 2), torch.arange(1, n, 2)]))
 
 
