@@ -149,13 +149,13 @@ def halves(shape: tuple[int, ...]) -> Tensor:
 
 
 def checkerboard(shape: tuple[int, ...]) -> Tensor:
-    """Keeps the places whose last two coordinates (the last, in one dimension) have an even sum.
+    """Keeps the places whose coordinates, the channel's included, have an even sum.
 
     >>> checkerboard((2, 3)).int().tolist()
     [[1, 0, 1], [0, 1, 0]]
     """
-    coordinates = torch.meshgrid(*(torch.arange(n) for n in shape[-2:]), indexing="ij")
-    return (torch.stack(coordinates).sum(0) % 2 == 0).expand(shape)
+    coordinates = torch.meshgrid(*(torch.arange(n) for n in shape), indexing="ij")
+    return torch.stack(coordinates).sum(0) % 2 == 0
 
 
 def channels(shape: tuple[int, ...]) -> Tensor:

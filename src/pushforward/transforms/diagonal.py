@@ -34,7 +34,8 @@ class Shift(Transform):
 
     def __init__(self, shape: tuple[int, ...]):
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(shape))
+        self.shape = tuple(shape)
+        self.shift = nn.Parameter(torch.zeros(math.prod(shape)))  # flat, so that weight decay leaves it alone
 
     @classmethod
     def from_data(cls, x: Sample) -> "Shift":
@@ -42,10 +43,10 @@ class Shift(Transform):
         return _with(cls(tuple(x.shape[1:])).to(x), "shift", -x.detach().mean(0))
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return x + self.shift, x.new_zeros(len(x))
+        return x + self.shift.reshape(self.shape), x.new_zeros(len(x))
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return z - self.shift, z.new_zeros(len(z))
+        return z - self.shift.reshape(self.shape), z.new_zeros(len(z))
 
 
 class DiagonalScale(Transform):
@@ -61,7 +62,8 @@ class DiagonalScale(Transform):
 
     def __init__(self, shape: tuple[int, ...]):
         super().__init__()
-        self.log_scale = nn.Parameter(torch.zeros(shape))
+        self.shape = tuple(shape)
+        self.log_scale = nn.Parameter(torch.zeros(math.prod(shape)))
 
     @classmethod
     def from_data(cls, x: Sample, std: float = 1.0, floor: float = 1e-4) -> "DiagonalScale":
@@ -76,13 +78,13 @@ class DiagonalScale(Transform):
         return _with(cls(tuple(x.shape[1:])).to(x), "log_scale", math.log(std) - log_std)
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return x * self.log_scale.exp(), self.log_scale.sum().expand(len(x))
+        return x * self.log_scale.exp().reshape(self.shape), self.log_scale.sum().expand(len(x))
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return z * (-self.log_scale).exp(), (-self.log_scale).sum().expand(len(z))
+        return z * (-self.log_scale).exp().reshape(self.shape), (-self.log_scale).sum().expand(len(z))
 
 
 def _with(transform: _T, name: str, value: Tensor) -> _T:
     with torch.no_grad():
-        transform.get_parameter(name).copy_(value)
+        transform.get_parameter(name).copy_(value.flatten())
     return transform
