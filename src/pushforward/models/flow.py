@@ -80,9 +80,9 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
     """A copy of an untrained flow whose shifts and scales start where these data want them.
 
     Data run through the chain once; each `Shift` met is set to centre what reaches it, each `DiagonalScale`
-    to give it the base's standard deviation: s = log(std of the base / std of the data). Nothing else changes, the
-    flow given least of all. Without it a diagonal that starts at 0 crawls to its place at the pace of the
-    learning rate.
+    to give it the base's standard deviation: s = log(std of the base / std of the data). Nothing else
+    changes, the flow given least of all. Without it a diagonal that starts at 0 crawls to its place at the
+    pace of the learning rate.
 
     Args:
         flow: any flow; those without shifts and scales come back as they are.

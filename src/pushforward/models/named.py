@@ -170,14 +170,7 @@ class ByClass(nn.Module):
 
 
 def _conditioner(
-    inputs: int,
-    outputs: int,
-    hidden: int,
-    layers: int,
-    context: int,
-    classes: int,
-    dropout: float,
-    zero: bool,
+    ends: tuple[int, int], hidden: int, layers: int, context: int, classes: int, dropout: float, zero: bool
 ) -> nn.Module:
     if context and classes:
         fix = "Append a one-hot vector of the class to the context yourself."
