@@ -192,9 +192,10 @@ def test_nothing_is_kept_alive_without_the_cycle_collector():
         made, x = chain(), MEMBER.data().requires_grad_()
         steps = made.decode_steps(x, MEMBER.contexts())
         value, ladj = next(steps)
-        z, _ = made.encode(x, MEMBER.contexts())
-        watched = [weakref.ref(thing) for thing in (made, x, value, ladj, z, steps, *made.parameters())]
-        del made, x, value, ladj, z, steps
+        z, density = made.encode(x, MEMBER.contexts())
+        watched = [weakref.ref(thing) for thing in (made, x, value, ladj, z, density, steps)]
+        watched += [weakref.ref(parameter) for parameter in made.parameters()]
+        del made, x, value, ladj, z, density, steps
         assert [w() for w in watched] == [None] * len(watched)
     finally:
         gc.enable()
