@@ -202,7 +202,6 @@ def test_the_start_from_data_gives_noise_the_spread_of_the_base(member: Flow):
 
 @every
 def test_nothing_is_kept_alive_without_the_cycle_collector(member: Flow):
-    gc.collect()
     gc.disable()
     try:
         flow, x, context = member.flow(), member.data(), member.contexts()
