@@ -71,7 +71,7 @@ FLOWS: dict[str, Flow] = {
     "nice-normal-image": Flow(lambda: nice((1, 3, 3), hidden=8, layers=1, base="normal")),
     "nice-context": Flow(lambda: nice((1, 2, 1), hidden=8, layers=1, context=2), context=2),
     "nice-classes": Flow(lambda: nice((3,), hidden=8, layers=1, classes=4), classes=4),
-    # normal, for a grid cannot add up the (integrable) pole that a scaled logistic has at the end of an interval
+    # normal: a grid cannot add up the (integrable) pole that a scaled logistic has at an end of an interval
     "nice-unit": Flow(
         lambda: nice((2,), hidden=8, layers=1, base="normal", support=(0.0, 1.0)), unit=True
     ),
