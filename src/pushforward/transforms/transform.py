@@ -16,7 +16,7 @@ from pushforward._typing import Context, PerSample, Sample
 
 
 class Transform(nn.Module, abc.ABC):
-    """An invertible map of events: implement the two verbs; wrap, never override, one that exists."""
+    """An invertible map of events. Implement the two verbs; to tweak a transform, wrap it."""
 
     @abc.abstractmethod
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
