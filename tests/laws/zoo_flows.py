@@ -44,16 +44,12 @@ class Flow:
         generator = torch.Generator().manual_seed(seed)
         if self.classes:
             return torch.randint(self.classes, (n,), generator=generator)
-        return (
-            torch.randn(n, self.context, generator=generator, dtype=torch.float64) if self.context else None
-        )
+        return torch.randn(n, self.context, generator=generator, dtype=torch.float64) if self.context else None
 
 
 def _handmade() -> NormalizingFlow:
     return NormalizingFlow(
-        T.Chain(
-            T.AffineCoupling((2,), Net(1, 2)), T.reverse(2), T.AffineCoupling((2,), Net(1, 2)), T.Shift((2,))
-        ),
+        T.Chain(T.AffineCoupling((2,), Net(1, 2)), T.reverse(2), T.AffineCoupling((2,), Net(1, 2)), T.Shift((2,))),
         Normal((2,), std=1.5),
     )
 

@@ -113,9 +113,7 @@ def test_a_hundred_steps_learn_a_bent_band(make):
     points = torch.stack([a, a.square() + 0.2 * torch.randn(600)], 1)
     points = (points - points.mean(0)) / points.std(0)
     train, held_out = points[:500], points[500:]
-    flow = prepare(
-        make((2,), couplings=4, hidden=32, layers=2, base="normal", **TORCH_START[make]), Batch(train)
-    )
+    flow = prepare(make((2,), couplings=4, hidden=32, layers=2, base="normal", **TORCH_START[make]), Batch(train))
     optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
     for _ in range(200):
         optimizer.zero_grad()
