@@ -12,7 +12,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -295,7 +295,7 @@ def _name(objective: Objective) -> str:
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def _threads(number: int | None) -> Generator[None]:
     before = torch.get_num_threads()
     if number is not None:
         torch.set_num_threads(number)
@@ -306,7 +306,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _frozen_heap() -> Iterator[None]:
+def _frozen_heap() -> Generator[None]:
     """Within, the cycle collector leaves alone what was there before, so that no step stalls on it."""
     if gc.get_freeze_count():  # somebody else's
         yield

@@ -14,7 +14,7 @@ missing the run is not done, and the newest checkpoint speaks for it.
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -179,7 +179,7 @@ class RunFolder:
 
 
 @contextmanager
-def locked(path: Path, config: Run) -> Iterator[RunFolder]:
+def locked(path: Path, config: Run) -> Generator[RunFolder]:
     """A run folder for this process alone.
 
     Raises:

@@ -6,7 +6,7 @@ does what it would have done without us.
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -40,7 +40,7 @@ class StopNote:
 
 
 @contextmanager
-def noted(listen: bool) -> Iterator[StopNote]:
+def noted(listen: bool) -> Generator[StopNote]:
     """A note that the first signal sets. Only the main thread can listen; elsewhere the note stays blank."""
     note = StopNote()
     if not listen or threading.current_thread() is not threading.main_thread():
