@@ -1,6 +1,7 @@
 """One of the processes of `test_distributed`: `python worker.py FOLDER RANK SIZE`."""
 
 import json
+import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -30,13 +31,10 @@ def outcome(folder: Path | None, data: Circle | None = None, **changes: object) 
     return {"losses": history.losses, "weights": [p.tolist() for p in model.parameters()]}
 
 
-def resumed(folder: Path, **changes: object) -> dict:
-    """A run that ended at its newest checkpoint but one, and was begun again."""
-    import shutil
-
-    outcome(folder, **changes)
-    dist.barrier()
+def resumed(finished: Path, folder: Path, **changes: object) -> dict:
+    """A copy of a finished run without its newest checkpoint, begun again."""
     if dist.get_rank() == 0:
+        shutil.copytree(finished, folder)
         shutil.rmtree(folder / "checkpoints/step-00000012")
     dist.barrier()
     return outcome(folder, **changes)
@@ -49,8 +47,8 @@ def main(folder: Path, rank: int, size: int) -> None:
     found = {
         "copied": outcome(folder / "copied"),
         "sharded": outcome(folder / "sharded", shard=True),
-        "resumed": resumed(folder / "resumed"),
-        "resumed sharded": resumed(folder / "resumed-sharded", shard=True),
+        "resumed": resumed(folder / "copied", folder / "resumed"),
+        "resumed sharded": resumed(folder / "sharded", folder / "resumed-sharded", shard=True),
         "poisoned": outcome(None, Circle(poison=3)),
     }
     (folder / f"rank-{rank}.json").write_text(json.dumps(found))
