@@ -62,9 +62,7 @@ class Circle:
     def shape(self) -> tuple[int, ...]:
         return (2,)
 
-    def batches(
-        self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[Batch]:
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         angle = torch.arange(self.rows) * (2 * torch.pi / self.rows)
         points = torch.stack([angle.cos(), angle.sin()], 1)
         low, high = size * rank // world, size * (rank + 1) // world

@@ -83,9 +83,7 @@ def operations(tmp_path, monkeypatch) -> int:
         return faults.count
 
 
-@pytest.mark.parametrize(
-    "error", [Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full"]
-)
+@pytest.mark.parametrize("error", [Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full"])
 def test_no_fault_at_any_operation_loses_the_run(tmp_path, monkeypatch, quick, error):
     total = operations(tmp_path, monkeypatch)
     assert total > 25
@@ -107,9 +105,7 @@ def test_no_fault_at_any_operation_loses_the_run(tmp_path, monkeypatch, quick, e
 
 def test_a_full_disk_leaves_no_litter(tmp_path, monkeypatch):
     write_checkpoint(tmp_path, sample(1))
-    monkeypatch.setattr(
-        files, "save_file", lambda *a: (_ for _ in ()).throw(files.SafetensorError("I/O error: full"))
-    )
+    monkeypatch.setattr(files, "save_file", lambda *a: (_ for _ in ()).throw(files.SafetensorError("I/O error: full")))
     with pytest.raises(OSError, match="full"):
         write_checkpoint(tmp_path, sample(2))
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -53,9 +53,7 @@ def test_the_weights_are_from_before_the_bad_step(lazy, monkeypatch):
     monkeypatch.setattr(Guard, "__init__", lambda self, device: judge(self, device, lazy))
     good, bad = Straight(), Straight()
     run(good, steps=5, clip=0.0)
-    with pytest.raises(
-        TrainingError, match=r"step 5: the batch's x is not finite.*samples 1 of this process"
-    ):
+    with pytest.raises(TrainingError, match=r"step 5: the batch's x is not finite.*samples 1 of this process"):
         run(bad, Circle(poison=5), clip=0.0)
     assert all(torch.equal(a, b) for a, b in zip(good.parameters(), bad.parameters()))
 
@@ -69,9 +67,7 @@ def test_a_bad_weight_is_named():
 
 
 def test_a_bad_objective_is_named():
-    with pytest.raises(
-        TrainingError, match="every module's output is finite, so the objective itself is not"
-    ):
+    with pytest.raises(TrainingError, match="every module's output is finite, so the objective itself is not"):
         run(Straight(), objective=lambda m, b, d: flow_matching(m, b, d) / 0.0)
 
 
@@ -107,9 +103,9 @@ def test_a_lazy_guard_remembers_the_first():
     one, nan = torch.tensor(1.0), torch.tensor(torch.nan)
     assert guard.judge(0, one, one) == 0.0
     guard.settled()
-    assert [
-        guard.judge(s, loss, norm).item() for s, loss, norm in [(1, nan, one), (2, one, one), (3, one, nan)]
-    ] == [1.0] * 3
+    assert [guard.judge(s, loss, norm).item() for s, loss, norm in [(1, nan, one), (2, one, one), (3, one, nan)]] == [
+        1.0
+    ] * 3
     with pytest.raises(NotFinite) as caught:
         guard.settled()
     assert caught.value.step == 1

@@ -92,9 +92,7 @@ train(Straight(dropout=0.2), Circle(), slowly, settings=SETTINGS, run=sys.argv[1
 def test_kill_9_is_survived(tmp_path):
     root = Path(__file__).parents[2]
     environment = {**os.environ, "PYTHONPATH": f"{root / 'src'}:{root / 'tests'}", "OMP_NUM_THREADS": "1"}
-    child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment, stderr=subprocess.DEVNULL
-    )
+    child = subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path)], env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not (tmp_path / "checkpoints/step-00000020").exists() and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -153,9 +151,7 @@ def test_training_learns():
 
 def test_clipping_bounds_the_update_not_the_logged_norm(tmp_path):
     trained(run=tmp_path, clip=1e-3, steps=3, log_every=1)
-    assert all(
-        json.loads(line)["norm"] > 0.1 for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
-    )
+    assert all(json.loads(line)["norm"] > 0.1 for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
 
 
 def test_bf16_is_near_fp32():
@@ -201,9 +197,7 @@ def test_a_full_disk_does_not_stop_training_but_is_told(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="No checkpoint at step 10: No space left"):
         model, _ = trained(run=tmp_path)
     assert same(model, trained()[0])
-    monkeypatch.setattr(
-        run_room, "write_checkpoint", lambda *a: (_ for _ in ()).throw(OSError("No space left"))
-    )
+    monkeypatch.setattr(run_room, "write_checkpoint", lambda *a: (_ for _ in ()).throw(OSError("No space left")))
     with pytest.raises(RunError, match="Make room"):
         trained(run=tmp_path / "other", checkpoint_every=0)
 

@@ -119,9 +119,7 @@ def wrap(step: nn.Module, world: World, shard: bool) -> nn.Module:
     """
     if shard:
         if world.size == 1:
-            raise ConfigError(
-                explain("several processes for shard", "one", "Start with torchrun, or drop shard.")
-            )
+            raise ConfigError(explain("several processes for shard", "one", "Start with torchrun, or drop shard."))
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 

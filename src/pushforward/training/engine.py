@@ -132,12 +132,8 @@ class Engine:
     def checkpoint(self, step: int, state: Mapping[str, Any], config: Mapping[str, Any]) -> Checkpoint:
         """Everything, as whole tensors; a collective call."""
         scale = {"loss_scale": self._scale.state()} if self._scale else {}
-        average = {
-            name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)
-        }
-        return Checkpoint(
-            step, weights(self._model), average, self._optimizer.tensors(), {**state, **scale}, config
-        )
+        average = {name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)}
+        return Checkpoint(step, weights(self._model), average, self._optimizer.tensors(), {**state, **scale}, config)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint.
@@ -154,9 +150,7 @@ class Engine:
 
     def finish(self) -> None:
         """Put the averaged weights into the model that was handed in, ready to sample; a collective call."""
-        average = {
-            name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)
-        }
+        average = {name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)}
         if average or self._target is not self._model:
             put_weights(self._target, {**weights(self._model), **average})
         self._target.eval()

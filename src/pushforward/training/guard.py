@@ -93,11 +93,7 @@ def diagnose(
         fix = "Look for a division or a logarithm of 0 in the objective."
     else:
         names = _bad_gradients(model, values) if differentiate else []
-        where = (
-            f"the loss is finite, the gradient of {names[0]!r} is not"
-            if names
-            else "it did not happen again here"
-        )
+        where = f"the loss is finite, the gradient of {names[0]!r} is not" if names else "it did not happen again here"
         fix = "Look for a square root or a norm at 0, or lower lr."
     got = f"step {step}: {where}" + (f" (samples {_listed(rows)} of this process)" if rows else "")
     return TrainingError(explain("a finite loss and gradient", got, f"The weights are from before it. {fix}"))

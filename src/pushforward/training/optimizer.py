@@ -89,9 +89,7 @@ class AdamW:
         named: dict[str, Tensor] = {}
         for name, (mean, square, count) in self._state.items():
             like = self._named[name]
-            named |= dict(
-                zip((f"{name}.{key}" for key in _PARTS), (whole(mean, like), whole(square, like), count))
-            )
+            named |= dict(zip((f"{name}.{key}" for key in _PARTS), (whole(mean, like), whole(square, like), count)))
         return named
 
     @torch.no_grad()
@@ -137,9 +135,7 @@ class _Group:
             return self._weights, found, self._means, self._squares, self._counts  # pyright: ignore[reportReturnType]
         rows = zip(self._parameters, found, self._means, self._squares, self._counts)
         known = [(local(p), local(g), m, v, n) for p, g, m, v, n in rows if g is not None]
-        weights, gradients, means, squares, counts = (
-            map(list, zip(*known)) if known else ([] for _ in range(5))
-        )
+        weights, gradients, means, squares, counts = map(list, zip(*known)) if known else ([] for _ in range(5))
         return weights, gradients, means, squares, counts
 
 

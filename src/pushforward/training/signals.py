@@ -23,9 +23,7 @@ class Interrupted(Exception):  # noqa: N818
     """
 
     def __init__(self, step: int, run: Path) -> None:
-        super().__init__(
-            f"Stopped after step {step}; the checkpoint is in {str(run)!r}. Run it again to go on."
-        )
+        super().__init__(f"Stopped after step {step}; the checkpoint is in {str(run)!r}. Run it again to go on.")
         self.step = step
         self.run = run
 
