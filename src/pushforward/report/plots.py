@@ -218,7 +218,9 @@ def _pair(axes: Axes, tables: Mapping[str, Tensor], row: int, column: int, low: 
     across, up = (float(low[column]), float(high[column])), (float(low[row]), float(high[row]))
     for (_, rows), colour in zip(tables.items(), (INK, *SERIES)):
         if row == column:
-            axes.hist(rows[:, column].numpy(), 40, across, True, histtype="step", color=colour, linewidth=1.2)
+            axes.hist(
+                rows[:, column].numpy(), 40, range=across, density=True, histtype="step", color=colour, linewidth=1.2
+            )
         else:
             points = rows[:, [column, row]].T.numpy()
             axes.scatter(points[0], points[1], s=2, color=colour, alpha=0.35, linewidths=0, rasterized=True)

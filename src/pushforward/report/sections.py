@@ -44,8 +44,8 @@ def glance_section(model: Model, bits: Estimate, rows: Sequence[Row]) -> Section
     parameters = sum(p.numel() for p in model.parameters())
     items: list[tuple[str, Cell, str]] = [
         ("Bits per dimension", bits, "of held-out data, lower is better"),
-        ("Energy distance", best.energy, f"{best.title}; floor {floor.energy}"),
-        ("Fréchet distance", best.frechet, f"{best.title}; floor {floor.frechet}"),
+        ("Energy distance", best.energy, f"{best.title}; floor {floor.energy}".replace("-", "−")),
+        ("Fréchet distance", best.frechet, f"{best.title}; floor {floor.frechet}".replace("-", "−")),
         ("Parameters", parameters, type(model).__name__),
     ]
     return Section("At a glance", (Facts(tuple(items)),))
@@ -79,8 +79,8 @@ def samples_section(sets: Sequence[Samples], data: "Dataset", seed: int = 0, sho
 
 def distances_section(rows: Sequence[Row], critic: Judge, held_out: int, n: int) -> Section:
     """The table of distances above their floors."""
-    cells = tuple((r.title, "" if r.calls is None else r.calls, r.energy, r.mmd, r.frechet, r.nearest) for r in rows)
-    header = ("Samples", "Calls", "Energy distance", "MMD²", "Fréchet distance", "To nearest training event")
+    cells = tuple((r.title, r.energy, r.mmd, r.frechet, r.nearest) for r in rows)
+    header = ("Samples", "Energy distance", "MMD²", "Fréchet distance", "To nearest training event")
     caption = (
         f"{n:,} samples against {held_out:,} held-out events, ± one standard error; lower is better, and the floor is "
         "what as many training events get. The last column is a median: far below the floor's, which is that of "
