@@ -67,9 +67,7 @@ def samples_section(sets: Sequence[Samples], data: "Dataset", seed: int = 0, sho
     elif data.kind == "table":
         groups = {"held-out data": held[:1000], "samples": values[-1][1][:1000]}
         drawn = [picture(plots.pairs(groups, data.columns), "", "columns of the table against one another")]
-        caption = (
-            "Columns against one another, in the units of the table: data above the diagonal, samples below."
-        )
+        caption = "Columns against one another, in the units of the table: data above the diagonal, samples below."
     else:
         project = plots.principal(held)
         limits = plots.limits_of(project(held))
