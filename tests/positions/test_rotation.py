@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 
 from pushforward import PushforwardError
-from pushforward.positions import Axial, Rotary, convert_layout, frequencies, phases, rotate
+from pushforward.positions import Axial, Rotary, convert_layout, frequencies, grid, phases, rotate
 
 D = 12
 
@@ -129,11 +129,11 @@ def test_one_axis_of_a_grid_is_the_sequence_on_its_slice():
         torch.testing.assert_close(q[..., others], x[..., others])
 
 
-def test_queries_and_keys_may_stand_elsewhere():
+@pytest.mark.parametrize(("position", "pos"), [(Rotary(), torch.arange(5)), (Axial(), grid(1, 5))])
+def test_queries_and_keys_may_stand_elsewhere(position, pos):
     q, k = heads()
-    pos = torch.arange(5)
-    whole_q, whole_k = Rotary().rotate(q, k, pos, pos)
-    last_q, all_k = Rotary().rotate(q[..., 3:, :], k, pos[3:], pos)
+    whole_q, whole_k = position.rotate(q, k, pos, pos)
+    last_q, all_k = position.rotate(q[..., 3:, :], k, pos[3:], pos)
     torch.testing.assert_close(last_q, whole_q[..., 3:, :])
     torch.testing.assert_close(all_k, whole_k)
 
