@@ -1,0 +1,76 @@
+"""The table's values, its published constants, and what is refused."""
+
+import numpy as np
+import pytest
+import torch
+
+from pushforward import paths
+from pushforward._errors import ConfigError
+
+SCHEDULES = {
+    "ddpm": (("linear", 1e-4, 0.02), 4.0358e-05, 157.4073),
+    "stable diffusion": (("scaled_linear", 0.00085, 0.012), 4.6601e-03, 14.6146),
+    "improved ddpm": (("squaredcos_cap_v2",), 2.43e-09, 20291.3),
+    "sigmoid": (("sigmoid",), 3.9682e-05, 158.74),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_end_at_their_published_constants(name):
+    arguments, left, ratio = SCHEDULES[name]
+    c = paths.Discrete.scheduled(*arguments).coefficients(torch.ones(1, dtype=torch.float64))
+    assert c.alpha.square().item() == pytest.approx(left, rel=3e-3)
+    assert (c.sigma / c.alpha).item() == pytest.approx(ratio, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ratio"), [(("linear",), 0.010001), (("scaled_linear", 0.00085, 0.012), 0.029168)]
+)
+def test_schedules_begin_at_their_published_constants(arguments, ratio):
+    c = paths.Discrete.scheduled(*arguments).coefficients(torch.zeros(1, dtype=torch.float64))
+    assert (c.sigma / c.alpha).item() == pytest.approx(ratio, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_tables_values_are_met(dtype):
+    table = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
+    path = paths.Discrete(tuple(table))
+    c = path.coefficients(torch.linspace(0, 1, 1000, dtype=dtype))
+    close = {"rtol": 2e-4 if dtype == torch.float32 else 1e-9, "atol": 0}
+    torch.testing.assert_close(c.alpha, torch.tensor(np.sqrt(table), dtype=dtype), **close)
+    torch.testing.assert_close(c.sigma, torch.tensor(np.sqrt(1 - table), dtype=dtype), **close)
+    assert c.alpha.dtype == dtype
+
+
+def test_between_two_steps_the_log_snr_is_their_mean():
+    path = paths.Discrete((0.9, 0.6, 0.3, 0.1))
+    middle = path.log_snr(torch.tensor([1.5 / 3], dtype=torch.float64))
+    ends = torch.tensor([0.6, 0.3], dtype=torch.float64).logit()
+    torch.testing.assert_close(middle, ends.mean()[None])
+
+
+def test_a_chain_can_end_in_pure_noise():
+    path = paths.Discrete.scheduled().ending_in_noise()
+    c = path.coefficients(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert c.alpha[1].item() == 0
+    assert c.sigma[1].item() == 1
+    assert c.alpha[0].square().item() == pytest.approx(1 - 1e-4)
+    assert torch.stack(c).isfinite().all()
+    torch.testing.assert_close(path.time_at(c.alpha, c.sigma), torch.tensor([0.0, 1.0], dtype=torch.float64))
+
+
+def test_paths_of_equal_tables_are_equal():
+    assert paths.Discrete((0.8, 0.2)) == paths.Discrete((0.8, 0.2))
+    assert hash(paths.Discrete((0.8, 0.2))) == hash(paths.Discrete((0.8, 0.2)))
+    assert paths.Discrete((0.8, 0.2)) != paths.Discrete((0.8, 0.1))
+
+
+@pytest.mark.parametrize("table", [(), (0.5,), (0.5, 0.5), (0.2, 0.5), (1.0, 0.5), (0.5, -0.1), (0.5, 0.0, 0.0)])
+def test_tables_that_do_not_fall_are_refused(table):
+    with pytest.raises(ConfigError, match="fall strictly"):
+        paths.Discrete(table)
+
+
+def test_unknown_schedules_list_the_known():
+    with pytest.raises(ConfigError, match=r"linear, scaled_linear, squaredcos_cap_v2, sigmoid; got 'cosine'"):
+        paths.Discrete.scheduled("cosine")
