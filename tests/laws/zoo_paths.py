@@ -10,7 +10,7 @@ PATHS = {
     "cosine": paths.Cosine(),
     "ve": paths.VE(),
     "edm": paths.EDM(),
-    "discrete": paths.Discrete.scheduled("scaled_linear", 0.00085, 0.012),
+    "discrete": paths.Discrete.scheduled(),
     "discrete to noise": paths.Discrete.scheduled().ending_in_noise(),
     "custom": paths.Custom(alpha=lambda t: 1 - t**2, sigma=lambda t: torch.sin(t)),
 }

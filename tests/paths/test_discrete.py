@@ -42,11 +42,19 @@ def test_the_tables_values_are_met(dtype):
     assert c.alpha.dtype == dtype
 
 
-def test_between_two_steps_the_log_snr_is_their_mean():
-    path = paths.Discrete((0.9, 0.6, 0.3, 0.1))
-    middle = path.log_snr(torch.tensor([1.5 / 3], dtype=torch.float64))
-    ends = torch.tensor([0.6, 0.3], dtype=torch.float64).logit()
-    torch.testing.assert_close(middle, ends.mean()[None])
+@pytest.mark.parametrize(
+    "table", [(0.9, 0.6, 0.3, 0.1), (0.99, 0.98, 0.2, 0.19), (0.9, 0.2), (0.9, 0.5, 0.0), (0.5, 0.0)]
+)
+def test_between_the_steps_the_signal_falls_without_kinks(table):
+    path = paths.Discrete(table)
+    t = torch.linspace(0, 1, 3001, dtype=torch.float64)
+    c = path.coefficients(t)
+    assert (c.alpha.diff() < 0).all()
+    torch.testing.assert_close(c.alpha.square() + c.sigma.square(), torch.ones_like(t))
+    at_steps = c.alpha.square()[:: 3000 // (len(table) - 1)]
+    torch.testing.assert_close(at_steps, torch.tensor(table, dtype=torch.float64))
+    assert c.alpha_dot.diff().abs().max() < 0.02 * c.alpha_dot.abs().max()
+    torch.testing.assert_close(path.time_at(c.alpha, c.sigma)[1:-1], t[1:-1], rtol=0, atol=1e-6)
 
 
 def test_a_chain_can_end_in_pure_noise():

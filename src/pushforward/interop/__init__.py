@@ -1,1 +1,16 @@
-"""interop"""
+"""The door: other people's networks in, our models out, and models as folders to share.
+
+`adopt` makes a `Diffusion` of a network in one of the `CONVENTIONS` of the field, `to_convention` a network of
+theirs of one of our models. `save_folder` and `load_folder` write and read a model as the hubs keep them.
+Quirks of others live here and nowhere else. Imports training and what lies below it.
+"""
+
+from pushforward.interop.adopt import adopt, from_scheduler, to_convention
+from pushforward.interop.clock import Affine, Clock, NoiseLevel, Steps
+from pushforward.interop.convention import CONVENTIONS, Call, Convention
+from pushforward.interop.folder import load_folder, save_folder
+
+__all__ = [
+    "CONVENTIONS", "Affine", "Call", "Clock", "Convention", "NoiseLevel", "Steps", "adopt", "from_scheduler",
+    "load_folder", "save_folder", "to_convention",
+]  # fmt: skip

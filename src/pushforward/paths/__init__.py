@@ -1,8 +1,8 @@
 """Paths from data to noise, and what a network may predict along them.
 
-`Linear`, `VP`, `Cosine`, `VE`, `EDM`, `Discrete` and `Custom` are paths: alpha(t) and sigma(t). `x0`, `eps`, `v`, `velocity`,
-`score` and `edm()` are predictions: rows of the one table in `prediction`. `convert` turns any into any other.
-`Uniform` and `LogitNormal` draw times; `Independent` pairs data with noise. Imports nothing but the bottom shelf.
+`Linear`, `VP`, `Cosine`, `VE`, `EDM`, `Discrete` and `Custom` are paths: alpha(t) and sigma(t). `x0`, `eps`, `v`,
+`velocity`, `score` and `edm()` are predictions: rows of the one table in `prediction`. `convert` turns any into any
+other. `Uniform` and `LogitNormal` draw times; `Independent` pairs data with noise. Imports the bottom shelf alone.
 """
 
 from pushforward.paths.coupling import Coupling, Independent
@@ -30,6 +30,6 @@ from pushforward.paths.variance_preserving import VP, Cosine
 
 __all__ = [
     "Coefficients", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent", "Linear", "LogitNormal", "Path",
-    "Prediction", "Row", "TimeDistribution", "Uniform", "VE", "VP", "convert", "edm", "eps", "named", "recast", "score", "solve",
-    "v", "velocity", "x0",
+    "Prediction", "Row", "TimeDistribution", "Uniform", "VE", "VP", "convert", "edm", "eps", "named", "recast", "score",
+    "solve", "v", "velocity", "x0",
 ]  # fmt: skip
