@@ -6,7 +6,7 @@ import torch
 from gaussian import gaussian_log_prob, gaussian_model
 from interop.foreign import FOREIGN, MEAN, VAR, Foreign
 from pushforward import interop, paths
-from pushforward._errors import ConfigError, ShapeError
+from pushforward._errors import ConfigError, ConversionError, ShapeError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
 from pushforward.models import Diffusion
@@ -192,7 +192,7 @@ def test_unknown_names_list_the_known():
         interop.adopt(FOREIGN["ddpm"][0](), "diffusers", (2,))
     with pytest.raises(ConfigError, match=r"got 'predictions'. Did you mean 'prediction'"):
         adopted("ddpm", predictions="epsilon")
-    with pytest.raises(ConfigError, match=r"Expected a prediction of x0"):
+    with pytest.raises(ConversionError, match=r"Expected a prediction of x0"):
         adopted("ddpm", prediction="noise")
 
 

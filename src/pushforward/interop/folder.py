@@ -108,8 +108,8 @@ def load_folder(path: str | os.PathLike[str], device: str = "cpu") -> Model:
 
 
 def _require_fit(recipe: Recipe, shape: tuple[int, ...], classes: int, tensors: Mapping[str, Any]) -> None:
-    """Build the recipe without memory and compare names and shapes."""
-    with torch.device("meta"):
+    """Build the recipe, leaving torch's generator where it was, and compare names and shapes."""
+    with torch.random.fork_rng(devices=[]):
         built = weights(build(recipe, shape, classes))
     theirs = {name: tuple(tensor.shape) for name, tensor in built.items()}
     ours = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
