@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.interpolate import CubicSpline
 from torch import nn
 
 MEAN, STD = 0.3, 0.5
@@ -128,9 +129,7 @@ BAR = np.cumprod(1 - BETAS)
 
 
 def ddpm_level(place):
-    """prod (1 - beta) at a real index, from Euler-Maclaurin: a second interpolation, independent of the library's."""
-    from scipy.interpolate import CubicSpline
-
+    """prod (1 - beta) at a real index, by scipy's spline: an interpolation of its own."""
     spline = CubicSpline(np.arange(1000), np.log(BAR))
     return torch.tensor(np.exp(spline(place.double().numpy())))
 

@@ -1,5 +1,8 @@
 """Everybody's perfect network becomes the same exact model, and our model becomes everybody's network."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
@@ -166,6 +169,15 @@ def test_a_schedulers_configuration_says_path_and_prediction(prediction, pure):
 def test_betas_may_be_listed():
     path = interop.from_scheduler({"trained_betas": [0.1, 0.2, 0.3]})["path"]
     torch.testing.assert_close(torch.tensor(path.alphas_cumprod), torch.tensor([0.9, 0.72, 0.504]))
+
+
+@pytest.mark.parametrize("name", ["ddpm", "torchcfm"])
+def test_an_adopted_model_can_be_copied_and_pickled(name):
+    model = adopted(name, extras={})
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert again.path == model.path
+        assert torch.equal(again.velocity(points(), TIMES), model.velocity(points(), TIMES))
+        assert again.net.net.gain is not model.net.net.gain
 
 
 def test_a_velocity_changes_sign_with_the_clock_alone():

@@ -35,8 +35,8 @@ def adopt(
         net: their network (already preconditioned, where it is a denoiser).
         name: a row of `CONVENTIONS`, or a row of your own.
         shape: the shape of one event.
-        extras: arguments handed to every call, by name (pooled prompts, guidance, ...). The model's own `context`
-            goes under the name that the row's `call` gives it.
+        extras: arguments handed to every call, by name (pooled prompts, guidance, ...), on the device they are needed
+            on. The model's own `context` goes under the name that the row's `call` gives it.
         solver: the model's default solver.
         changes: fields of the row that are otherwise: `path`, `prediction` (a name will do), `time`, `call`.
 
@@ -108,7 +108,7 @@ class _Inward(nn.Module):
 
     def __init__(self, net: Callable[..., Any], row: Convention, extras: Mapping[str, object]) -> None:
         super().__init__()
-        self.net, self.row, self.extras = net, row, MappingProxyType(dict(extras))
+        self.net, self.row, self.extras = net, row, dict(extras)
 
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
         row = self.row

@@ -167,7 +167,7 @@ _PREDICTIONS: Final[Mapping[str, str]] = MappingProxyType(
 """The diffusers format's words for ours."""
 
 _BACK: Final = Affine(1.0, -1.0)
-_FLAT: Final = Call(("sample", "timestep"), "sample", "timestep", "encoder_hidden_states")
+_SAMPLE: Final = Call(("sample", "timestep"), "sample", "timestep", "encoder_hidden_states")
 _HIDDEN: Final = Call(("hidden_states", "timestep"), "hidden_states", "timestep", "encoder_hidden_states", True)
 
 CONVENTIONS: Final[Mapping[str, Convention]] = MappingProxyType(
@@ -180,7 +180,7 @@ CONVENTIONS: Final[Mapping[str, Convention]] = MappingProxyType(
         "lumina2": Convention(time=_BACK, call=_HIDDEN, boxed=True),
         "sd3": Convention(time=Affine(0.0, 1000.0), call=_HIDDEN, boxed=True),
         "flux": Convention(call=_HIDDEN, boxed=True),
-        "ddpm": Convention(paths.Discrete.scheduled(), paths.eps, Steps(), _FLAT, boxed=True),
+        "ddpm": Convention(paths.Discrete.scheduled(), paths.eps, Steps(), _SAMPLE, boxed=True),
         "edm": Convention(paths.EDM(), paths.x0, NoiseLevel(), Call(("x", "sigma"), t="sigma", context="class_labels")),
         "k_diffusion": Convention(
             paths.EDM(), paths.x0, NoiseLevel(), Call(("input", "sigma"), "input", "sigma", "class_cond")
