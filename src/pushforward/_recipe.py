@@ -1,0 +1,188 @@
+"""Recipes: what a run is made of, as values that need no torch.
+
+A recipe says which model to build (`training.build` builds it) and how to train it (`Settings`). All are
+frozen dataclasses of plain values, so they are compared, changed with `dataclasses.replace`, printed as
+options of the command line and written to a run's `config.toml` before anything heavy is imported.
+
+`KINDS` is the closed table of words a configuration may name a class by. Nothing is imported by name.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Final, Literal
+
+from pushforward._config import suggest
+from pushforward._errors import ConfigError, explain
+
+FORMAT_VERSION: Final = 1
+"""The version of the layout of run folders and checkpoints that this library writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train.
+
+    >>> Settings(steps=100).changed(lr=1e-4).lr
+    0.0001
+    """
+
+    steps: int = 2_000
+    """Updates of the weights."""
+    batch: int = 256
+    """Samples per update, over all processes together."""
+    lr: float = 1e-3
+    """The learning rate at its highest."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on after the warm-up: down to 0 along a cosine, or constant."""
+    warmup: int = 50
+    """Steps over which the learning rate rises from 0."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay of matrices; biases and gains never decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's memory of the gradient and of its square."""
+    ema: float = 0.999
+    """Memory of the averaged weights; 0 keeps the last weights instead."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 never clips."""
+    accumulate: int = 1
+    """Pieces that each batch is split in to save memory; the gradient stays the whole batch's."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network: auto is bf16 on GPUs that have it, else fp32."""
+    seed: int = 0
+    """Everything random is a function of the seed, the step and the sample."""
+    log_every: int = 50
+    """Steps from one line of metrics to the next."""
+    checkpoint_every: int = 500
+    """Steps from one checkpoint to the next; 0 writes one at the end alone."""
+    device: str = "auto"
+    """cpu, cuda, cuda:1, mps; auto is a GPU where there is one."""
+    threads: int | None = None
+    """CPU threads; None leaves torch's own number."""
+    shard: bool = False
+    """Split weights and optimizer over the processes of torchrun (FSDP2) instead of copying them (DDP)."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "warmup", "weight_decay", "clip", "checkpoint_every"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("batch", "accumulate", "log_every"):
+            self._require(name, getattr(self, name) >= 1, "1 or more")
+        self._require("lr", 0 < self.lr < float("inf"), "a positive number")
+        self._require("ema", 0 <= self.ema < 1, "in [0, 1)")
+        self._require("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
+        self._require("threads", self.threads is None or self.threads >= 1, "1 or more")
+        self._require("schedule", self.schedule in ("cosine", "constant"), "'cosine' or 'constant'")
+        self._require(
+            "precision", self.precision in ("auto", "fp32", "bf16", "fp16"), "auto, fp32, bf16 or fp16"
+        )
+
+    def changed(self, **changes: object) -> "Settings":
+        """These settings with some changed.
+
+        Raises:
+            ConfigError: a setting that does not exist, or an impossible value.
+        """
+        known = [each.name for each in fields(self)]
+        for name in changes:
+            if name not in known:
+                raise ConfigError(explain("a training setting", repr(name), suggest(name, known)))
+        return replace(self, **changes)  # pyright: ignore[reportArgumentType]
+
+    def _require(self, name: str, holds: bool, expected: str) -> None:
+        if not holds:
+            got = f"{name} = {getattr(self, name)!r}"
+            raise ConfigError(explain(f"{name} to be {expected}", got, "Change the value."))
+
+
+@dataclass(frozen=True, slots=True)
+class Transformer:
+    """A transformer over patches or tokens (`nets.Transformer`)."""
+
+    width: int = 128
+    """Features per token."""
+    layers: int = 4
+    """Blocks of attention and feed-forward."""
+    heads: int = 4
+    """Attention heads; they divide the width."""
+    patch: int | None = None
+    """Side of a patch of an image in pixels; None lets the network choose."""
+    position: Literal["axial", "rotary", "sinusoidal", "learned", "unordered"] = "axial"
+    """How tokens know where they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class MLP:
+    """A residual multi-layer perceptron for small vectors (`nets.MLP`)."""
+
+    hidden: int = 256
+    """Features per layer."""
+    layers: int = 4
+    """Residual layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diffusion:
+    """Noise to data along a velocity field (`models.Diffusion`)."""
+
+    net: Transformer | MLP = field(default_factory=Transformer)
+    """The network."""
+    path: Literal["linear", "vp", "cosine", "ve", "edm"] = "linear"
+    """From data to noise."""
+    prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
+    """What the network's output means."""
+
+
+@dataclass(frozen=True, slots=True)
+class NICE:
+    """Additive couplings (`models.nice`)."""
+
+    couplings: int = 4
+    """Coupling transforms."""
+    hidden: int = 1_000
+    """Features per layer of each conditioner."""
+    layers: int = 5
+    """Hidden layers of each conditioner."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealNVP:
+    """Affine couplings (`models.real_nvp`)."""
+
+    couplings: int = 8
+    """Coupling transforms."""
+    hidden: int = 256
+    """Features per layer of each conditioner."""
+    layers: int = 2
+    """Hidden layers of each conditioner."""
+
+
+Recipe = Diffusion | NICE | RealNVP
+"""Which model to build."""
+
+KINDS: Final[Mapping[str, type]] = MappingProxyType(
+    {"transformer": Transformer, "mlp": MLP, "diffusion": Diffusion, "nice": NICE, "real_nvp": RealNVP}
+)
+"""The closed table: the word of a configuration, and its class."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run folder's `config.toml` says.
+
+    Args:
+        settings: how it was trained.
+        shape: the shape of one event.
+        classes: how many classes its context distinguishes; 0 is none.
+        data: the data set's name, for people and for `--data`'s default.
+        objective: the objective, as it prints itself.
+        model: how to build the model; None where it was built by hand.
+        format_version: the version of the folder's layout.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    shape: tuple[int, ...] = ()
+    classes: int = 0
+    data: str = ""
+    objective: str = ""
+    model: Recipe | None = None
+    format_version: int = FORMAT_VERSION
