@@ -31,7 +31,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = frozenset(
-    "data interop models nets objectives paths positions report solvers training transforms".split()
+    [
+        "data",
+        "interop",
+        "models",
+        "nets",
+        "objectives",
+        "paths",
+        "positions",
+        "report",
+        "solvers",
+        "training",
+        "transforms",
+    ]
 )
 _NAMES = {
     "Diffusion": "models",

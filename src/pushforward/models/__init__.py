@@ -1,1 +1,12 @@
-"""models"""
+"""Models: whatever has `sample` and `log_prob`.
+
+`NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field; both are
+`Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`, `trajectory`. `Normal`
+and `Logistic` are bases. May import every shelf below.
+"""
+
+from pushforward.models.base import Base, Logistic, Normal
+from pushforward.models.diffusion import Diffusion
+from pushforward.models.model import Model
+
+__all__ = ["Base", "Diffusion", "Logistic", "Model", "Normal"]

@@ -1,7 +1,7 @@
 """Base distributions: what gets pushed forward.
 
-    normal     log p(z) = -(z/s)**2 / 2 - log s - log(2 pi) / 2      per dimension
-    logistic   log p(z) = -softplus(z) - softplus(-z)                per dimension
+normal     log p(z) = -(z/s)**2 / 2 - log s - log(2 pi) / 2      per dimension
+logistic   log p(z) = -softplus(z) - softplus(-z)                per dimension
 """
 
 import abc

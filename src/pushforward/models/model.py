@@ -70,7 +70,12 @@ class Model(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def sample(
-        self, n: int, context: Context = None, solver: Solver | None = None, seed: int | None = None, first: int = 0
+        self,
+        n: int,
+        context: Context = None,
+        solver: Solver | None = None,
+        seed: int | None = None,
+        first: int = 0,
     ) -> Sample:
         """`n` new events. Sample i depends on (seed, first + i) alone, however the batch is split.
 
@@ -80,14 +85,24 @@ class Model(nn.Module, abc.ABC):
 
     @torch.no_grad()
     def trajectory(
-        self, n: int, context: Context = None, solver: Solver | None = None, seed: int | None = None, first: int = 0
+        self,
+        n: int,
+        context: Context = None,
+        solver: Solver | None = None,
+        seed: int | None = None,
+        first: int = 0,
     ) -> Trajectory:
         """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
         return (yield from self.decoding(self.noise(n, seed, first), context, solver))
 
     @torch.no_grad()
     def sample_and_log_prob(
-        self, n: int, context: Context = None, solver: Solver | None = None, seed: int | None = None, first: int = 0
+        self,
+        n: int,
+        context: Context = None,
+        solver: Solver | None = None,
+        seed: int | None = None,
+        first: int = 0,
     ) -> tuple[Sample, PerSample]:
         """`n` new events and their log-density in nats, in one pass."""
         z = self.noise(n, seed, first)

@@ -1,1 +1,22 @@
-"""objectives"""
+"""Objectives: pure losses, one number per sample.
+
+`Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
+`Regression` on `pairs`), `Distillation` for few-step students. May import `models` and below.
+"""
+
+from pushforward.objectives.distillation import Distillation
+from pushforward.objectives.likelihood import Likelihood
+from pushforward.objectives.objective import Objective
+from pushforward.objectives.reflow import Pairs, pairs, pairs_from
+from pushforward.objectives.regression import Regression, Weighting
+
+__all__ = [
+    "Distillation",
+    "Likelihood",
+    "Objective",
+    "Pairs",
+    "Regression",
+    "Weighting",
+    "pairs",
+    "pairs_from",
+]

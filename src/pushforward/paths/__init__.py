@@ -1,1 +1,34 @@
-"""paths"""
+"""Paths from data to noise, and what a network may predict along them.
+
+`Linear`, `VP`, `Cosine`, `VE`, `EDM` and `Custom` are paths: alpha(t) and sigma(t). `x0`, `eps`, `v`, `velocity`,
+`score` and `edm()` are predictions: rows of the one table in `prediction`. `convert` turns any into any other.
+`Uniform` and `LogitNormal` draw times; `Independent` pairs data with noise. Imports nothing but the bottom shelf.
+"""
+
+from pushforward.paths.coupling import Coupling, Independent
+from pushforward.paths.custom import Custom
+from pushforward.paths.linear import Linear
+from pushforward.paths.path import Coefficients, Path
+from pushforward.paths.prediction import (
+    Prediction,
+    Row,
+    convert,
+    edm,
+    eps,
+    named,
+    recast,
+    score,
+    solve,
+    v,
+    velocity,
+    x0,
+)
+from pushforward.paths.times import LogitNormal, TimeDistribution, Uniform
+from pushforward.paths.variance_exploding import EDM, VE
+from pushforward.paths.variance_preserving import VP, Cosine
+
+__all__ = [
+    "Coefficients", "Cosine", "Coupling", "Custom", "EDM", "Independent", "Linear", "LogitNormal", "Path", "Prediction",
+    "Row", "TimeDistribution", "Uniform", "VE", "VP", "convert", "edm", "eps", "named", "recast", "score", "solve", "v",
+    "velocity", "x0",
+]  # fmt: skip

@@ -1,7 +1,7 @@
 """Position encodings as at most five hooks, positions always explicit.
 
     1. embed(x, pos)                on embedded tokens          learned, sinusoidal
-    2. rotate(q, k, pos_q, pos_k)   on queries and keys         rotary
+    2. rotation(pos_q, pos_k)       on queries and keys         rotary
     3. bias(pos_q, pos_k)           added to the scores         ALiBi, T5, KERPLE
     4. score(q, k, pos_q, pos_k)    content-dependent scores    Shaw, Transformer-XL, DeBERTa
     5. value(v, weights, pos_q, pos_k)  on what is summed       Shaw's value term
@@ -10,11 +10,15 @@ An encoding implements one or more of the hooks; attention asks `isinstance`. Po
 inferred from shapes and never cached in buffers, so packed, left-padded and offset sequences, `.half()` and
 the meta device cannot spoil anything. `pos` is [*batch, tokens] for sequences (one axis) or
 [*batch, tokens, axes] for grids; whole or fractional.
+
+What depends on the positions alone (the rotation, the bias) is computed once and used by every layer.
 """
 
 import abc
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from pushforward._typing import Heads, Tokens
@@ -58,12 +62,27 @@ class Embeds(Position):
         """Tokens [batch, tokens, width] with their position in them."""
 
 
+Rotation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Turns queries and keys [batch, heads, tokens, features]; made once for given positions, used in every layer."""
+
+
 class Rotates(Position):
     """Hook 2: acts on queries and keys in every layer."""
 
     @abc.abstractmethod
+    def rotation(self, pos_q: Tensor, pos_k: Tensor, features: int, dtype: torch.dtype) -> Rotation:
+        """The map of queries and keys at these positions; what it returns may be wider than what it gets.
+
+        Args:
+            pos_q: positions of the queries.
+            pos_k: positions of the keys.
+            features: the size of one head.
+            dtype: what queries and keys are in; float64 asks for float64 tables.
+        """
+
     def rotate(self, q: Heads, k: Heads, pos_q: Tensor, pos_k: Tensor) -> tuple[Heads, Heads]:
-        """Queries and keys [batch, heads, tokens, features], possibly wider than they came."""
+        """Queries and keys [batch, heads, tokens, features], turned by their positions."""
+        return self.rotation(pos_q, pos_k, q.shape[-1], q.dtype)(q, k)
 
 
 class Biases(Position):

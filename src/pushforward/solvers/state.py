@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from pushforward._typing import Sample, Time
+from pushforward.paths.path import Path
 
 Field = Callable[[Tensor, Tensor], Tensor]
 """A velocity field: (x [batch, *event], t [batch]) -> dx/dt [batch, *event]."""
@@ -51,8 +52,17 @@ class Solver(abc.ABC):
     """A method that follows a velocity field; a frozen dataclass of its settings."""
 
     @abc.abstractmethod
-    def trajectory(self, field: Field, x: Sample, start: float = 1.0, end: float = 0.0) -> Trajectory:
+    def trajectory(
+        self, field: Field, x: Sample, start: float = 1.0, end: float = 0.0, path: Path | None = None
+    ) -> Trajectory:
         """Follow the field from `start` to `end`: noise to data by default, data to noise with start 0, end 1.
 
-        Yields one `State` after each interval.
+        Args:
+            field: the velocity, (x [batch, *event], t [batch]) -> [batch, *event].
+            x: where to start, [batch, *event].
+            start, end: the first and the last time.
+            path: the path the field belongs to, by which `State.x0` is told; straight lines if None.
+
+        Yields:
+            One `State` after each interval.
         """

@@ -16,7 +16,7 @@ from pushforward._typing import Context, PerSample, Sample
 
 
 class Transform(nn.Module, abc.ABC):
-    """An invertible map of events. A class is either abstract or final: implement the two verbs, wrap, never override."""
+    """An invertible map of events. Implement the two verbs; to tweak a transform, wrap it."""
 
     @abc.abstractmethod
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:

@@ -1,0 +1,189 @@
+"""A Transformer told the time by adaptive normalisation (DiT), over image patches or sequences.
+
+    c = SiLU(time(t) + class(context))
+    h <- h + g1(c) * attention((1 + a1(c)) * norm(h) + b1(c))
+    h <- h + g2(c) * network((1 + a2(c)) * norm(h) + b2(c))
+
+All a, b, g start at zero and so does the last layer: every block is the identity and the output is 0 at the
+start (adaLN-zero). The modulations of all layers are one matrix product on [batch, width], small beside
+the tokens. Positions are made from the shape, passed explicitly, and turned into a rotation once per call.
+
+References: Peebles & Xie 2022, DiT, arXiv 2212.09748; Su et al. 2021, RoFormer, arXiv 2104.09864.
+"""
+
+
+import torch
+from torch import Tensor, nn
+
+from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._typing import Context, Sample, Time, Tokens
+from pushforward.nets.attention import Attention, Placed, place
+from pushforward.nets.time import TimeEmbedding
+from pushforward.positions import Axial, Embeds, Position, Rotary
+
+
+class Block(nn.Module):
+    """One layer: attention and a two-layer network, each modulated and gated by the condition."""
+
+    def __init__(self, width: int, heads: int, position: Position, expansion: int = 4, causal: bool = False) -> None:
+        super().__init__()
+        self.attention = Attention(width, heads, position, causal)
+        self.network = nn.Sequential(
+            nn.Linear(width, expansion * width), nn.GELU(approximate="tanh"), nn.Linear(expansion * width, width)
+        )
+
+    def forward(self, h: Tokens, modulation: Tensor, placed: Placed, mask: Tensor | None = None) -> Tokens:
+        """One layer; modulation is [batch, 6, 1, width]: scale, shift, gate, twice."""
+        a1, b1, g1, a2, b2, g2 = modulation.unbind(1)
+        h = torch.addcmul(h, g1, self.attention(modulate(h, a1, b1), placed.pos, mask, placed))
+        return torch.addcmul(h, g2, self.network(modulate(h, a2, b2)))
+
+
+def modulate(h: Tokens, scale: Tensor, shift: Tensor) -> Tokens:
+    """(1 + scale) * norm(h) + shift, the norm without parameters of its own."""
+    return torch.addcmul(shift, nn.functional.layer_norm(h, h.shape[-1:], eps=1e-6), scale + 1)
+
+
+class Transformer(nn.Module):
+    """A field net on images (C, H, W) or sequences (tokens, features).
+
+    Args:
+        shape: shape of one event.
+        position: the encoding; None takes `Axial` for images and `Rotary` for sequences. An encoding with two axes
+            gets (row, column) of each patch, one with one axis gets its index.
+        width: size of a token.
+        layers: how many blocks.
+        heads: heads per block; width must be divisible by it.
+        patch: side of a patch in pixels; None takes the smallest side of at least 2 that leaves at most 64 tokens.
+        classes: number of classes context may name; 0 means unconditional. Index `classes` means "no class".
+        expansion: hidden size of a block's network as a multiple of width.
+        causal: a token sees only itself and the tokens before it.
+
+    References:
+        Peebles & Xie 2022, arXiv 2212.09748.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        position: Position | None = None,
+        width: int = 128,
+        layers: int = 4,
+        heads: int = 4,
+        patch: int | None = None,
+        classes: int = 0,
+        expansion: int = 4,
+        causal: bool = False,
+    ) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.patch = _patch(self.shape, patch)
+        self.width, self.layers, self.heads, self.classes = width, layers, heads, classes
+        self.position = position if position is not None else Axial() if len(self.shape) == 3 else Rotary()
+        features = self.shape[1] if len(self.shape) == 2 else self.shape[0] * self.patch**2
+        self.enter = nn.Linear(features, width)
+        self.time = TimeEmbedding(width)
+        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.modulation = nn.Linear(width, (6 * layers + 2) * width)
+        self.blocks = nn.ModuleList(
+            Block(width, heads, self.position, expansion, causal) for _ in range(layers)
+        )
+        self.leave = nn.Linear(width, features)
+        _initialise(self)
+
+    def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
+        """The field at (x, t), [batch, *shape].
+
+        Args:
+            x: [batch, *shape].
+            t: times, [batch].
+            context: class indices [batch] in 0..classes, or None for "no class".
+        """
+        check_event(x, self.shape)
+        pos = self.positions(x.device)
+        h = self.enter(patches(x, self.patch) if len(self.shape) == 3 else x)
+        if isinstance(self.position, Embeds):
+            h = self.position.embed(h, pos)
+        placed = place(self.position, pos, self.width // self.heads, h.dtype)
+        condition = nn.functional.silu(self.condition(t, context, len(x)))
+        modulation = self.modulation(condition).unflatten(-1, (-1, 1, self.width))
+        each, last = modulation.split([6 * self.layers, 2], 1)
+        for block, own in zip(self.blocks, each.chunk(self.layers, 1), strict=True):
+            h = block(h, own, placed)
+        h = self.leave(modulate(h, *last.unbind(1)))
+        return unpatches(h, self.shape, self.patch) if len(self.shape) == 3 else h
+
+    def condition(self, t: Time, context: Context, batch: int) -> Tensor:
+        """Time and class as one vector per sample, [batch, width]."""
+        c = self.time(t.expand(batch))
+        if self.label is None:
+            if context is not None:
+                raise ConfigError(explain(
+                    "no context for a net made without classes", "a context", "Make the net with classes=...",
+                ))  # fmt: skip
+            return c
+        if context is None:
+            return c + self.label.weight[self.classes]
+        return c + self.label(context)
+
+    def positions(self, device: torch.device | None = None) -> Tensor:
+        """Where the tokens of one event stand: [tokens], or [tokens, 2] if the encoding has two axes."""
+        if len(self.shape) == 2:
+            return torch.arange(self.shape[0], device=device)
+        rows, columns = self.shape[1] // self.patch, self.shape[2] // self.patch
+        if self.position.properties.axes == 1:
+            return torch.arange(rows * columns, device=device)
+        return torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device))
+
+
+def patches(x: Tensor, side: int) -> Tokens:
+    """Images [batch, channels, rows, columns] as tokens [batch, patches, channels * side**2], row by row."""
+    return x.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def unpatches(h: Tokens, shape: tuple[int, ...], side: int) -> Tensor:
+    """The inverse of `patches`."""
+    channels, rows, columns = shape
+    grid = h.reshape(len(h), rows // side, columns // side, channels, side, side)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(h), channels, rows, columns)
+
+
+def check_event(x: Tensor, shape: tuple[int, ...]) -> None:
+    """Refuse a batch of events of another shape."""
+    if tuple(x.shape[1:]) != shape:
+        raise ShapeError(explain(
+            f"[batch, {', '.join(map(str, shape))}]", f"{list(x.shape)}", "Make the net with data.shape.",
+        ))  # fmt: skip
+
+
+def _patch(shape: tuple[int, ...], patch: int | None) -> int:
+    if len(shape) == 2:
+        return 1
+    if len(shape) != 3:
+        raise ShapeError(explain(
+            "an event shape (channels, rows, columns) or (tokens, features)", f"{shape}", "Use nets.MLP for vectors.",
+        ))  # fmt: skip
+    _, rows, columns = shape
+    sides = [s for s in range(1, max(rows, columns) + 1) if rows % s == 0 == columns % s]
+    if patch is None:
+        return next((s for s in sides if s > 1 and rows * columns <= 64 * s * s), sides[-1])
+    if patch not in sides:
+        raise ConfigError(explain(
+            f"a patch that divides {rows} x {columns} ({', '.join(map(str, sides))})", str(patch), "Choose one of these.",
+        ))  # fmt: skip
+    return patch
+
+
+def _initialise(net: Transformer) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)
+    for block in net.blocks:  # a fused projection is three matrices
+        for part in block.attention.qkv.weight.chunk(3):
+            nn.init.xavier_uniform_(part)
+    if net.label is not None:
+        nn.init.normal_(net.label.weight, std=0.02)
+    for layer in (net.modulation, net.leave):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)

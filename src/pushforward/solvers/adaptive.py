@@ -1,0 +1,148 @@
+"""An adaptive solver whose samples never disturb each other.
+
+Dormand and Prince's pair of orders 5 and 4: the difference of the two is the error of a step, and a
+proportional-integral controller picks the next step from the last two errors,
+
+    e_i = rms_over_event( error_i / (atol + rtol max(|x|, |x_new|)) ),      accept where e_i <= 1,
+    h <- h * clip(0.9 e_i**(-0.7/5) e_previous**(0.4/5), 0.2, 5).
+
+Every sample of the batch keeps its own time and step, so its result does not depend on its neighbours, and a
+sample that has arrived costs no further calls.
+
+References: Dormand and Prince 1980; Gustafsson 1991 for the controller; Soederlind 2003 for its exponents.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pushforward._errors import ConfigError, PushforwardError
+from pushforward._typing import Sample, per_sample
+from pushforward.paths.path import Path
+from pushforward.solvers.estimate import estimate_x0
+from pushforward.solvers.state import Field, Solver, State, Trajectory
+
+_NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
+_MATRIX = (
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+_ERROR = (71 / 57600, 0.0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)
+
+
+class _Walk(NamedTuple):
+    """Where each sample stands: x [batch, *event], slope there, time, signed step and last error [batch]."""
+
+    x: Tensor
+    slope: Tensor
+    t: Tensor
+    h: Tensor
+    error: Tensor
+
+
+@dataclass(frozen=True)
+class Adaptive(Solver):
+    """Dormand-Prince 5(4) with a step of its own for each sample.
+
+    Args:
+        rtol, atol: the error allowed in one step, relative and absolute.
+        first_step: the first step tried, as a length of time.
+        max_rounds: attempted steps after which it gives up.
+
+    Raises:
+        PushforwardError: when `max_rounds` attempts do not reach the end.
+    """
+
+    rtol: float = 1e-5
+    atol: float = 1e-5
+    first_step: float = 0.05
+    max_rounds: int = 10_000
+
+    def __post_init__(self) -> None:
+        if min(self.rtol, self.atol) < 0 or self.rtol + self.atol == 0 or self.first_step <= 0:
+            raise ConfigError(f"Expected tolerances and a first step above 0; got {self}. Set rtol=1e-5, atol=1e-5.")
+
+    def trajectory(
+        self, field: Field, x: Sample, start: float = 1.0, end: float = 0.0, path: Path | None = None
+    ) -> Trajectory:
+        if start == end or len(x) == 0:
+            return x
+        walk, nfe = self._begin(field, x, start, end), 1
+        for _ in range(self.max_rounds):
+            open_ = (walk.t != end).nonzero().squeeze(1)
+            before = _rows(walk, open_)
+            after, accepted = self._attempt(field, before, end)
+            walk, nfe = _merge(walk, open_, after), nfe + 6
+            if not bool(accepted.any()):
+                continue
+            x0 = estimate_x0(before.x, before.slope, before.t.to(x.dtype), path)
+            x0 = walk.x.index_copy(0, open_, torch.where(per_sample(accepted, x0), x0, after.x))
+            edited = yield State(walk.x, walk.t.to(x.dtype), x0, nfe)
+            if edited is not None:
+                # the same as starting anew from the edited x, but for samples that have arrived
+                walk = replace_x(field, walk, edited, self.first_step)
+                nfe += 1
+            if bool((walk.t == end).all()):
+                return walk.x
+        raise PushforwardError(
+            f"Expected to reach t={end} in {self.max_rounds} steps; got stuck near t={walk.t[walk.t != end][0]:.6f}. "
+            f"Raise rtol or atol (now {self.rtol}, {self.atol}), or look for a field that is not smooth there."
+        )
+
+    def _begin(self, field: Field, x: Tensor, start: float, end: float) -> _Walk:
+        t = torch.full((len(x),), start, dtype=torch.float64, device=x.device)
+        h = torch.full_like(t, self.first_step if end > start else -self.first_step)
+        return _Walk(x, field(x, t.to(x.dtype)), t, h, torch.ones_like(t))
+
+    def _attempt(self, field: Field, walk: _Walk, end: float) -> tuple[_Walk, Tensor]:
+        h = torch.where((walk.t + 1.000001 * walk.h - end) * walk.h.sign() >= 0, end - walk.t, walk.h)
+        arrives = h != walk.h
+        step = per_sample(h.to(walk.x.dtype), walk.x)
+        slopes, x_new = [walk.slope], walk.x
+        for node, row in zip(_NODES, _MATRIX):
+            x_new = walk.x + step * _sum(slopes, row)
+            slopes.append(field(x_new, (walk.t + node * h).to(walk.x.dtype)))
+        scale = self.atol + self.rtol * torch.maximum(walk.x.abs(), x_new.abs())
+        ratio = (step * _sum(slopes, _ERROR) / scale).flatten(1).detach().double()
+        error = ratio.square().mean(1).sqrt().clamp(min=1e-10)
+        error = torch.where(error.isfinite(), error, torch.full_like(error, 1e6))
+        accepted = error <= 1
+        factor = (0.9 * error ** (-0.7 / 5) * walk.error ** (0.4 / 5)).clamp(0.2, 5.0)
+        factor = torch.where(accepted, factor, factor.clamp(max=0.9))
+        t_new = torch.where(arrives, torch.full_like(walk.t, end), walk.t + h)
+        pick = per_sample(accepted, walk.x)
+        after = _Walk(
+            torch.where(pick, x_new, walk.x),
+            torch.where(pick, slopes[-1], walk.slope),
+            torch.where(accepted, t_new, walk.t),
+            h * factor,
+            torch.where(accepted, error, walk.error),
+        )
+        return after, accepted
+
+
+def replace_x(field: Field, walk: _Walk, x: Tensor, first_step: float) -> _Walk:
+    """The walk that starts anew from `x` at the times of `walk`."""
+    fresh = torch.full_like(walk.h, first_step) * walk.h.sign()
+    return _Walk(x, field(x, walk.t.to(x.dtype)), walk.t, fresh, torch.ones_like(walk.error))
+
+
+def _sum(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+    terms = [weight * slope for weight, slope in zip(weights, slopes) if weight]
+    return torch.stack(terms).sum(0) if len(terms) > 2 else sum(terms[1:], terms[0])
+
+
+def _rows(walk: _Walk, index: Tensor) -> _Walk:
+    return walk if len(index) == len(walk.t) else _Walk(*(part[index] for part in walk))
+
+
+def _merge(walk: _Walk, index: Tensor, part: _Walk) -> _Walk:
+    if len(index) == len(walk.t):
+        return part
+    return _Walk(*(whole.index_copy(0, index, piece) for whole, piece in zip(walk, part)))
