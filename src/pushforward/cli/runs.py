@@ -1,0 +1,51 @@
+"""Where runs go, and what a training verb says before and after.
+
+By default a run is `runs/NAME`. If one is there already that was finished, the next is `runs/NAME-2`; if it was
+interrupted, the same command goes on with it. `--out` decides otherwise.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pushforward._recipe import Settings
+from pushforward.cli.units import Units
+
+if TYPE_CHECKING:
+    import pushforward as pf
+
+
+def run_folder(out: Path | None, name: str) -> Path:
+    """The folder of a new run, or of the interrupted one that it continues."""
+    if out is not None:
+        return out
+    base = Path("runs") / name.replace("/", "-")
+    path, count = base, 2
+    while (path / "model.safetensors").exists():
+        path, count = base.with_name(f"{base.name}-{count}"), count + 1
+    return path
+
+
+def speak(*lines: str) -> None:
+    """Print, on the first process alone."""
+    if os.environ.get("RANK", "0") == "0":
+        print("\n".join(lines), flush=True)
+
+
+def announce(
+    name: str, events: int, model: "pf.models.Model", what: str, settings: Settings, path: Path
+) -> None:
+    """What is about to happen: with which model, on what, for how long, into which folder."""
+    weights = sum(each.numel() for each in model.parameters())
+    speak(f"{name}: {events:,} {what}", f"{weights:,} parameters, {settings.steps:,} steps of {settings.batch} into {path}")
+
+
+def point_on(path: Path, units: Units) -> None:
+    """What one would do next."""
+    suffix = "png" if units.kind == "image" or units.shape == (2,) else "csv" if len(units.shape) == 1 else "npz"
+    speak(
+        "Next:",
+        f"  pushforward sample {path} -n 64 -o samples.{suffix}",
+        f"  pushforward evaluate {path}",
+        f"  pushforward report {path}",
+    )

@@ -1,0 +1,125 @@
+"""What a run must know about its data to speak in their units: kept in the run folder as `data.toml`.
+
+Samples leave a model in the model's units. To write a table with its columns, or an image with its levels, long after
+the data have moved elsewhere, a run carries the scaling, the names, and where the data were.
+
+    value = (x - offset) / scale,     floored and clamped to 0..levels-1 where the data are levels
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pushforward as pf
+from pushforward import _config
+from pushforward._errors import RunError, explain
+
+if TYPE_CHECKING:
+    import torch
+
+FILE = "data.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units of a run's data.
+
+    Args:
+        path: where the data were: a name, or an absolute path.
+        name: what they are called.
+        kind: image, table, points or array.
+        shape: of one event.
+        offset: of the scaling, one number or one per component.
+        scale: of the scaling, likewise.
+        levels: whole-number levels of the values, or None.
+        columns: names of a table's columns.
+        labels: names of the classes that the model is conditioned on; none if it is not.
+    """
+
+    path: str
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    offset: tuple[float, ...] = (0.0,)
+    scale: tuple[float, ...] = (1.0,)
+    levels: int | None = None
+    columns: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def values(self, x: "torch.Tensor") -> "torch.Tensor":
+        """Samples in the data's own units, [n, *shape] in float64, or uint8 where they are at most 256 levels."""
+        import torch
+
+        scaling = pf.data.Scaling(self._spread(self.offset), self._spread(self.scale), self.levels)
+        raw = scaling.to_values(x.detach().cpu().double())
+        return raw.to(torch.uint8) if self.levels is not None and self.levels <= 256 else raw
+
+    def _spread(self, numbers: tuple[float, ...]) -> "torch.Tensor | float":
+        import torch
+
+        if len(numbers) == 1:
+            return numbers[0]
+        return torch.tensor(numbers, dtype=torch.float64).reshape(self.shape)
+
+
+def units_of(data: "pf.data.Dataset", path: str, conditional: bool = False) -> Units:
+    """The units of a data set that was opened from `path`."""
+    import torch
+
+    def numbers(part: "torch.Tensor | float") -> tuple[float, ...]:
+        if not isinstance(part, torch.Tensor):
+            return (float(part),)
+        return tuple(part.detach().cpu().double().expand(data.shape).flatten().tolist())
+
+    return Units(
+        path=str(Path(path).resolve()) if Path(path).exists() else path,
+        name=data.name,
+        kind=data.kind,
+        shape=data.shape,
+        offset=numbers(data.scaling.offset),
+        scale=numbers(data.scaling.scale),
+        levels=data.scaling.levels,
+        columns=data.columns,
+        labels=data.labels if conditional else (),
+    )
+
+
+def write_units(units: Units, run: Path) -> None:
+    """Keep the units in a run folder."""
+    _config.write(units, run / FILE)
+
+
+def read_units(run: Path) -> Units:
+    """The units a run folder keeps.
+
+    Raises:
+        RunError: it keeps none.
+    """
+    if not (run / FILE).is_file():
+        got = f"{str(run)!r}, which has no {FILE}"
+        raise RunError(explain("a run made by pushforward train", got, "Check the path."))
+    return _config.from_table(Units, _config.read(run / FILE))
+
+
+def data_of(run: Path, path: str | None = None) -> "tuple[Units, pf.data.Dataset]":
+    """A run's data set, opened again, with the units of the run.
+
+    Args:
+        run: the run folder.
+        path: where the data are now, if they have moved.
+
+    Raises:
+        RunError: the events there have another shape than the run's.
+        DataError: there are no data.
+    """
+    units = read_units(run)
+    data = pf.data.open_data(path or units.path)
+    if data.shape != units.shape:
+        got = f"{data.describe()}, where the run learned events of shape {units.shape}"
+        raise RunError(explain("the data of the run", got, "Name the right ones by --data."))
+    return units, data
+
+
+def unlabelled(data: "pf.data.Dataset") -> "pf.data.Dataset":
+    """The same data without classes, for a model that is not conditioned on them."""
+    return replace(data, context=None, held_out_context=None, labels=())
