@@ -6,8 +6,8 @@ proportional-integral controller picks the next step from the last two errors,
     e_i = rms_over_event( error_i / (atol + rtol max(|x|, |x_new|)) ),      accept where e_i <= 1,
     h <- h * clip(0.9 e_i**(-0.7/5) e_previous**(0.4/5), 0.2, 5).
 
-Every sample of the batch keeps its own time and step, so its result does not depend on its neighbours, and a
-sample that has arrived costs no further calls.
+Every sample of the batch keeps its own time and step, so its result does not depend on its neighbours; one that has
+arrived stands still until the slowest does.
 
 References: Dormand and Prince 1980; Gustafsson 1991 for the controller; Soederlind 2003 for its exponents.
 """
@@ -73,21 +73,16 @@ class Adaptive(Solver):
     ) -> Trajectory:
         if start == end or len(x) == 0:
             return x
-        walk, nfe = self._begin(field, x, start, end), 1
+        walk, nfe = self._begin(field, x, torch.full((len(x),), start, dtype=torch.float64, device=x.device), end), 1
         for _ in range(self.max_rounds):
-            open_ = (walk.t != end).nonzero().squeeze(1)
-            before = _rows(walk, open_)
-            after, accepted = self._attempt(field, before, end)
-            walk, nfe = _merge(walk, open_, after), nfe + 6
+            before, (walk, accepted) = walk, self._attempt(field, walk, end)
+            nfe += len(_NODES)
             if not bool(accepted.any()):
                 continue
             x0 = estimate_x0(before.x, before.slope, before.t.to(x.dtype), path)
-            x0 = walk.x.index_copy(0, open_, torch.where(per_sample(accepted, x0), x0, after.x))
             edited = yield State(walk.x, walk.t.to(x.dtype), x0, nfe)
             if edited is not None:
-                # the same as starting anew from the edited x, but for samples that have arrived
-                walk = replace_x(field, walk, edited, self.first_step)
-                nfe += 1
+                walk, nfe = self._begin(field, edited, walk.t, end), nfe + 1
             if bool((walk.t == end).all()):
                 return walk.x
         raise PushforwardError(
@@ -95,14 +90,13 @@ class Adaptive(Solver):
             f"Raise rtol or atol (now {self.rtol}, {self.atol}), or look for a field that is not smooth there."
         )
 
-    def _begin(self, field: Field, x: Tensor, start: float, end: float) -> _Walk:
-        t = torch.full((len(x),), start, dtype=torch.float64, device=x.device)
-        h = torch.full_like(t, self.first_step if end > start else -self.first_step)
+    def _begin(self, field: Field, x: Tensor, t: Tensor, end: float) -> _Walk:
+        h = torch.full_like(t, self.first_step) * torch.sign(end - t)
         return _Walk(x, field(x, t.to(x.dtype)), t, h, torch.ones_like(t))
 
     def _attempt(self, field: Field, walk: _Walk, end: float) -> tuple[_Walk, Tensor]:
         h = torch.where((walk.t + 1.000001 * walk.h - end) * walk.h.sign() >= 0, end - walk.t, walk.h)
-        arrives = h != walk.h
+        arrives = (h != walk.h) | (h == 0)
         step = per_sample(h.to(walk.x.dtype), walk.x)
         slopes, x_new = [walk.slope], walk.x
         for node, row in zip(_NODES, _MATRIX):
@@ -112,7 +106,7 @@ class Adaptive(Solver):
         ratio = (step * _sum(slopes, _ERROR) / scale).flatten(1).detach().double()
         error = ratio.square().mean(1).sqrt().clamp(min=1e-10)
         error = torch.where(error.isfinite(), error, torch.full_like(error, 1e6))
-        accepted = error <= 1
+        accepted = (error <= 1) & (walk.t != end)
         factor = (0.9 * error ** (-0.7 / 5) * walk.error ** (0.4 / 5)).clamp(0.2, 5.0)
         factor = torch.where(accepted, factor, factor.clamp(max=0.9))
         t_new = torch.where(arrives, torch.full_like(walk.t, end), walk.t + h)
@@ -127,22 +121,7 @@ class Adaptive(Solver):
         return after, accepted
 
 
-def replace_x(field: Field, walk: _Walk, x: Tensor, first_step: float) -> _Walk:
-    """The walk that starts anew from `x` at the times of `walk`."""
-    fresh = torch.full_like(walk.h, first_step) * walk.h.sign()
-    return _Walk(x, field(x, walk.t.to(x.dtype)), walk.t, fresh, torch.ones_like(walk.error))
-
-
 def _sum(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     terms = [weight * slope for weight, slope in zip(weights, slopes) if weight]
     return torch.stack(terms).sum(0) if len(terms) > 2 else sum(terms[1:], terms[0])
 
-
-def _rows(walk: _Walk, index: Tensor) -> _Walk:
-    return walk if len(index) == len(walk.t) else _Walk(*(part[index] for part in walk))
-
-
-def _merge(walk: _Walk, index: Tensor, part: _Walk) -> _Walk:
-    if len(index) == len(walk.t):
-        return part
-    return _Walk(*(whole.index_copy(0, index, piece) for whole, piece in zip(walk, part)))

@@ -40,7 +40,7 @@ class Exact(Trace):
     """Every diagonal entry of the Jacobian, one backward pass per dimension.
 
     >>> both = Exact().of(lambda x, t: x.square(), torch.ones(1, 2))
-    >>> both(torch.tensor([[1.0, 2.0]]), torch.zeros(1))[1]
+    >>> both(torch.tensor([[1.0, 2.0]]), torch.zeros(1))[1].detach()
     tensor([6.])
     """
 

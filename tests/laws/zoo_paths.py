@@ -1,0 +1,23 @@
+"""Every path and every prediction the library has, for the laws."""
+
+import torch
+
+from pushforward import paths
+
+PATHS = {
+    "linear": paths.Linear(),
+    "vp": paths.VP(),
+    "cosine": paths.Cosine(),
+    "ve": paths.VE(),
+    "edm": paths.EDM(),
+    "custom": paths.Custom(alpha=lambda t: 1 - t**2, sigma=lambda t: torch.sin(t)),
+}
+
+PREDICTIONS = {
+    "x0": paths.x0,
+    "eps": paths.eps,
+    "v": paths.v,
+    "velocity": paths.velocity,
+    "score": paths.score,
+    "edm": paths.edm(0.5),
+}
