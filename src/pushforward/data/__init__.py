@@ -1,1 +1,43 @@
-"""data"""
+"""Where batches come from: built-in sets, toys with exact densities, tables, arrays, images, text.
+
+`Dataset` is the immutable set, `Scaling` the way between a file's units and a model's, `Batch` what travels
+on, and `open_data` the one door for names, files and folders. Imports the bottom files (`_*`) only.
+"""
+
+from pushforward.data.arrays import from_array, from_parts
+from pushforward.data.batch import Batch
+from pushforward.data.dataset import Dataset
+from pushforward.data.opening import open_data
+from pushforward.data.scaling import Scaling
+from pushforward.data.shipped import digits
+from pushforward.data.texts import Text, text
+from pushforward.data.toys import (
+    checkerboard,
+    eight_gaussians,
+    gaussian_mixture,
+    moons,
+    pinwheel,
+    rings,
+    swiss_roll,
+    two_spirals,
+)
+
+__all__ = [
+    "Batch",
+    "Dataset",
+    "Scaling",
+    "Text",
+    "checkerboard",
+    "digits",
+    "eight_gaussians",
+    "from_array",
+    "from_parts",
+    "gaussian_mixture",
+    "moons",
+    "open_data",
+    "pinwheel",
+    "rings",
+    "swiss_roll",
+    "text",
+    "two_spirals",
+]

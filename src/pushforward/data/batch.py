@@ -7,7 +7,7 @@ from torch import Tensor
 from pushforward._typing import Context, Sample
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Some events, and what belongs to them.
 

@@ -1,0 +1,265 @@
+"""From an array in memory to a data set: checks, split, scaling. Every reader ends here.
+
+    pixels    whole numbers of one byte with two or more axes per event -> images, x = (v + u)/256 * 2 - 1
+    numbers   anything else -> x = (v - mean)/std: per column for [n, columns], one pair for [n, a, b, ...]
+
+Mean and std come from the training rows alone. Arrays beyond 256 MiB are never copied (a memory-mapped file
+stays on disk): their last rows are held out; smaller ones are split by a keyed permutation.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward._errors import ConfigError, explain
+from pushforward._random import Draw
+from pushforward.data.dataset import Dataset
+from pushforward.data.faults import check_bad_rows, faulty, judge
+from pushforward.data.scaling import Scaling
+
+PIXELS = Scaling(offset=-1.0, scale=2 / 256, levels=256)
+_LARGE = 2**28
+_FEWEST = 5
+_CHUNK = 2**22
+
+
+def from_array(
+    values: "np.ndarray | Tensor",
+    context: "np.ndarray | Tensor | None" = None,
+    *,
+    name: str = "array",
+    columns: Sequence[str] = (),
+    held_out: float = 0.2,
+    bad_rows: str = "error",
+    seed: int = 0,
+    source: str = "",
+) -> Dataset:
+    """A data set from rows in memory, or memory-mapped.
+
+    Args:
+        values: [n, columns], [n, a, b, ...] or [n] (one column). Bytes with two or more axes are images:
+            [n, h, w], [n, h, w, channels] or [n, channels, h, w].
+        context: one class per row, whole numbers or words; or None.
+        name: for reports and errors.
+        columns: names of the columns; makes the data set a table.
+        held_out: which share of the rows is never trained on.
+        bad_rows: what to do with rows that are not finite, "error" or "skip".
+        seed: of the split.
+        source: where it came from.
+
+    Raises:
+        DataError: fewer than 5 rows, constant columns, rows that are not finite, values that are no numbers.
+        ConfigError: a share outside (0, 1).
+
+    >>> import numpy as np
+    >>> from_array(np.arange(20.0).reshape(10, 2), name="line", columns=["a", "b"])
+    <Dataset line: 8 + 2 rows, 2 columns>
+    """
+    if not 0 < held_out < 1:
+        raise ConfigError(explain("a held-out share between 0 and 1", f"{held_out}", "Use 0.2, say."))
+    rows, given, note = _usable(values, context, name, bad_rows)
+    train, held = _split(rows, held_out, seed)
+    parts = [(rows[part], None if given is None else given[part]) for part in (train, held)]
+    return _assembled(parts[0], parts[1], name, tuple(columns), f"{source} {note}".strip())
+
+
+def from_parts(
+    values: "np.ndarray | Tensor",
+    held_out: "np.ndarray | Tensor",
+    context: "np.ndarray | Tensor | None" = None,
+    held_out_context: "np.ndarray | Tensor | None" = None,
+    *,
+    name: str = "array",
+    columns: Sequence[str] = (),
+    bad_rows: str = "error",
+    source: str = "",
+) -> Dataset:
+    """A data set whose split is given; other arguments and errors as `from_array`.
+
+    Raises:
+        DataError: parts of different shapes, or held-out classes that are not trained on.
+    """
+    train, labels, note = _usable(values, context, name, bad_rows)
+    held, held_labels, held_note = _usable(held_out, held_out_context, f"{name} (held out)", bad_rows)
+    if train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
+        got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {name}"
+        raise faulty("training and held-out events of one shape and type", got, "Make them agree.")
+    if (labels is None) != (held_labels is None):
+        got = f"classes for only one of the two parts of {name}"
+        raise faulty("classes for both parts, or for none", got, "Add the missing ones.")
+    source = " ".join(f"{source} {note} {held_note}".split())
+    return _assembled((train, labels), (held, held_labels), name, tuple(columns), source)
+
+
+def _usable(
+    values: "np.ndarray | Tensor", context: "np.ndarray | Tensor | None", name: str, bad_rows: str
+) -> tuple[Tensor, np.ndarray | None, str]:
+    """Enough finite rows or images [n, channels, h, w], their classes, and what was skipped."""
+    check_bad_rows(bad_rows)
+    rows = numbers(values, name)
+    labels = _labels(context, len(rows), name)
+    note = ""
+    if is_image(rows):
+        rows = channels_first(rows, name)
+    else:
+        rows, labels, note = _finite(rows, labels, name, bad_rows)
+    if len(rows) < _FEWEST:
+        got = f"{len(rows)} row{'' if len(rows) == 1 else 's'} in {name}"
+        raise faulty(
+            f"at least {_FEWEST} rows", got, "A model cannot be fitted and checked on so few; add data."
+        )
+    return rows, labels, note
+
+
+def _assembled(
+    train: tuple[Tensor, np.ndarray | None],
+    held: tuple[Tensor, np.ndarray | None],
+    name: str,
+    columns: tuple[str, ...],
+    source: str,
+) -> Dataset:
+    values, labels = train
+    kind = "image" if is_image(values) else "table" if columns else "points" if values.ndim == 2 else "array"
+    names = (
+        np.unique(np.concatenate([labels, held[1]])) if labels is not None and held[1] is not None else None
+    )
+    return Dataset(
+        name=name,
+        kind=kind,
+        values=values,
+        held_out=held[0],
+        scaling=PIXELS if kind == "image" else standardised(values, name, columns),
+        context=_numbered(labels, names),
+        held_out_context=_numbered(held[1], names),
+        columns=columns,
+        labels=() if names is None else tuple(map(str, names)),
+        source=source,
+    )
+
+
+def numbers(values: "np.ndarray | Tensor", name: str) -> Tensor:
+    """The rows as a tensor of bytes or floats, at least [n, 1], without a copy where the dtype allows it."""
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind not in "biuf":
+            fix = "Store plain numbers; text columns can be left out with columns=."
+            raise faulty("an array of real numbers", f"dtype {values.dtype} in {name}", fix)
+        native = values.dtype.newbyteorder("=")
+        if values.dtype.kind == "f" and values.dtype.itemsize not in (4, 8):
+            native = np.dtype(np.float64 if values.dtype.itemsize > 8 else np.float32)
+        elif values.dtype.kind in "biu" and values.dtype != np.uint8:
+            native = np.dtype(np.float64)
+        values = values.astype(native, copy=False)
+        values = torch.from_numpy(values if values.flags.writeable else values.copy())
+    elif not values.is_floating_point() and values.dtype != torch.uint8:
+        values = values.double()
+    if values.ndim == 0:
+        raise faulty("rows of values", f"a single number in {name}", "Store an array [rows, ...].")
+    if values.ndim == 1:
+        values = values[:, None]
+    return values if is_image(values) or values.is_floating_point() else values.double()
+
+
+def is_image(rows: Tensor) -> bool:
+    """Bytes with at least two axes per event."""
+    return rows.dtype == torch.uint8 and rows.ndim >= 3
+
+
+def channels_first(images: Tensor, name: str) -> Tensor:
+    """[n, h, w] or [n, h, w, channels] as [n, channels, h, w] (a view)."""
+    if images.ndim == 3:
+        return images[:, None]
+    if images.ndim == 4 and images.shape[-1] in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
+        return images.permute(0, 3, 1, 2)
+    if images.ndim == 4 and images.shape[1] in (1, 3, 4):
+        return images
+    got = f"bytes of shape {tuple(images.shape)} in {name}"
+    raise faulty(
+        "images [n, h, w], [n, h, w, 1|3|4] or [n, 1|3|4, h, w]", got, "Reshape them, or store floats."
+    )
+
+
+def _labels(context: "np.ndarray | Tensor | None", n: int, name: str) -> np.ndarray | None:
+    """One class per row, whole numbers or words."""
+    if context is None:
+        return None
+    given = context.numpy() if isinstance(context, Tensor) else context
+    if given.shape != (n,) or given.dtype.kind not in "biuU":
+        got = f"shape {given.shape} of {given.dtype} for {n:,} rows in {name}"
+        raise faulty(
+            "one class per row, whole numbers or words", got, "Repair the labels, or leave them out."
+        )
+    return given
+
+
+def _numbered(labels: np.ndarray | None, names: np.ndarray | None) -> Tensor | None:
+    """Classes as places in the sorted names, [n] int64."""
+    if labels is None or names is None:
+        return None
+    return torch.from_numpy(np.searchsorted(names, labels).astype(np.int64))
+
+
+def standardised(values: Tensor, name: str, columns: Sequence[str] = ()) -> Scaling:
+    """Mean 0 and standard deviation 1 in model units: per column, or once for events of more axes.
+
+    Raises:
+        DataError: columns that never change.
+    """
+    per_column = values.ndim == 2
+    reduce = [0] if per_column else list(range(values.ndim))
+    total = torch.zeros(values.shape[1] if per_column else 1, dtype=torch.float64)
+    for part in _chunks(values):
+        total += part.double().sum(reduce)
+    mean = total / (len(values) if per_column else values.numel())
+    squares = torch.zeros_like(mean)
+    for part in _chunks(values):
+        squares += (part.double() - mean).square().sum(reduce)
+    std = (squares / (len(values) if per_column else values.numel())).sqrt()
+    flat = (std <= 1e-12 * mean.abs().clamp(min=1e-300)).nonzero().flatten().tolist()
+    if flat:
+        named = ", ".join(f"'{columns[i]}'" if columns else str(i) for i in flat[:10])
+        what = (
+            f"column{'s' if len(flat) > 1 else ''} {named} of {name}"
+            if per_column
+            else f"the whole of {name}"
+        )
+        fix = (
+            "A constant has no density: leave it out with columns=."
+            if per_column
+            else "A constant has no density."
+        )
+        raise faulty("columns that vary", f"the same value in every training row of {what}", fix)
+    if per_column:
+        return Scaling(offset=-mean / std, scale=1 / std)
+    return Scaling(offset=-(mean / std).item(), scale=1 / std.item())
+
+
+def _split(rows: Tensor, held_out: float, seed: int) -> tuple[Tensor | slice, Tensor | slice]:
+    held = min(len(rows) - 1, max(1, round(len(rows) * held_out)))
+    if rows.numel() * rows.element_size() > _LARGE:
+        return slice(0, len(rows) - held), slice(len(rows) - held, None)
+    shuffled = Draw(seed, "split").permutation(len(rows))
+    return shuffled[held:], shuffled[:held]
+
+
+def _finite(
+    rows: Tensor, labels: np.ndarray | None, name: str, bad_rows: str
+) -> tuple[Tensor, np.ndarray | None, str]:
+    finite = torch.cat(
+        [part.isfinite().flatten(1).all(1) for part in _chunks(rows)] or [torch.ones(0).bool()]
+    )
+    bad = (~finite).nonzero().flatten().tolist()
+    if not bad:
+        return rows, labels, ""
+    note = judge(
+        (f"{Path(name).name}:{i + 1} (not finite)" for i in bad), len(bad), len(rows), name, bad_rows
+    )
+    return rows[finite], None if labels is None else labels[finite.numpy()], note
+
+
+def _chunks(rows: Tensor) -> Sequence[Tensor]:
+    """Consecutive views of a bounded size: so that a memory-mapped file is never read whole."""
+    return rows.split(max(1, _CHUNK // max(1, math.prod(rows.shape[1:]))))

@@ -1,0 +1,90 @@
+"""Words for what is wrong with a file: which rows, how many, and what to do.
+
+Rows are named as an editor shows them, `housing.csv:292`, at most ten of them, with the total.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+from pushforward._errors import ConfigError, DataError, explain
+
+SHOWN = 10
+
+
+def faulty(expected: str, got: str, fix: str) -> DataError:
+    """A `DataError` in three parts."""
+    return DataError(explain(expected, got, fix))
+
+
+def check_bad_rows(bad_rows: str) -> None:
+    """Refuse any other word than "error" and "skip"."""
+    if bad_rows not in ("error", "skip"):
+        raise ConfigError(explain('bad_rows="error" or "skip"', repr(bad_rows), "Choose one of the two."))
+
+
+def judge(
+    found: Iterable[str],
+    bad: int,
+    total: int,
+    name: str,
+    bad_rows: str,
+    expected: str = "finite numbers in every row",
+) -> str:
+    """Raise for bad rows, or say how many were skipped.
+
+    Args:
+        found: descriptions such as "a.csv:3 (age is missing)"; at most ten are shown.
+        bad: how many there are.
+        total: how many rows there are, good and bad.
+        name: the file's name.
+        bad_rows: "error" or "skip".
+        expected: what good rows are.
+
+    Returns:
+        A sentence for `Dataset.source`, empty where nothing was skipped.
+
+    Raises:
+        DataError: bad rows with "error"; more than half of them bad with "skip".
+    """
+    if not bad:
+        return ""
+    if bad_rows == "skip" and 2 * bad <= total:
+        return f"{bad:,} of {total:,} rows skipped as bad."
+    listed = "; ".join(islice(found, SHOWN)) + (f"; and {bad - SHOWN:,} more" if bad > SHOWN else "")
+    if bad_rows == "skip":
+        fix = "With bad_rows='skip' at most half may go; check that this is the right file and format."
+    else:
+        fix = "Repair them, or pass bad_rows='skip' to leave them out."
+    raise faulty(expected, f"{bad:,} bad of {total:,} in {name}: {listed}", fix)
+
+
+@contextmanager
+def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Turn the errors of a reader into one sentence that names the file.
+
+    Args:
+        path: the file.
+        what: what it should be ("an .npy array").
+        errors: besides OSError and EOFError, what the reader raises on damaged files.
+    """
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, EOFError, *errors) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        fix = "Check that the file is whole and readable, or write it again."
+        raise faulty(what, f"'{path}', which cannot be read ({reason})", fix) from error
+
+
+def check_file(path: Path) -> None:
+    """Refuse a path that is no file, or an empty one."""
+    with reading(path, "a readable file"):
+        if not path.is_file():
+            raise faulty("a file", f"'{path}', which is not one", "Check the path.")
+        if path.stat().st_size == 0:
+            raise faulty(
+                "a file with data", f"'{path}', which is empty", "Write it again or choose another file."
+            )
