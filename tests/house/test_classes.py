@@ -23,8 +23,6 @@ def test_no_concrete_method_is_overridden(module: str) -> None:
         for name, method in vars(cls).items()
         if callable(method) and not name.startswith("__")
         for parent in cls.__mro__[1:]
-        if ours(parent)
-        and name in vars(parent)
-        and not getattr(vars(parent)[name], "__isabstractmethod__", False)
+        if ours(parent) and name in vars(parent) and not getattr(vars(parent)[name], "__isabstractmethod__", False)
     ]
     assert not overridden

@@ -44,9 +44,7 @@ def test_the_pattern_lets_the_rest_pass(text: str) -> None:
 
 
 def test_every_fragment_of_the_changelog_says_something() -> None:
-    fragments = [
-        path for path in (ROOT / "changelog.d").glob("*") if not path.name.startswith(("README", "."))
-    ]
+    fragments = [path for path in (ROOT / "changelog.d").glob("*") if not path.name.startswith(("README", "."))]
     assert fragments
     for path in fragments:
         topic, change, suffix = path.name.split(".")

@@ -41,9 +41,7 @@ ALLOWED = allowed()
 
 
 def test_everything_is_placed() -> None:
-    found = {
-        path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
-    }
+    found = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert found - DOORS <= set(ALLOWED)
 
 
@@ -78,11 +76,7 @@ def f():
     from pushforward.objectives.regression import Regression
     importlib.import_module("pushforward.interop")
 """
-    rooms = [
-        room_of(dotted)
-        for _, dotted in imports("pushforward.nets.mlp", ast.parse(source))
-        if "push" in dotted
-    ]
+    rooms = [room_of(dotted) for _, dotted in imports("pushforward.nets.mlp", ast.parse(source)) if "push" in dotted]
     assert sorted(rooms) == ["cli", "interop", "models", "objectives", "report", "training"]
     assert not set(rooms) & ALLOWED["nets"]
 

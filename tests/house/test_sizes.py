@@ -29,6 +29,4 @@ def test_a_module_says_what_it_is(module: str) -> None:
 
 
 def test_no_file_has_a_vague_name() -> None:
-    assert not [
-        path for path in tracked() if VAGUE & {part.strip("_").partition(".")[0] for part in path.parts[-3:]}
-    ]
+    assert not [path for path in tracked() if VAGUE & {part.strip("_").partition(".")[0] for part in path.parts[-3:]}]

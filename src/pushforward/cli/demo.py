@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pushforward.cli.options import FLAT, Machine, Session
 from tyro.conf import arg
+
+from pushforward.cli.options import FLAT, Machine, Session
 
 
 @dataclass(frozen=True, slots=True)

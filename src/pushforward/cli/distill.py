@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from tyro.conf import Positional, arg
+
 import pushforward as pf
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve
 from pushforward.cli.reflow import pairs_of, teacher_of, train_student
-from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tyro.conf import Positional, arg
+
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve
 from pushforward.cli.output import replacing
 from pushforward.cli.units import Units, data_of
-from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ def run(options: Evaluate) -> None:
         raise ConfigError(explain("--likelihood of 0 or more and -n of 40 or more", got, "Change it."))
     device = options.machine.prepare()
     units, data = data_of(options.run, options.data)
-    model = pf.load(options.run).to(device).eval()
+    model = pf.load(options.run, device=str(device))
     rows = measure(model, data, options, units)
     print(data.describe())
     width = max(len(name) for name in rows)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from tyro.conf import Positional, arg
+
 import pushforward as pf
-from pushforward import _config
 from pushforward.cli.options import FLAT, Machine, Session
 from pushforward.cli.units import FILE, read_units
-from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,6 @@ def _run(path: Path) -> list[str]:
     learned = "x".join(map(str, model.shape)) if units is None else f"{units.name} ({units.kind}) from {units.path}"
     conditioned = f", conditioned on {len(units.labels)} classes" if units and units.labels else ""
     text = (path / "config.toml").read_text(encoding="utf-8") if (path / "config.toml").is_file() else ""
-    _config.loads(text, str(path / "config.toml"))
     return [
         f"{path}: {type(model).__name__}, {weights:,} parameters, events {'x'.join(map(str, model.shape))}",
         f"learned from {learned}{conditioned}",

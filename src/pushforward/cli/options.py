@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from tyro.conf import OmitArgPrefixes, arg
+
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
-from tyro.conf import OmitArgPrefixes, arg
 
 if TYPE_CHECKING:
     import torch

@@ -8,16 +8,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from tyro.conf import Positional, arg
+
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve, prepare
-from pushforward.cli.runs import announce, point_on, run_folder, speak
-from pushforward.cli.units import Units, data_of, read_units, write_units
-from tyro.conf import Positional, arg
+from pushforward.cli.runs import announce, conclude, run_folder, units_kept
+from pushforward.cli.units import Units, data_of, read_units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
+
+    from pushforward._random import Draw
+    from pushforward.data import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ def teacher_of(path: Path, settings: Settings) -> "tuple[Units, pf.Diffusion]":
         ConfigError: the run is no diffusion model.
     """
     device = prepare(settings.device, settings.threads)
-    units, model = read_units(path), pf.load(path).to(device).eval()
+    units, model = read_units(path), pf.load(path, device=str(device))
     if not isinstance(model, pf.Diffusion):
         got = f"{str(path)!r}, a {type(model).__name__}"
         raise ConfigError(explain("the run of a diffusion model, which has paths", got, "Train one without --model."))
@@ -102,12 +108,35 @@ def train_student(
     path = run_folder(options.out, name)
     if path.resolve() == options.run.resolve():
         raise ConfigError(explain("--out to be a new folder", f"the run itself, {str(path)!r}", "Choose another."))
-    announce(units.name, len(pairs), model, f"pairs made by {options.run}", options.settings, path)
-    recipe = pf.training.recipe_of(options.run)
-    history = pf.train(model, pairs, objective, settings=options.settings, run=path, recipe=recipe)
-    write_units(units, path)
-    speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps" if history.steps else "nothing left to do")
-    point_on(path, units)
+    recipe, data = pf.training.read_run(options.run).model, Named(pairs, units.name, len(units.labels))
+    announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
+    with units_kept(units, path):
+        history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe)
+    conclude(history, path, units)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Pairs that know which data they imitate, for the record of the run.
+
+    Args:
+        pairs: what is trained on.
+        name: of the data.
+        classes: how many classes the pairs' context counts.
+    """
+
+    pairs: "pf.objectives.Pairs"
+    name: str
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        return self.pairs.shape
+
+    def batches(self, size: int, draw: "Draw", start: int = 0, rank: int = 0, world: int = 1) -> "Iterator[Batch]":
+        """The pairs' batches."""
+        return self.pairs.batches(size, draw, start, rank, world)
 
 
 def _on_cpu(context: "torch.Tensor | None") -> "torch.Tensor | None":

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+from tyro.conf import Positional, arg
+
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session
 from pushforward.cli.units import data_of
-from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +47,10 @@ def run(options: Report) -> None:
     units, data = data_of(options.run, options.data)
     out = options.out or options.run / "report.html"
     page = pf.report.write(
-        pf.load(options.run).to(device).eval(),
+        pf.load(options.run, device=str(device)),
         data,
         out,
-        before=None if options.before is None else pf.load(options.before).to(device).eval(),
+        before=None if options.before is None else pf.load(options.before, device=str(device)),
         calls=options.calls,
         n=options.n,
         seed=options.machine.seed,

@@ -5,11 +5,13 @@ interrupted, the same command goes on with it. `--out` decides otherwise.
 """
 
 import os
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pushforward._recipe import Settings
-from pushforward.cli.units import Units
+from pushforward.cli.units import Units, write_units
 
 if TYPE_CHECKING:
     import pushforward as pf
@@ -32,12 +34,27 @@ def speak(*lines: str) -> None:
         print("\n".join(lines), flush=True)
 
 
-def announce(
-    name: str, events: int, model: "pf.models.Model", what: str, settings: Settings, path: Path
-) -> None:
-    """What is about to happen: with which model, on what, for how long, into which folder."""
+def announce(data: str, model: "pf.models.Model", what: str, settings: Settings, path: Path) -> None:
+    """What is about to happen: on which data, with which model, for how long, into which folder."""
     weights = sum(each.numel() for each in model.parameters())
-    speak(f"{name}: {events:,} {what}", f"{weights:,} parameters, {settings.steps:,} steps of {settings.batch} into {path}")
+    speak(data, f"{what}, {weights:,} parameters, {settings.steps:,} steps of {settings.batch} into {path}")
+
+
+@contextmanager
+def units_kept(units: Units, path: Path) -> Generator[None]:
+    """Keep the units of the data in the run folder, however the training within ends, once it has begun."""
+    try:
+        yield
+    finally:
+        if os.environ.get("RANK", "0") == "0" and (path / "config.toml").is_file():
+            write_units(units, path)
+
+
+def conclude(history: "pf.training.History", path: Path, units: Units) -> None:
+    """How it went, and what one would do next."""
+    if history.steps:
+        speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
+    point_on(path, units)
 
 
 def point_on(path: Path, units: Units) -> None:

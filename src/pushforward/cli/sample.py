@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from tyro.conf import Positional, arg
+
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve
 from pushforward.cli.output import check_output, default_output, write_samples
 from pushforward.cli.units import Units, read_units
-from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +58,7 @@ def run(options: Sample) -> None:
     out = options.out or default_output(options.run, units)
     check_output(out, units)
     labels = _labels(options, units)
-    model = pf.load(options.run).to(device).eval()
+    model = pf.load(options.run, device=str(device))
     solver, parts = options.solve.build(), list[torch.Tensor]()
     for begin in range(0, options.n, options.batch):
         count = min(options.batch, options.n - begin)
@@ -81,5 +82,7 @@ def _labels(options: Sample, units: Units) -> "torch.Tensor | None":
     if options.label is None:
         return torch.arange(options.first, options.first + options.n) % len(known)
     if options.label not in known:
-        raise ConfigError(explain(f"a class of the run ({', '.join(known)})", f"--label {options.label}", "Choose one."))
+        raise ConfigError(
+            explain(f"a class of the run ({', '.join(known)})", f"--label {options.label}", "Choose one.")
+        )
     return torch.full((options.n,), known.index(options.label))

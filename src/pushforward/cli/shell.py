@@ -14,6 +14,7 @@ import os
 import pdb
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Protocol, Union, cast
@@ -77,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = parse(words)
         session = options.session
-        importlib.import_module(f"pushforward.cli.{type(options).__name__.lower()}").run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            importlib.import_module(f"pushforward.cli.{type(options).__name__.lower()}").run(options)
     except Exception as error:
         return _fail(error, session)
     except KeyboardInterrupt:
@@ -119,19 +122,17 @@ def options_class(verb: str) -> type:
 
 def _parser(verb: str | None, default: object) -> Any:
     """All verbs as one type; the chosen one with its defaults."""
-    each = [
-        Annotated[
-            options_class(name),
-            tyro.conf.subcommand(
-                name,
-                prefix_name=False,
-                **({"default": default} if name == verb and default is not None else {}),
-                description=about if name != verb else inspect.cleandoc(options_class(name).__doc__ or about),
-            ),
-        ]
-        for name, about in VERBS.items()
-    ]
+    each = [_subcommand(name, about, default if name == verb else None, name == verb) for name, about in VERBS.items()]
     return Annotated[Union[tuple(each)], tyro.conf.FlagCreatePairsOff]  # noqa: UP007
+
+
+def _subcommand(name: str, about: str, default: object, chosen: bool) -> Any:
+    """A verb as tyro's sub-command: described in full if it is the chosen one, else in a line."""
+    cls = options_class(name)
+    text = inspect.cleandoc(cls.__doc__ or about) if chosen else about
+    if default is None:
+        return Annotated[cls, tyro.conf.subcommand(name, description=text, prefix_name=False)]
+    return Annotated[cls, tyro.conf.subcommand(name, default=default, description=text, prefix_name=False)]
 
 
 def _config_path(words: Sequence[str]) -> Path | None:
@@ -153,7 +154,9 @@ def _from_file(verb: str, path: Path | None) -> object:
     if "format_version" in table:
         if adopt is None:
             got = f"{str(path)!r}, a run's"
-            raise ConfigError(explain(f"a file of options of {verb}", got, f"Name the run itself: pushforward {verb} RUN."))
+            raise ConfigError(
+                explain(f"a file of options of {verb}", got, f"Name the run itself: pushforward {verb} RUN.")
+            )
         return adopt(table, path)
     return _config.from_table(cls, table, KINDS, missing=tyro.MISSING)
 
@@ -177,6 +180,10 @@ def _fail(error: Exception, session: Session) -> int:
         return _say("out of memory. Ask for less at a time: a smaller --batch, or --accumulate.", ERROR)
     hint = "" if session.debug or session.pdb else " Run it again with --debug to see where, and please report it."
     return _say(f"{type(error).__name__}: {error}.{hint}", ERROR)
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"pushforward: warning: {message}", file=sys.stderr)
 
 
 def _say(message: str, status: int) -> int:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import pushforward as pf
 import tyro
+from tyro.conf import Positional, arg
+
+import pushforward as pf
 from pushforward import _config
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
 from pushforward.cli.options import FLAT, Session, prepare
-from pushforward.cli.runs import announce, point_on, remember, run_folder, speak
-from pushforward.cli.units import FILE, read_units, unlabelled
-from tyro.conf import Positional, arg
+from pushforward.cli.runs import announce, conclude, run_folder, units_kept
+from pushforward.cli.units import FILE, Reading, read_units, units_of, unlabelled
 
 Family = Literal["transformer", "mlp", "nice", "real_nvp"]
 
@@ -52,6 +53,7 @@ class Train:
     """What the network of a diffusion model says; any of them can be converted to any other."""
     conditional: bool = False
     """Learn each class apart, so that one can ask for a class when sampling."""
+    reading: Annotated[Reading, FLAT] = Reading()
     transformer: Transformer = field(default_factory=Transformer)
     mlp: MLP = field(default_factory=MLP)
     nice: NICE = field(default_factory=NICE)
@@ -60,33 +62,42 @@ class Train:
     session: Annotated[Session, FLAT] = Session()
 
 
-FAMILIES: Final = {"transformer": Transformer, "mlp": MLP, "nice": NICE, "real_nvp": RealNVP}
+FAMILIES: Final[dict[Family, type]] = {"transformer": Transformer, "mlp": MLP, "nice": NICE, "real_nvp": RealNVP}
 
 
 def run(options: Train) -> None:
     """Open the data, build the model, train it, and say what to do next."""
     recipe_of(options, "image")  # what can be refused at once is refused before the data are read
-    device = prepare(options.settings.device, options.settings.threads)
-    data = pf.data.open_data(options.data)
+    prepare(options.settings.device, options.settings.threads)
+    data = options.reading.open(options.data)
     if options.conditional and not data.classes:
         fix = "Leave --conditional out, or put the images of each class in a sub-folder."
         raise ConfigError(explain("data with classes for --conditional", data.describe(), fix))
     seen = data if options.conditional else unlabelled(data)
-    recipe = recipe_of(options, data.kind)
+    recipe, units = recipe_of(options, data.kind), units_of(data, options.data, options.reading, options.conditional)
     path = run_folder(options.out, data.name)
-    model = pf.training.build(recipe, data.shape, seen.classes).to(device)
-    announce(data, model, spelled(recipe), options.settings, path)
-    units = remember(data, options.data, options.conditional, path)
-    history = fit(model, seen, recipe, options.settings, path)
-    speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps" if history.steps else "nothing left to do")
-    point_on(path, units)
-
-
-def fit(model: Any, data: Any, recipe: Recipe, settings: Settings, path: Path) -> "pf.training.History":
-    """Train as the kind of model asks."""
+    model = started(recipe, seen, options.settings.seed)
+    announce(data.describe(), model, spelled(recipe), options.settings, path)
     objectives = pf.objectives
     objective = objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
-    return pf.train(model, data, objective, settings=settings, run=path, recipe=recipe)
+    with units_kept(units, path):
+        history = pf.train(model, seen, objective, settings=options.settings, run=path, recipe=recipe)
+    conclude(history, path, units)
+
+
+def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Model":
+    """The untrained model: its weights a function of the seed, a flow's scales taken from data."""
+    import torch
+
+    from pushforward._random import Draw
+
+    draw = Draw(seed, "start")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw.key())
+        model = pf.training.build(recipe, data.shape, data.classes)
+    if isinstance(model, pf.NormalizingFlow):
+        pf.models.prepare(model, data.train_batch(draw, min(1024, len(data))))
+    return model
 
 
 def recipe_of(options: Train, kind: str) -> Recipe:
@@ -122,21 +133,20 @@ def spelled(recipe: Recipe) -> str:
 def adopt(table: Mapping[str, Any], file: Path) -> Train:
     """The options that would train the run of this `config.toml` again."""
     run = _config.from_table(Run, table, KINDS)
-    source, conditional = run.data, run.classes > 0
-    if (file.parent / FILE).is_file():
-        source = read_units(file.parent).path
+    units = read_units(file.parent) if (file.parent / FILE).is_file() else None
     if run.model is None:
         fix = "Give its options on the command line."
         raise ConfigError(explain("a run whose model has a recipe", f"{str(file)!r}, built by hand", fix))
     diffusion = run.model if isinstance(run.model, Diffusion) else Diffusion()
     family = run.model.net if isinstance(run.model, Diffusion) else run.model
-    name: Family = next(name for name, cls in FAMILIES.items() if cls is type(family))
+    name = next(name for name, cls in FAMILIES.items() if cls is type(family))
     return Train(
-        data=source or tyro.MISSING,
+        data=units.path if units else run.data or tyro.MISSING,
         model=name,
         path=diffusion.path,
         prediction=diffusion.prediction,
-        conditional=conditional,
+        conditional=run.classes > 0,
+        reading=units.reading if units else Reading(),
         settings=run.settings,
         **{name: family},  # pyright: ignore[reportArgumentType]
     )

@@ -8,7 +8,9 @@ the data have moved elsewhere, a run carries the scaling, the names, and where t
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import arg
 
 import pushforward as pf
 from pushforward import _config
@@ -18,6 +20,34 @@ if TYPE_CHECKING:
     import torch
 
 FILE = "data.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read the data."""
+
+    columns: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ()
+    """Which columns of a table; by default all."""
+    array: Annotated[str | None, arg(metavar="NAME")] = None
+    """Which array of an .npz."""
+    size: Annotated[int | None, arg(metavar="INT")] = None
+    """Crop and resize images to this side, in pixels."""
+    held_out: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Share of the data that is never trained on; 0.2 where the data bring no split of their own."""
+    bad_rows: Literal["error", "skip"] | None = None
+    """What to do with rows or images that cannot be used: say which they are and stop, or leave them out."""
+
+    def open(self, path: str) -> "pf.data.Dataset":
+        """The data set of this name or path."""
+        columns = self.columns or None
+        return pf.data.open_data(
+            path,
+            columns=columns,
+            array=self.array,
+            size=self.size,
+            held_out=self.held_out,
+            bad_rows=self.bad_rows,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +64,7 @@ class Units:
         levels: whole-number levels of the values, or None.
         columns: names of a table's columns.
         labels: names of the classes that the model is conditioned on; none if it is not.
+        reading: how the data were read.
     """
 
     path: str
@@ -45,6 +76,7 @@ class Units:
     levels: int | None = None
     columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    reading: Reading = Reading()
 
     def values(self, x: "torch.Tensor") -> "torch.Tensor":
         """Samples in the data's own units, [n, *shape] in float64, or uint8 where they are at most 256 levels."""
@@ -62,7 +94,7 @@ class Units:
         return torch.tensor(numbers, dtype=torch.float64).reshape(self.shape)
 
 
-def units_of(data: "pf.data.Dataset", path: str, conditional: bool = False) -> Units:
+def units_of(data: "pf.data.Dataset", path: str, reading: Reading | None = None, conditional: bool = False) -> Units:
     """The units of a data set that was opened from `path`."""
     import torch
 
@@ -81,6 +113,7 @@ def units_of(data: "pf.data.Dataset", path: str, conditional: bool = False) -> U
         levels=data.scaling.levels,
         columns=data.columns,
         labels=data.labels if conditional else (),
+        reading=reading or Reading(),
     )
 
 
@@ -113,7 +146,7 @@ def data_of(run: Path, path: str | None = None) -> "tuple[Units, pf.data.Dataset
         DataError: there are no data.
     """
     units = read_units(run)
-    data = pf.data.open_data(path or units.path)
+    data = units.reading.open(path or units.path)
     if data.shape != units.shape:
         got = f"{data.describe()}, where the run learned events of shape {units.shape}"
         raise RunError(explain("the data of the run", got, "Name the right ones by --data."))
