@@ -1,1 +1,21 @@
-"""training"""
+"""The room that trains: one loop, and everything that keeps its work safe.
+
+`train` trains a model in place and returns its `History`; with a run folder it checkpoints, resumes to the
+bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `Settings`,
+the recipes and `Run` are values without torch. One file per idea: `schedule`, `average`, `optimizer`,
+`precision`, `guard` (what is not finite), `engine` (one update), `distributed`, `weights`, `files`,
+`checkpoint`, `run`, `environment`, `signals`, `progress`, `loop`. May import objectives, models and what
+stands below them.
+"""
+
+from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
+from pushforward.training.build import build
+from pushforward.training.engine import Objective
+from pushforward.training.loop import Data, History, train
+from pushforward.training.run import load, read_run, save_run
+from pushforward.training.signals import Interrupted
+
+__all__ = [
+    "Data", "Diffusion", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective", "RealNVP", "Recipe",
+    "Run", "Settings", "Transformer", "build", "load", "read_run", "save_run", "train",
+]  # fmt: skip

@@ -1,0 +1,97 @@
+"""From a recipe to a model.
+
+Names are looked up in closed tables; nothing is imported because a file says so. The rooms a model is made of
+are imported when it is built.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+from pushforward import _recipe
+from pushforward._errors import ConfigError, explain
+from pushforward.models.model import Model
+
+
+def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> Model:
+    """The model of a recipe, with fresh weights from torch's default generator.
+
+    Args:
+        recipe: which model.
+        shape: the shape of one event.
+        classes: how many classes the context counts; 0 is none.
+
+    Raises:
+        ConfigError: a recipe this library does not know.
+    """
+    for kind, make in _MODELS.items():
+        if isinstance(recipe, kind):
+            return make(recipe, tuple(shape), classes)
+    raise ConfigError(explain("a recipe of a model", repr(recipe), "Use Diffusion, NICE or RealNVP."))
+
+
+def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models, paths
+
+    path = {
+        "linear": paths.Linear,
+        "vp": paths.VP,
+        "cosine": paths.Cosine,
+        "ve": paths.VE,
+        "edm": paths.EDM,
+    }[recipe.path]()
+    return models.Diffusion(_net(recipe.net, shape, classes), path, prediction=paths.named(recipe.prediction))
+
+
+def _net(recipe: "_recipe.Transformer | _recipe.MLP", shape: tuple[int, ...], classes: int) -> Any:
+    from pushforward import nets
+
+    if isinstance(recipe, _recipe.MLP):
+        return nets.MLP(shape, hidden=recipe.hidden, layers=recipe.layers, classes=classes)
+    return nets.Transformer(
+        shape,
+        position=_position(recipe, shape),
+        width=recipe.width,
+        layers=recipe.layers,
+        heads=recipe.heads,
+        patch=recipe.patch,
+        classes=classes,
+    )
+
+
+def _position(recipe: _recipe.Transformer, shape: tuple[int, ...]) -> Any:
+    from pushforward import positions
+
+    if recipe.position == "learned":
+        return positions.Learned(_tokens(shape, recipe.patch), recipe.width)
+    return {
+        "axial": positions.Axial,
+        "rotary": positions.Rotary,
+        "sinusoidal": positions.Sinusoidal,
+        "unordered": positions.Unordered,
+    }[recipe.position]()
+
+
+def _tokens(shape: tuple[int, ...], patch: int | None) -> int:
+    """How many tokens a transformer makes of an event: as many as it can need, if it chooses the patch."""
+    if len(shape) != 3:
+        return shape[0]
+    side = patch or 1
+    return (shape[1] // side) * (shape[2] // side)
+
+
+def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models
+
+    return models.nice(shape, couplings=recipe.couplings, hidden=recipe.hidden, layers=recipe.layers)
+
+
+def _real_nvp(recipe: _recipe.RealNVP, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models
+
+    return models.real_nvp(shape, couplings=recipe.couplings, hidden=recipe.hidden, layers=recipe.layers)
+
+
+_MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = MappingProxyType(
+    {_recipe.Diffusion: _diffusion, _recipe.NICE: _nice, _recipe.RealNVP: _real_nvp}
+)

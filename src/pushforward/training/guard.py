@@ -1,0 +1,144 @@
+"""No update from a loss or gradient that is not finite, and no waiting for the device to know.
+
+On a CPU the two numbers are looked at before every update. On an accelerator looking would make the host
+wait, so the device itself withholds every update from the first bad step on, remembers that step, and the
+host asks when it logs. Either way the weights are those from before the bad step. Since a step is a function
+of its number, it is then run again with every module watched, to name the first with a bad output.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from pushforward._errors import TrainingError, explain
+from pushforward.data.batch import Batch
+from pushforward.training.weights import not_finite
+
+
+class NotFinite(Exception):  # noqa: N818
+    """The update number `step` was withheld. Private to the loop, which turns it into a `TrainingError`."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+class Guard:
+    """Watches losses and gradient norms.
+
+    Args:
+        device: where they live.
+        lazy: ask the device at every `settled` alone; the default for all but CPUs.
+    """
+
+    def __init__(self, device: torch.device, lazy: bool | None = None) -> None:
+        self._lazy = device.type != "cpu" if lazy is None else lazy
+        self._first = torch.tensor(-1, device=device)
+
+    def judge(self, step: int, loss: Tensor, norm: Tensor) -> Tensor | None:
+        """What the optimizer is told: None to update, or a scalar that is 1.0 where it must not.
+
+        Raises:
+            NotFinite: at once, where looking costs nothing.
+        """
+        if not self._lazy:
+            if not math.isfinite(loss.item() + norm.item()):
+                raise NotFinite(step)
+            return None
+        new = (self._first < 0) & ~(loss + norm).isfinite()
+        self._first = torch.where(new, step, self._first)
+        return (self._first >= 0).float()
+
+    def settled(self) -> None:
+        """Wait for the device and ask it.
+
+        Raises:
+            NotFinite: an update was withheld since.
+        """
+        if self._lazy:
+            first = int(self._first.item())
+            if first >= 0:
+                raise NotFinite(first)
+
+
+def diagnose(
+    step: int, model: nn.Module, batch: Batch, losses: Callable[[], Tensor], differentiate: bool = True
+) -> TrainingError:
+    """Run a bad step again, watched, and say where it went wrong.
+
+    Args:
+        step: its number.
+        model: the model, with the weights from before that step.
+        batch: this process's samples.
+        losses: computes their losses exactly as that step did.
+        differentiate: look at the gradients too, if the losses are finite.
+    """
+    with torch.enable_grad(), _watched(model) as found:
+        values = losses()
+    rows = (~values.isfinite()).nonzero().flatten().tolist()
+    inputs = {"x": batch.x} | ({"context": batch.context} if batch.context is not None else {})
+    bad_input, bad_weight = not_finite(inputs), not_finite(dict(model.named_parameters()))
+    if bad_input:
+        where, fix = f"the batch's {bad_input} is not finite", "Look for NaN and infinity in the data."
+    elif bad_weight:
+        where, fix = f"the weight {bad_weight!r} is not finite", "Start from other weights."
+    elif found:
+        where = f"{found[0]!r} is the first module whose output is not finite"
+        fix = "Lower lr, raise warmup, or set clip; --pdb stops where it happened."
+    elif rows:
+        where = "every module's output is finite, so the objective itself is not"
+        fix = "Look for a division or a logarithm of 0 in the objective."
+    else:
+        names = _bad_gradients(model, values) if differentiate else []
+        where = (
+            f"the loss is finite, the gradient of {names[0]!r} is not"
+            if names
+            else "it did not happen again here"
+        )
+        fix = "Look for a square root or a norm at 0, or lower lr."
+    got = f"step {step}: {where}" + (f" (samples {_listed(rows)} of this process)" if rows else "")
+    return TrainingError(explain("a finite loss and gradient", got, f"The weights are from before it. {fix}"))
+
+
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[list[str]]:
+    """The names of modules with an output that is not finite, in the order they ran."""
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if any(not_finite({name: each}) for each in _tensors(output)):
+                found.append(name)
+
+        return hook
+
+    hooks = [module.register_forward_hook(watch(name)) for name, module in model.named_modules() if name]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for each in value.values():
+            yield from _tensors(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _tensors(each)
+
+
+def _bad_gradients(model: nn.Module, values: Tensor) -> list[str]:
+    named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    found = torch.autograd.grad(values.sum(), list(named.values()), allow_unused=True)
+    return [name for name, g in zip(named, found) if g is not None and not bool(g.isfinite().all())]
+
+
+def _listed(rows: list[int]) -> str:
+    return ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")

@@ -1,0 +1,319 @@
+"""The loop: batches in, a trained model out, nothing lost on the way.
+
+    step s:  batch and noise, functions of (seed, s)  ->  one update  ->  now and then a line, a checkpoint
+
+With a run folder, whatever ends the process early - a signal, a power cut, `kill -9` - costs at most the
+steps since the last checkpoint: call `train` again with the same arguments and the final weights have the
+same bits as those of a run that was never stopped. Several processes (torchrun) share each batch.
+"""
+
+import gc
+import math
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from pushforward import _config
+from pushforward._errors import DataError, RunError, explain
+from pushforward._random import Draw
+from pushforward._recipe import KINDS, Recipe, Run, Settings
+from pushforward.data.batch import Batch
+from pushforward.models.model import Model
+from pushforward.training.checkpoint import read_checkpoint
+from pushforward.training.distributed import World, connect
+from pushforward.training.engine import Engine, Objective, borrowed_randomness
+from pushforward.training.environment import environment
+from pushforward.training.guard import NotFinite
+from pushforward.training.progress import Progress
+from pushforward.training.run import RunFolder, locked
+from pushforward.training.schedule import rate
+from pushforward.training.signals import Interrupted, StopNote, noted
+from pushforward.training.weights import weights
+
+
+class Data(Protocol):
+    """Where batches come from: `data.Dataset`, or anything with its shape and its streams."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        ...
+
+    def batches(
+        self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[Batch]:
+        """Batches without end from step `start`: this rank's slice of the global batch of `size`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What training looked like: one entry per log interval.
+
+    Args:
+        steps: updates made by then.
+        losses: mean loss since the entry before.
+        seconds: time in training by then, over all resumptions.
+    """
+
+    steps: tuple[int, ...] = ()
+    losses: tuple[float, ...] = ()
+    seconds: tuple[float, ...] = ()
+
+
+def train(
+    model: Model,
+    data: Data,
+    objective: Objective,
+    *,
+    settings: Settings | None = None,
+    run: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    recipe: Recipe | None = None,
+    **changes: object,
+) -> History:
+    """Train a model in place; at the end it holds the averaged weights and is ready to sample.
+
+    Args:
+        model: what to train. It is moved to the settings' device.
+        data: a data set, or anything with its `shape` and `batches`.
+        objective: per-sample losses `objective(model, batch, draw)`, [batch].
+        settings: how to train.
+        run: a folder for metrics, checkpoints and the result. Where it holds an unfinished run, that goes on.
+            With a folder, a signal stops at a step's edge after writing a checkpoint.
+        progress: show it on stderr.
+        recipe: how `model` was built, so that `load(run)` can build it again.
+        **changes: settings by name, `steps=500`, over those in `settings`.
+
+    Returns:
+        The loss over time.
+
+    Raises:
+        TrainingError: a loss or gradient that is not finite. The weights are from before that update.
+        Interrupted: a signal asked to stop; call again to go on.
+        RunError: the folder is in use, damaged, or holds something else.
+        ConfigError: an impossible setting, or one that differs from what the folder was begun with.
+    """
+    chosen = (settings or Settings()).changed(**changes)
+    with ExitStack() as stack:
+        world = connect(chosen.device)
+        stack.enter_context(_threads(chosen.threads))
+        stack.enter_context(borrowed_randomness(world.device))
+        folder = None
+        if run is not None:
+            config = _describe(chosen, model, data, objective, recipe)
+            path = Path(run)
+            mine: list[RunFolder] = []
+            world.first(lambda: mine.append(stack.enter_context(locked(path, config))))
+            folder = mine[0] if mine else RunFolder(path, config)
+        engine = Engine(model, objective, chosen, world)
+        note = stack.enter_context(noted(folder is not None))
+        loop = _Loop(engine, data, chosen, world, folder, note)
+        return loop.run(progress and world.rank == 0)
+
+
+@dataclass(slots=True)
+class _Journal:
+    """What is logged, and what must outlive an interruption for the log to go on unchanged."""
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    pending: list[Tensor] = field(default_factory=list)
+    carried: list[float] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def enter(self, step: int) -> float:
+        """Close an interval; its mean loss."""
+        values = self.pending_losses()
+        self.pending, self.carried = [], []
+        self.steps.append(step)
+        self.losses.append(math.fsum(values) / len(values))
+        self.seconds.append(time.monotonic() - self.began)
+        return self.losses[-1]
+
+    def pending_losses(self) -> list[float]:
+        """The losses since the last entry."""
+        return self.carried + (torch.stack(self.pending).tolist() if self.pending else [])
+
+    def state(self) -> dict[str, Any]:
+        """This journal as JSON values."""
+        return {
+            "steps": self.steps,
+            "losses": self.losses,
+            "seconds": self.seconds,
+            "pending": self.pending_losses(),
+            "elapsed": time.monotonic() - self.began,
+        }
+
+    @classmethod
+    def restored(cls, state: dict[str, Any]) -> "_Journal":
+        """The journal that `state` was taken from."""
+        began = time.monotonic() - state["elapsed"]
+        return cls(state["steps"], state["losses"], state["seconds"], [], state["pending"], began)
+
+    def history(self) -> History:
+        """What the user gets."""
+        return History(tuple(self.steps), tuple(self.losses), tuple(self.seconds))
+
+
+class _Loop:
+    """One call of `train`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        data: Data,
+        settings: Settings,
+        world: World,
+        folder: RunFolder | None,
+        note: StopNote,
+    ) -> None:
+        self.engine, self.data, self.settings = engine, data, settings
+        self.world, self.folder, self.note = world, folder, note
+        self.journal, self.start, self.saved = _Journal(), 0, -1
+        self.eager = world.device.type == "cpu"
+
+    def run(self, shown: bool) -> History:
+        """Resume, go through the steps, finish."""
+        if self.folder is not None:
+            self._resume(self.folder)
+        with Progress(self.settings.steps, self.start, shown) as progress, _frozen_heap():
+            try:
+                self._steps(progress)
+            except NotFinite as error:
+                raise self._explained(error) from None
+        self.engine.finish()
+        if self.folder is not None:
+            self._finish(self.folder)
+        return self.journal.history()
+
+    def _steps(self, progress: Progress) -> None:
+        settings, engine, journal, note = self.settings, self.engine, self.journal, self.note
+        device, stream = str(self.world.device), self._stream(self.start)
+        batch_to = None if self.eager else device
+        for step in range(self.start, settings.steps):
+            batch = next(stream, None)
+            if batch is None:
+                raise DataError(
+                    explain("batches without end", f"the end at step {step}", "Start over in `batches`.")
+                )
+            loss, norm, stops = engine.advance(
+                step, batch if batch_to is None else batch.to(batch_to), note.asked
+            )
+            done = step + 1
+            journal.pending.append(loss)
+            progress.advance()
+            edge = done % settings.log_every == 0 or done == settings.steps
+            if edge:
+                self._log(done, norm, progress)
+            due = settings.checkpoint_every and done % settings.checkpoint_every == 0
+            halt = (edge or self.eager or self.world.size == 1) and bool(stops) and done < settings.steps
+            if due or halt or done == settings.steps:
+                self._checkpoint(done, must=halt or done == settings.steps)
+            if halt and self.folder is not None:
+                raise Interrupted(done, self.folder.path)
+
+    def _stream(self, start: int) -> Iterator[Batch]:
+        settings, world = self.settings, self.world
+        return self.data.batches(settings.batch, Draw(settings.seed, "data"), start, world.rank, world.size)
+
+    def _log(self, done: int, norm: Tensor, progress: Progress) -> None:
+        self.engine.settled()
+        loss = self.journal.enter(done)
+        progress.tell(loss)
+        if self.folder is not None and self.world.rank == 0:
+            facts = {
+                "norm": norm.item(),
+                "lr": rate(done - 1, self.settings),
+                "seconds": self.journal.seconds[-1],
+            }
+            self.folder.log({"step": done, "loss": loss, **facts})
+        gc.collect(1)
+
+    def _resume(self, folder: RunFolder) -> None:
+        world = self.world
+        place = world.first(folder.newest)
+        if place is not None:
+            checkpoint = read_checkpoint(place, check=False)
+            self.engine.restore(checkpoint)
+            self.start = self.saved = checkpoint.step
+            self.journal = _Journal.restored(dict(checkpoint.state))
+        if world.rank == 0:
+            folder.begin(self.start, environment(world.device, self.settings.seed, world.size))
+
+    def _checkpoint(self, done: int, must: bool) -> None:
+        folder = self.folder
+        if folder is None or done == self.saved:
+            return
+        self.engine.settled()
+        checkpoint = self.engine.checkpoint(
+            done, self.journal.state(), _config.to_table(folder.config, KINDS)
+        )
+        try:
+            self.world.first(lambda: folder.checkpoint(checkpoint))
+        except OSError as error:
+            if must:
+                fix = "Make room and run it again: it goes on from the checkpoint before."
+                raise RunError(explain("to write the checkpoint", f"{error}", fix)) from error
+            warnings.warn(f"No checkpoint at step {done}: {error}. Training goes on.", stacklevel=5)
+        else:
+            self.saved = done
+
+    def _finish(self, folder: RunFolder) -> None:
+        self._checkpoint(self.settings.steps, must=True)  # of a run without a step
+        tensors = weights(self.engine.model)
+        try:
+            self.world.first(lambda: folder.finish(tensors))
+        except OSError as error:
+            fix = "Make room and run it again."
+            raise RunError(explain("to write the final weights", f"{error}", fix)) from error
+
+    def _explained(self, error: NotFinite) -> Exception:
+        return self.engine.explain(error, next(self._stream(error.step)))
+
+
+def _describe(
+    settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None
+) -> Run:
+    name, classes = getattr(data, "name", ""), getattr(data, "classes", 0)
+    return Run(settings, tuple(model.shape), classes, name, _name(objective), recipe)
+
+
+def _name(objective: Objective) -> str:
+    """How an objective prints itself, without addresses in memory."""
+    text = getattr(objective, "__qualname__", None) or repr(objective)
+    return text if " at 0x" not in text else type(objective).__qualname__
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _frozen_heap() -> Iterator[None]:
+    """Within, the cycle collector leaves alone what was there before, so that no step stalls on it."""
+    if gc.get_freeze_count():  # somebody else's
+        yield
+        return
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -1,0 +1,50 @@
+"""How far along: one line that moves on a terminal, one plain line per log interval elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A context that shows steps, loss, rate and time left on stderr.
+
+    Args:
+        steps: how many there will be.
+        done: how many there were before.
+        shown: show anything at all.
+    """
+
+    def __init__(self, steps: int, done: int, shown: bool) -> None:
+        self._steps, self._done, self._first = steps, done, done
+        self._began = time.monotonic()
+        self._plain = shown and not sys.stderr.isatty()
+        moving = shown and not self._plain
+        self._bar = tqdm(total=steps, initial=done, dynamic_ncols=True, file=sys.stderr) if moving else None
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self) -> None:
+        """One step more."""
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update()
+
+    def tell(self, loss: float) -> None:
+        """Show the loss of the last interval."""
+        if self._plain:
+            seconds = time.monotonic() - self._began
+            rate = (self._done - self._first) / max(seconds, 1e-9)
+            left = tqdm.format_interval((self._steps - self._done) / max(rate, 1e-9))
+            line = f"step {self._done}/{self._steps}  loss {loss:.4g}  {rate:.1f} steps/s  {left} left"
+            print(line, file=sys.stderr, flush=True)
+        elif self._bar is not None:
+            self._bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)

@@ -1,0 +1,54 @@
+"""Weights by name: out of a module, into a module, and what to say when they do not fit.
+
+Parameters that are shared between layers appear once, under their first name, because a safetensors file
+may not hold one storage twice.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from pushforward._errors import RunError, explain
+from pushforward.training.distributed import local, part, whole
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and lasting buffers by name, whole; a collective call where they are sharded."""
+    return {name: whole(local(tensor), tensor) for name, tensor in _named(module).items()}
+
+
+@torch.no_grad()
+def put_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy whole tensors into a module, in place.
+
+    Raises:
+        RunError: a name or a shape that is not the module's.
+    """
+    named = _named(module)
+    odd = sorted(named.keys() ^ tensors.keys())
+    if odd:
+        side = "the file alone" if odd[0] in tensors else "the model alone"
+        raise RunError(explain("the weights of this model", f"{odd[0]!r}, which is in {side}", _OTHER))
+    for name, tensor in named.items():
+        if tensor.shape != tensors[name].shape:
+            got = f"{tuple(tensors[name].shape)} for {name!r}"
+            raise RunError(explain(f"weights of shape {tuple(tensor.shape)}", got, _OTHER))
+        local(tensor).copy_(part(tensors[name], tensor))
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The first name whose tensor holds NaN or infinity."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            return name
+    return None
+
+
+_OTHER = "Use the model these weights were trained with."
+
+
+def _named(module: nn.Module) -> dict[str, Tensor]:
+    lasting = module.state_dict(keep_vars=True).keys()
+    named = [*module.named_parameters(), *module.named_buffers()]
+    return {name: tensor for name, tensor in named if name in lasting}
