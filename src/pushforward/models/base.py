@@ -6,7 +6,7 @@ logistic   log p(z) = -softplus(z) - softplus(-z)                per dimension
 
 import abc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -16,9 +16,10 @@ from pushforward._typing import PerSample, Sample
 
 
 class Base(abc.ABC):
-    """A distribution over noise of a given event shape; a frozen dataclass."""
+    """A distribution over noise of a given event shape, of mean 0; a frozen dataclass."""
 
     shape: tuple[int, ...]
+    std: float
 
     @abc.abstractmethod
     def sample(self, n: int, draw: Draw) -> Sample:
@@ -54,6 +55,7 @@ class Logistic(Base):
     """Independent standard logistics (NICE's prior on MNIST and SVHN; Dinh et al. 2014, arXiv 1410.8516)."""
 
     shape: tuple[int, ...]
+    std: float = field(default=math.pi / math.sqrt(3), init=False)
 
     def sample(self, n: int, draw: Draw) -> Sample:
         # log(u/(1-u)) with u kept off both ends, by a quarter of float32's spacing at 1

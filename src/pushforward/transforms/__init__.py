@@ -1,1 +1,48 @@
-"""transforms"""
+"""Invertible maps with their log-abs-det: what normalizing flows are made of.
+
+    encode(x, context) -> (z, ladj)      data to noise
+    decode(z, context) -> (x, ladj)      noise to data, ladj of that direction
+
+Every transform takes events of any shape and returns one ladj per sample. There are no networks inside:
+couplings take a conditioner, any callable. Holds chains, couplings and their masks, scales, orders, the
+logit and reshaping. May import the underscored files only.
+"""
+
+from pushforward.transforms.chain import Chain, Inverse, Steps
+from pushforward.transforms.coupling import (
+    AdditiveCoupling,
+    AffineCoupling,
+    Conditioner,
+    Coupling,
+    channels,
+    checkerboard,
+    halves,
+)
+from pushforward.transforms.diagonal import DiagonalScale, Shift
+from pushforward.transforms.logit import Logit
+from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
+from pushforward.transforms.reshape import Reshape, flatten
+from pushforward.transforms.transform import Transform
+
+__all__ = [
+    "AdditiveCoupling",
+    "AffineCoupling",
+    "Chain",
+    "Conditioner",
+    "Coupling",
+    "DiagonalScale",
+    "Inverse",
+    "Logit",
+    "Permutation",
+    "Reshape",
+    "Shift",
+    "Steps",
+    "Transform",
+    "channels",
+    "checkerboard",
+    "flatten",
+    "halves",
+    "reverse",
+    "shuffle",
+    "tile",
+]

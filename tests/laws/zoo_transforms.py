@@ -1,0 +1,102 @@
+"""Every transform there is, ready for the laws: float64, with parameters off their start.
+
+A member names its event's shape, the interval its data live in, and the length of the context it reads (0 for
+none). Exemptions are fields with a reason.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pushforward import transforms as T
+
+
+@dataclass(frozen=True)
+class Member:
+    make: Callable[[], T.Transform]
+    shape: tuple[int, ...]
+    context: int = 0
+    low: float = -2.0
+    high: float = 2.0
+    after: tuple[int, ...] | None = None  # the shape of the noise, where it is another
+
+    def transform(self, seed: int = 0) -> T.Transform:
+        """The transform with parameters off their start, another for another seed."""
+        generator = torch.Generator().manual_seed(seed)
+        made = self.make().double()
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.copy_(
+                    0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64) + 0.1
+                )
+        return made
+
+    def data(self, n: int = 5, seed: int = 1) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        uniform = torch.rand(n, *self.shape, generator=generator, dtype=torch.float64)
+        return self.low + (self.high - self.low) * (0.02 + 0.96 * uniform)
+
+    def noise(self, n: int = 5, seed: int = 2) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(n, *(self.after or self.shape), generator=generator, dtype=torch.float64)
+
+    def contexts(self, n: int = 5, seed: int = 3) -> Tensor | None:
+        generator = torch.Generator().manual_seed(seed)
+        return (
+            torch.randn(n, self.context, generator=generator, dtype=torch.float64) if self.context else None
+        )
+
+
+class Net(nn.Module):
+    """A conditioner with an appended context."""
+
+    def __init__(self, inputs: int, outputs: int, context: int = 0):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(inputs + context, 7), nn.Tanh(), nn.Linear(7, outputs))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.layers(x if context is None else torch.cat([x, context], 1))
+
+
+def _chain(context: int = 0) -> T.Chain:
+    return T.Chain(
+        T.tile(6),
+        T.AdditiveCoupling((1, 2, 3), Net(3, 3, context)),
+        T.reverse(6),
+        T.AffineCoupling((1, 2, 3), Net(3, 6, context), T.checkerboard((1, 2, 3))),
+        T.Inverse(T.Chain(T.Shift((1, 2, 3)), T.AffineCoupling((1, 2, 3), Net(3, 6, context)))),
+        T.DiagonalScale((1, 2, 3)),
+    )
+
+
+TRANSFORMS: dict[str, Member] = {
+    "identity": Member(T.Chain, (3,)),
+    "shift": Member(lambda: T.Shift((4,)), (4,)),
+    "shift-image": Member(lambda: T.Shift((2, 1, 3)), (2, 1, 3)),
+    "scale": Member(lambda: T.DiagonalScale((4,)), (4,)),
+    "scale-image": Member(lambda: T.DiagonalScale((2, 1, 3)), (2, 1, 3)),
+    "permutation": Member(lambda: T.Permutation([2, 0, 3, 1]), (4,)),
+    "reverse": Member(lambda: T.reverse(5), (5,)),
+    "tile-image": Member(lambda: T.tile(6), (1, 2, 3)),
+    "shuffle": Member(lambda: T.shuffle(6, seed=4), (6,)),
+    "reshape": Member(lambda: T.Reshape((2, 3), (3, 1, 2)), (2, 3), after=(3, 1, 2)),
+    "flatten": Member(lambda: T.flatten((1, 2, 2)), (1, 2, 2), after=(4,)),
+    "logit": Member(lambda: T.Logit(0.05), (3,), low=0.0, high=1.0),
+    "logit-sharp": Member(lambda: T.Logit(1e-6, -1.0, 3.0), (1, 2, 2), low=-1.0, high=3.0),
+    "additive": Member(lambda: T.AdditiveCoupling((5,), Net(2, 3)), (5,)),
+    "additive-context": Member(lambda: T.AdditiveCoupling((5,), Net(2, 3, 2)), (5,), context=2),
+    "affine": Member(lambda: T.AffineCoupling((4,), Net(2, 4)), (4,)),
+    "affine-context": Member(lambda: T.AffineCoupling((4,), Net(2, 4, 3), bound=0.5), (4,), context=3),
+    "affine-checkerboard": Member(
+        lambda: T.AffineCoupling((1, 3, 3), Net(5, 8), T.checkerboard((1, 3, 3))), (1, 3, 3)
+    ),
+    "affine-channels": Member(
+        lambda: T.AffineCoupling((3, 1, 2), Net(4, 4), ~T.channels((3, 1, 2))), (3, 1, 2)
+    ),
+    "inverse": Member(lambda: T.Inverse(T.AffineCoupling((4,), Net(2, 4))), (4,)),
+    "chain": Member(_chain, (1, 2, 3)),
+    "chain-context": Member(lambda: _chain(2), (1, 2, 3), context=2),
+    "chain-of-chains": Member(lambda: T.Chain(T.Chain(T.Shift((4,))), T.Chain(), T.Inverse(T.tile(4))), (4,)),
+}
