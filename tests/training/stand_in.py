@@ -62,9 +62,7 @@ class Circle:
     def shape(self) -> tuple[int, ...]:
         return (2,)
 
-    def batches(
-        self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[Batch]:
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         angle = torch.arange(self.rows) * (2 * torch.pi / self.rows)
         points = torch.stack([angle.cos(), angle.sin()], 1)
         low, high = size * rank // world, size * (rank + 1) // world
@@ -72,8 +70,7 @@ class Circle:
         while True:
             positions = torch.arange(step * size + low, step * size + high)
             orders = {
-                e: draw.of("order").at(e).permutation(self.rows)
-                for e in (positions // self.rows).unique().tolist()
+                e: draw.of("order").at(e).permutation(self.rows) for e in (positions // self.rows).unique().tolist()
             }
             rows = torch.tensor([orders[p // self.rows][p % self.rows].item() for p in positions.tolist()])
             noise = replace(draw.of("noise").at(step), first=low).normal(high - low, (2,))

@@ -61,7 +61,7 @@ def _run(path: Path) -> list[str]:
     model = pf.load(path)
     weights = sum(each.numel() for each in model.parameters())
     units = read_units(path) if (path / FILE).is_file() else None
-    learned = "x".join(map(str, model.shape)) if units is None else f"{units.name} ({units.kind}) from {units.path}"
+    learned = "x".join(map(str, model.shape)) if units is None else f"{units.name} ({units.events}) from {units.path}"
     conditioned = f", conditioned on {len(units.labels)} classes" if units and units.labels else ""
     text = (path / "config.toml").read_text(encoding="utf-8") if (path / "config.toml").is_file() else ""
     return [

@@ -30,7 +30,7 @@ def check_output(path: Path, units: Units) -> None:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ConfigError(explain("--out to end in .png, .npz or .csv", repr(str(path)), "Rename it."))
-    if path.suffix.lower() == ".png" and units.kind != "image" and units.shape != (2,):
+    if path.suffix.lower() == ".png" and units.events != "image" and units.shape != (2,):
         fix = "Write a .csv or an .npz."
         raise ConfigError(explain("images, or points with two coordinates, for a .png", f"{units.shape}", fix))
     if path.is_dir():
@@ -45,7 +45,7 @@ def write_samples(path: Path, values: "torch.Tensor", units: Units, labels: "tor
 
 def default_output(run: Path, units: Units) -> Path:
     """Where samples go if nobody says: a picture where the data are pictures, else a table."""
-    if units.kind == "image":
+    if units.events == "image":
         return run / "samples.png"
     return run / ("samples.csv" if len(units.shape) == 1 else "samples.npz")
 
@@ -84,7 +84,7 @@ def _csv(path: Path, values: "torch.Tensor", units: Units, labels: "torch.Tensor
 
 
 def _png(path: Path, values: "torch.Tensor", units: Units, labels: "torch.Tensor | None") -> None:
-    if units.kind != "image":
+    if units.events != "image":
         return _scatter(path, values, units)
     from PIL import Image
 

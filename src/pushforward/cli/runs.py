@@ -59,7 +59,7 @@ def conclude(history: "pf.training.History", path: Path, units: Units) -> None:
 
 def point_on(path: Path, units: Units) -> None:
     """What one would do next."""
-    suffix = "png" if units.kind == "image" or units.shape == (2,) else "csv" if len(units.shape) == 1 else "npz"
+    suffix = "png" if units.events == "image" or units.shape == (2,) else "csv" if len(units.shape) == 1 else "npz"
     speak(
         "Next:",
         f"  pushforward sample {path} -n 64 -o samples.{suffix}",

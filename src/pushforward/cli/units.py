@@ -57,7 +57,7 @@ class Units:
     Args:
         path: where the data were: a name, or an absolute path.
         name: what they are called.
-        kind: image, table, points or array.
+        events: what they are: image, table, points or array.
         shape: of one event.
         offset: of the scaling, one number or one per component.
         scale: of the scaling, likewise.
@@ -69,7 +69,7 @@ class Units:
 
     path: str
     name: str
-    kind: str
+    events: str
     shape: tuple[int, ...]
     offset: tuple[float, ...] = (0.0,)
     scale: tuple[float, ...] = (1.0,)
@@ -106,7 +106,7 @@ def units_of(data: "pf.data.Dataset", path: str, reading: Reading | None = None,
     return Units(
         path=str(Path(path).resolve()) if Path(path).exists() else path,
         name=data.name,
-        kind=data.kind,
+        events=data.kind,
         shape=data.shape,
         offset=numbers(data.scaling.offset),
         scale=numbers(data.scaling.scale),
