@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 import pushforward as pf
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve
-from pushforward.cli.reflow import pairs_of, teacher_of, train_student
+from pushforward.cli.reflow import pairs_of, student_folder, teacher_of, train_student
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,8 @@ class Distill:
 
 def run(options: Distill) -> None:
     """Make the pairs, train a copy to jump, say what to do next."""
+    path = student_folder(options.out, options.run, "distilled")
     objective = pf.objectives.Distillation(steps=options.jumps, loss=options.loss)
     units, model = teacher_of(options.run, options.settings)
     pairs = pairs_of(model, options, units)
-    train_student(options, options.run.resolve().name + "-distilled", units, model, pairs, objective)
+    train_student(options, path, units, model, pairs, objective)

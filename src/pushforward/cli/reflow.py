@@ -54,11 +54,25 @@ class Reflow:
 def run(options: Reflow) -> None:
     """Make the pairs, train a copy on them, say what to do next."""
     objectives = pf.objectives
+    path = student_folder(options.out, options.run, "reflow")
     units, model = teacher_of(options.run, options.settings)
     pairs = pairs_of(model, options, units)
     if options.real:
         pairs = pairs + real_pairs(model, options, units)
-    train_student(options, options.run.resolve().name + "-reflow", units, model, pairs, objectives.Regression())
+    train_student(options, path, units, model, pairs, objectives.Regression())
+
+
+def student_folder(out: Path | None, teacher: Path, suffix: str) -> Path:
+    """Where the new run goes.
+
+    Raises:
+        ConfigError: into the run that it is made from.
+    """
+    path = run_folder(out, f"{teacher.resolve().name}-{suffix}")
+    if path.resolve() == teacher.resolve():
+        got = f"the run itself, {str(path)!r}"
+        raise ConfigError(explain("--out to be a new folder", got, "Choose another."))
+    return path
 
 
 def teacher_of(path: Path, settings: Settings) -> "tuple[Units, pf.Diffusion]":
@@ -102,12 +116,9 @@ def real_pairs(model: "pf.Diffusion", options: Reflow, units: Units) -> "pf.obje
 
 
 def train_student(
-    options: Any, name: str, units: Units, model: "pf.Diffusion", pairs: "pf.objectives.Pairs", objective: Any
+    options: Any, path: Path, units: Units, model: "pf.Diffusion", pairs: "pf.objectives.Pairs", objective: Any
 ) -> None:
     """Train the model on the pairs as a new run."""
-    path = run_folder(options.out, name)
-    if path.resolve() == options.run.resolve():
-        raise ConfigError(explain("--out to be a new folder", f"the run itself, {str(path)!r}", "Choose another."))
     recipe, data = pf.training.read_run(options.run).model, Named(pairs, units.name, len(units.labels))
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
     with units_kept(units, path):

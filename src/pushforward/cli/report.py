@@ -1,5 +1,7 @@
 """`pushforward report`: one HTML page about a run."""
 
+import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -62,9 +64,9 @@ def run(options: Report) -> None:
 
 
 def _code(options: Report) -> str:
-    """The commands that make the run and the page again."""
-    run = options.run
-    return (
-        f"pushforward train --config {run / 'config.toml'}\n"
-        f"pushforward report {run}{f' --before {options.before}' if options.before else ''}"
-    )
+    """The commands that made the run, as its environment tells, and the page."""
+    facts = options.run / "environment.json"
+    command: list[str] = json.loads(facts.read_text(encoding="utf-8")).get("command", []) if facts.is_file() else []
+    made = [shlex.join(["pushforward", *command[1:]])] if command else []
+    before = ["--before", str(options.before)] if options.before else []
+    return "\n".join([*made, shlex.join(["pushforward", "report", str(options.run), *before])])

@@ -75,6 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     session = Session(debug="--debug" in words, pdb="--pdb" in words)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a help page's bullet must not fail where the terminal lacks it
     try:
         options = parse(words)
         session = options.session
@@ -149,23 +151,23 @@ def _from_file(verb: str, path: Path | None) -> object:
     if path is None:
         return None
     module = importlib.import_module(f"pushforward.cli.{verb}")
-    cls, table = options_class(verb), _config.read(path)
-    adopt = getattr(module, "adopt", None)
-    if "format_version" in table:
-        if adopt is None:
-            got = f"{str(path)!r}, a run's"
-            raise ConfigError(
-                explain(f"a file of options of {verb}", got, f"Name the run itself: pushforward {verb} RUN.")
-            )
-        return adopt(table, path)
-    return _config.from_table(cls, table, KINDS, missing=tyro.MISSING)
+    table, adopt = _config.read(path), getattr(module, "adopt", None)
+    if "format_version" in table and adopt is None:
+        fix = f"Name the run itself: pushforward {verb} RUN."
+        raise ConfigError(explain(f"a file of options of {verb}", f"{str(path)!r}, a run's", fix))
+    try:
+        if "format_version" in table and adopt is not None:
+            return adopt(table, path)
+        return _config.from_table(options_class(verb), table, KINDS, missing=tyro.MISSING)
+    except ConfigError as error:
+        raise ConfigError(f"In {str(path)!r}: {error}") from error
 
 
 def _fail(error: Exception, session: Session) -> int:
     """Say what went wrong, as loudly as asked, and with which status to leave."""
     if session.debug or session.pdb:
         traceback.print_exception(error)
-    if session.pdb:
+    if session.pdb and os.environ.get("RANK", "0") == "0":
         pdb.post_mortem(error.__traceback__)
     if type(error).__name__ == "Interrupted":  # by name: importing training would import torch
         return _say(str(error), INTERRUPTED)

@@ -67,7 +67,8 @@ FAMILIES: Final[dict[Family, type]] = {"transformer": Transformer, "mlp": MLP, "
 
 def run(options: Train) -> None:
     """Open the data, build the model, train it, and say what to do next."""
-    recipe_of(options, "image")  # what can be refused at once is refused before the data are read
+    if options.model != "auto":
+        recipe_of(options, "")  # what can be refused at once is refused before the data are read
     prepare(options.settings.device, options.settings.threads)
     data = options.reading.open(options.data)
     if options.conditional and not data.classes:
@@ -109,7 +110,6 @@ def recipe_of(options: Train, kind: str) -> Recipe:
     chosen: Family = options.model if options.model != "auto" else "transformer" if kind == "image" else "mlp"
     flow = chosen in ("nice", "real_nvp")
     unused = [name for name, cls in FAMILIES.items() if name != chosen and getattr(options, name) != cls()]
-    unused = [] if options.model == "auto" and set(unused) <= {"transformer", "mlp"} and kind == "image" else unused
     if unused:
         got = f"options --{unused[0]}.*, which it does not have"
         fix = f"Add --model {unused[0]} or drop them."

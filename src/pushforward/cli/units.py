@@ -129,7 +129,7 @@ def read_units(run: Path) -> Units:
         RunError: it keeps none.
     """
     if not (run / FILE).is_file():
-        got = f"{str(run)!r}, which has no {FILE}"
+        got = f"{str(run)!r}, which {f'has no {FILE}' if run.exists() else 'does not exist'}"
         raise RunError(explain("a run made by pushforward train", got, "Check the path."))
     return _config.from_table(Units, _config.read(run / FILE))
 

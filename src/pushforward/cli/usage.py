@@ -1,13 +1,15 @@
 """tyro's boxed complaints about the command line, as one sentence.
 
 A complaint is a box whose sections are parted by rules. The first says what is wrong, the following what might have
-been meant, the last where to read on; that is their order in the sentence too.
+been meant, the last where to read on; that is their order in the sentence too. Where the terminal knows ASCII
+alone, the frame is missing and the title stands in a section of its own.
 """
 
 import re
 
 _FRAME = re.compile(r"^[│|╭╰╮╯ ]+|[│|╭╰╮╯ ]+$")
-_RULE = re.compile(r"^─{5,}$")
+_RULE = re.compile(r"^(─{5,}|-{5,})$")
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
 _OPTION = re.compile(r"--[\w.-]+")
 
 
@@ -32,7 +34,7 @@ def sentence(box: str, command: str) -> str:
 
 def _sections(box: str) -> list[list[str]]:
     sections: list[list[str]] = [[]]
-    for line in box.splitlines():
+    for line in _COLOUR.sub("", box).splitlines():
         if line.lstrip().startswith(("╭", "╰")):
             continue
         text = _FRAME.sub("", line)
@@ -40,7 +42,8 @@ def _sections(box: str) -> list[list[str]]:
             sections.append([])
         elif text:
             sections[-1].append(text)
-    return [section for section in sections if section]
+    sections = [section for section in sections if section]
+    return sections if "╭" in box else sections[1:]
 
 
 def _readable(section: list[str]) -> str:
