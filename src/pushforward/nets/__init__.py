@@ -1,11 +1,24 @@
-"""Networks: field nets f(x, t, context) of x's shape, conditioners, and attention that asks its position encoding.
+"""Networks: fields f(x, t, context) of x's shape, conditioners, attention that asks its position encoding.
 
+Holds `MLP` and `Transformer` (field nets), `Dense` (a conditioner for transforms) and their parts.
 May import positions.
 """
 
-from pushforward.nets.attention import Attention
+from pushforward.nets.attention import Attention, Placed, attend, place
+from pushforward.nets.condition import Condition
 from pushforward.nets.mlp import MLP, Dense
-from pushforward.nets.time import TimeEmbedding
+from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
 
-__all__ = ["MLP", "Attention", "Dense", "TimeEmbedding", "Transformer"]
+__all__ = [
+    "MLP",
+    "Attention",
+    "Condition",
+    "Dense",
+    "Placed",
+    "TimeEmbedding",
+    "Transformer",
+    "attend",
+    "place",
+    "waves",
+]

@@ -1,11 +1,13 @@
 """Attention that asks its position encoding what it wants to do.
 
-    scores = <R_q q, R_k k> / sqrt(D) + bias(i, j) + score(q, k, i, j),     out = softmax(scores) v + value(...)
+    scores = <R_q q, R_k k> / sqrt(D) + bias(i, j) + score(q, k, i, j)
+    out    = softmax(scores) v + value(v, softmax(scores), i, j)
 
 Each term belongs to one hook of `positions` and is there only if the encoding implements it. What depends on
 positions alone is made once (`place`) and shared by all layers. Rotation and bias alone go to
 `scaled_dot_product_attention`; the last two hooks need the scores themselves. Fused kernels have no
-forward-mode derivative, so the plain formula also runs inside `torch.func` transforms.
+forward-mode derivative, so the formula itself runs inside `torch.func` transforms. (They have no second
+derivative in reverse mode either: for that, call inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)
 
 References: Vaswani et al. 2017, arXiv 1706.03762.
 """
@@ -14,17 +16,21 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Heads, Tokens
+from pushforward.nets.derivatives import transformed
 from pushforward.positions import Biases, Position, Rotates, Rotation, Scores, Values
+
+FEW = 16
+"""Up to this many tokens the plain formula is at least as quick as the fused kernel on a processor."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placed:
     """A position encoding at given positions: what every layer shares."""
 
+    position: Position
     pos: Tensor
     rotation: Rotation | None
     bias: Tensor | None
@@ -41,11 +47,11 @@ def place(position: Position, pos: Tensor, features: int, dtype: torch.dtype) ->
     """
     rotation = position.rotation(pos, pos, features, dtype) if isinstance(position, Rotates) else None
     bias = position.bias(pos, pos) if isinstance(position, Biases) else None
-    return Placed(pos, rotation, bias)
+    return Placed(position, pos, rotation, bias)
 
 
 def attend(
-    q: Heads, k: Heads, v: Heads, position: Position, placed: Placed, mask: Tensor | None = None, causal: bool = False
+    q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = None, causal: bool = False
 ) -> Heads:
     """Softmax attention with any position encoding, [batch, heads, tokens, features].
 
@@ -53,27 +59,32 @@ def attend(
         q: queries, [batch, heads, tokens, features].
         k: keys.
         v: values.
-        position: the encoding.
         placed: the encoding at the tokens' positions (`place`).
         mask: where True, a query may see a key; broadcastable to [batch, heads, queries, keys].
         causal: a token sees itself and what stands before it in the sequence.
     """
     if placed.rotation is not None:
         q, k = placed.rotation(q, k)
-    plain = isinstance(position, Scores | Values) or _transformed()
-    if not plain and placed.bias is None and mask is None:
+    hooked = isinstance(placed.position, Scores | Values)
+    if hooked or _plain(q, k):
+        return _formula(q, k, v, placed, _added(q, k, placed.bias, mask, causal))
+    if placed.bias is None and mask is None:
         return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
     added = _added(q, k, placed.bias, mask, causal)
-    if not plain:
-        return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=added)
+    return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=added)
+
+
+def _formula(q: Heads, k: Heads, v: Heads, placed: Placed, added: Tensor | None) -> Heads:
+    """Attention as it is written."""
+    position, pos = placed.position, placed.pos
     scores = (q * q.shape[-1] ** -0.5) @ k.mT
     if isinstance(position, Scores):
-        scores = scores + position.score(q, k, placed.pos, placed.pos)
+        scores = scores + position.score(q, k, pos, pos)
     if added is not None:
         scores = scores + added
     weights = scores.softmax(-1)
     out = weights @ v
-    return out + position.value(v, weights, placed.pos, placed.pos) if isinstance(position, Values) else out
+    return out + position.value(v, weights, pos, pos) if isinstance(position, Values) else out
 
 
 class Attention(nn.Module):
@@ -82,7 +93,7 @@ class Attention(nn.Module):
     Args:
         width: size of a token.
         heads: how many heads share it; width must be divisible by it.
-        position: the encoding; shared with other layers if it has parameters.
+        position: the encoding; what it does to embedded tokens is the business of the net around the layers.
         causal: a token sees itself and the tokens before it.
 
     Raises:
@@ -109,20 +120,22 @@ class Attention(nn.Module):
             x: [batch, tokens, width].
             pos: where they stand, [*batch, tokens] or [*batch, tokens, axes].
             mask: where True, a query may see a key; broadcastable to [batch, heads, queries, keys].
-            placed: the encoding at `pos` if it was already evaluated for another layer.
+            placed: an encoding evaluated once for all layers (`place`); it replaces `position` and `pos`.
 
         Returns:
             [batch, tokens, width].
         """
         q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in self.qkv(x).chunk(3, -1))
         placed = placed or place(self.position, pos, q.shape[-1], q.dtype)
-        return self.out(attend(q, k, v, self.position, placed, mask, self.causal).transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v, placed, mask, self.causal).transpose(1, 2).flatten(2))
 
 
 def _added(q: Tensor, k: Tensor, bias: Tensor | None, mask: Tensor | None, causal: bool) -> Tensor | None:
     """Bias, mask and causality as one term added to the scores."""
     if causal:
-        past = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(k.shape[-2] - q.shape[-2])
+        past = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(
+            k.shape[-2] - q.shape[-2]
+        )
         mask = past if mask is None else mask & past
     if mask is None:
         return bias
@@ -130,8 +143,8 @@ def _added(q: Tensor, k: Tensor, bias: Tensor | None, mask: Tensor | None, causa
     return floor if bias is None else bias + floor
 
 
-def _transformed() -> bool:
-    """Whether forward-mode or a torch.func transform is active, which fused kernels do not support."""
+def _plain(q: Tensor, k: Tensor) -> bool:
+    """Whether the formula itself is called for: it has every derivative, and is quick for few tokens."""
     if torch.compiler.is_compiling():
         return False
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()  # pyright: ignore[reportAttributeAccessIssue]
+    return transformed() or (q.device.type == "cpu" and max(q.shape[-2], k.shape[-2]) <= FEW)

@@ -2,20 +2,22 @@
 
 `MLP` is a field net: x, t and context in, something of x's shape out. Each layer is residual,
 
-    h <- h + W2 SiLU(W1 norm(h) + c),       c = time(t) + context,
+    h <- h + W2 SiLU(W1 norm(h) + W3 c),       c = time(t) + context,
 
-with the last matrix zero at the start. `Dense` is the conditioner a coupling transform asks for: a vector (and a
-context) in, a vector of another length out, zero at the start so that the transform starts as the identity.
+and the last matrix is zero at the start. `Dense` is the conditioner a coupling transform asks for: a vector
+(and a context) in, a vector of another length out, zero at the start: the transform starts as the identity.
 """
 
+import itertools
 import math
 
 import torch
 from torch import Tensor, nn
 
-from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context, Sample, Time
-from pushforward.nets.time import TimeEmbedding
+from pushforward.nets.condition import Condition, check_event, zero
+from pushforward.nets.derivatives import normalise
 
 
 class MLP(nn.Module):
@@ -37,47 +39,40 @@ class MLP(nn.Module):
         self, shape: tuple[int, ...], hidden: int = 256, layers: int = 4, context: int = 0, classes: int = 0
     ) -> None:
         super().__init__()
-        if context and classes:
-            raise ConfigError(explain("context or classes", "both", "Embed the classes in the context yourself."))
-        self.shape, self.context, self.classes = tuple(shape), context, classes
+        self.shape = tuple(shape)
         size = math.prod(self.shape)
         self.enter = nn.Linear(size, hidden)
-        self.time = TimeEmbedding(hidden)
-        self.label = nn.Embedding(classes + 1, hidden) if classes else None
-        self.vector = nn.Linear(context, hidden) if context else None
+        self.condition = Condition(hidden, classes, context)
         self.blocks = nn.ModuleList(Residual(hidden) for _ in range(layers))
-        self.leave = nn.Linear(hidden, size)
-        zero(self.leave)
+        self.leave = zero(nn.Linear(hidden, size))
 
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
-        """The field at (x, t), [batch, *shape]."""
-        if tuple(x.shape[1:]) != self.shape:
-            raise ShapeError(explain(
-                f"[batch, {', '.join(map(str, self.shape))}]", f"{list(x.shape)}", "Make the net with data.shape.",
-            ))  # fmt: skip
-        h = self.enter(x.flatten(1))
-        c = self.time(t.expand(len(x)))
-        if self.label is not None:
-            c = c + (self.label.weight[self.classes] if context is None else self.label(context))
-        elif self.vector is not None:
-            c = c + self.vector(context)
+        """The field at (x, t), [batch, *shape].
+
+        Args:
+            x: [batch, *shape].
+            t: times, [batch].
+            context: class indices [batch], vectors [batch, context], or None.
+        """
+        check_event(x, t, self.shape)
+        h = self.enter(x.reshape(len(x), -1))
+        c = self.condition(t, context, len(x))
         for block in self.blocks:
             h = block(h, c)
         return self.leave(nn.functional.silu(h)).reshape(x.shape)
 
 
 class Residual(nn.Module):
-    """h + W2 SiLU(W1 norm(h) + W3 c)."""
+    """h + W2 SiLU(W1 norm(h) + W3 c): one layer of `MLP`."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(hidden)
         self.first = nn.Linear(hidden, hidden)
         self.condition = nn.Linear(hidden, hidden)
         self.second = nn.Linear(hidden, hidden)
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        return h + self.second(nn.functional.silu(self.first(self.norm(h)) + self.condition(c)))
+        return h + self.second(nn.functional.silu(self.first(normalise(h)) + self.condition(c)))
 
 
 class Dense(nn.Module):
@@ -104,24 +99,23 @@ class Dense(nn.Module):
         zero_output: bool = True,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.context = inputs, outputs, context
+        self.context = context
         sizes = [inputs + context] + [hidden] * layers
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:]))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.dropout = dropout
-        self.leave = nn.Linear(sizes[-1], outputs)
-        if zero_output:
-            zero(self.leave)
+        last = nn.Linear(sizes[-1], outputs)
+        self.leave = zero(last) if zero_output else last
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
-        """[batch, outputs] from [batch, inputs] and [batch, context]."""
-        h = x if context is None or not self.context else torch.cat([x, context.to(x.dtype)], -1)
+        """[batch, outputs] from [batch, inputs] and, if it was made with one, [batch, context]."""
+        given = 0 if context is None else context.shape[-1]
+        if given != self.context:
+            raise ShapeError(explain(
+                f"a context [batch, {self.context}]" if self.context else "no context",
+                f"one of length {given}" if given else "none", f"Make Dense with context={given}.",
+            ))  # fmt: skip
+        h = x if context is None else torch.cat([x, context.to(x.dtype)], -1)
         for layer in self.hidden:
             h = nn.functional.relu(layer(h))
             h = nn.functional.dropout(h, self.dropout, self.training) if self.dropout else h
         return self.leave(h)
-
-
-def zero(layer: nn.Linear) -> None:
-    """Make a layer's output 0."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)

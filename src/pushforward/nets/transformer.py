@@ -11,25 +11,25 @@ the tokens. Positions are made from the shape, passed explicitly, and turned int
 References: Peebles & Xie 2022, DiT, arXiv 2212.09748; Su et al. 2021, RoFormer, arXiv 2104.09864.
 """
 
-
 import torch
 from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, Tokens
 from pushforward.nets.attention import Attention, Placed, place
-from pushforward.nets.time import TimeEmbedding
-from pushforward.positions import Axial, Embeds, Position, Rotary
+from pushforward.nets.condition import Condition, check_event, zero
+from pushforward.nets.derivatives import normalise
+from pushforward.positions import Axial, Embeds, Position, Rotary, Unordered, grid
 
 
 class Block(nn.Module):
     """One layer: attention and a two-layer network, each modulated and gated by the condition."""
 
-    def __init__(self, width: int, heads: int, position: Position, expansion: int = 4, causal: bool = False) -> None:
+    def __init__(self, width: int, heads: int, expansion: int = 4, causal: bool = False) -> None:
         super().__init__()
-        self.attention = Attention(width, heads, position, causal)
+        self.attention = Attention(width, heads, Unordered(), causal)  # given `placed`
         self.network = nn.Sequential(
-            nn.Linear(width, expansion * width), nn.GELU(approximate="tanh"), nn.Linear(expansion * width, width)
+            nn.Linear(width, expansion * width), nn.SiLU(), nn.Linear(expansion * width, width)
         )
 
     def forward(self, h: Tokens, modulation: Tensor, placed: Placed, mask: Tensor | None = None) -> Tokens:
@@ -41,7 +41,7 @@ class Block(nn.Module):
 
 def modulate(h: Tokens, scale: Tensor, shift: Tensor) -> Tokens:
     """(1 + scale) * norm(h) + shift, the norm without parameters of its own."""
-    return torch.addcmul(shift, nn.functional.layer_norm(h, h.shape[-1:], eps=1e-6), scale + 1)
+    return torch.addcmul(shift, normalise(h), scale + 1)
 
 
 class Transformer(nn.Module):
@@ -49,13 +49,14 @@ class Transformer(nn.Module):
 
     Args:
         shape: shape of one event.
-        position: the encoding; None takes `Axial` for images and `Rotary` for sequences. An encoding with two axes
-            gets (row, column) of each patch, one with one axis gets its index.
+        position: the encoding; None takes `Axial` for images and `Rotary` for sequences. An encoding with two
+            axes gets (row, column) of each patch, one with one axis gets its index.
         width: size of a token.
         layers: how many blocks.
         heads: heads per block; width must be divisible by it.
-        patch: side of a patch in pixels; None takes the smallest side of at least 2 that leaves at most 64 tokens.
+        patch: side of a patch in pixels; None takes the smallest above 1 that leaves at most 64 tokens.
         classes: number of classes context may name; 0 means unconditional. Index `classes` means "no class".
+        context: length of a context vector instead of classes, 0 for none.
         expansion: hidden size of a block's network as a multiple of width.
         causal: a token sees only itself and the tokens before it.
 
@@ -72,23 +73,22 @@ class Transformer(nn.Module):
         heads: int = 4,
         patch: int | None = None,
         classes: int = 0,
+        context: int = 0,
         expansion: int = 4,
         causal: bool = False,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
         self.patch = _patch(self.shape, patch)
-        self.width, self.layers, self.heads, self.classes = width, layers, heads, classes
+        self.width, self.layers, self.heads = width, layers, heads
         self.position = position if position is not None else Axial() if len(self.shape) == 3 else Rotary()
         features = self.shape[1] if len(self.shape) == 2 else self.shape[0] * self.patch**2
         self.enter = nn.Linear(features, width)
-        self.time = TimeEmbedding(width)
-        self.label = nn.Embedding(classes + 1, width) if classes else None
+        self.condition = Condition(width, classes, context)
         self.modulation = nn.Linear(width, (6 * layers + 2) * width)
-        self.blocks = nn.ModuleList(
-            Block(width, heads, self.position, expansion, causal) for _ in range(layers)
-        )
+        self.blocks = nn.ModuleList(Block(width, heads, expansion, causal) for _ in range(layers))
         self.leave = nn.Linear(width, features)
+        self._check_position()
         _initialise(self)
 
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
@@ -97,9 +97,9 @@ class Transformer(nn.Module):
         Args:
             x: [batch, *shape].
             t: times, [batch].
-            context: class indices [batch] in 0..classes, or None for "no class".
+            context: class indices [batch] in 0..classes, vectors [batch, context], or None.
         """
-        check_event(x, self.shape)
+        check_event(x, t, self.shape)
         pos = self.positions(x.device)
         h = self.enter(patches(x, self.patch) if len(self.shape) == 3 else x)
         if isinstance(self.position, Embeds):
@@ -113,18 +113,15 @@ class Transformer(nn.Module):
         h = self.leave(modulate(h, *last.unbind(1)))
         return unpatches(h, self.shape, self.patch) if len(self.shape) == 3 else h
 
-    def condition(self, t: Time, context: Context, batch: int) -> Tensor:
-        """Time and class as one vector per sample, [batch, width]."""
-        c = self.time(t.expand(batch))
-        if self.label is None:
-            if context is not None:
-                raise ConfigError(explain(
-                    "no context for a net made without classes", "a context", "Make the net with classes=...",
-                ))  # fmt: skip
-            return c
-        if context is None:
-            return c + self.label.weight[self.classes]
-        return c + self.label(context)
+    def _check_position(self) -> None:
+        axes = self.position.properties.axes
+        if axes not in ((1,) if len(self.shape) == 2 else (1, 2)):
+            raise ConfigError(explain(
+                f"an encoding for {'sequences (1 axis)' if len(self.shape) == 2 else 'images (1 or 2 axes)'}",
+                f"{type(self.position).__name__} with {axes} axes",
+                "Use Rotary() for sequences, Axial() for images.",
+            ))  # fmt: skip
+        place(self.position, self.positions(), self.width // self.heads, torch.float32)
 
     def positions(self, device: torch.device | None = None) -> Tensor:
         """Where the tokens of one event stand: [tokens], or [tokens, 2] if the encoding has two axes."""
@@ -133,27 +130,20 @@ class Transformer(nn.Module):
         rows, columns = self.shape[1] // self.patch, self.shape[2] // self.patch
         if self.position.properties.axes == 1:
             return torch.arange(rows * columns, device=device)
-        return torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device))
+        return grid(rows, columns, device=device)
 
 
 def patches(x: Tensor, side: int) -> Tokens:
     """Images [batch, channels, rows, columns] as tokens [batch, patches, channels * side**2], row by row."""
-    return x.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+    tiles = x.unflatten(3, (-1, side)).unflatten(2, (-1, side))
+    return tiles.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
 
 
 def unpatches(h: Tokens, shape: tuple[int, ...], side: int) -> Tensor:
     """The inverse of `patches`."""
     channels, rows, columns = shape
-    grid = h.reshape(len(h), rows // side, columns // side, channels, side, side)
-    return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(h), channels, rows, columns)
-
-
-def check_event(x: Tensor, shape: tuple[int, ...]) -> None:
-    """Refuse a batch of events of another shape."""
-    if tuple(x.shape[1:]) != shape:
-        raise ShapeError(explain(
-            f"[batch, {', '.join(map(str, shape))}]", f"{list(x.shape)}", "Make the net with data.shape.",
-        ))  # fmt: skip
+    tiles = h.reshape(len(h), rows // side, columns // side, channels, side, side)
+    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(h), channels, rows, columns)
 
 
 def _patch(shape: tuple[int, ...], patch: int | None) -> int:
@@ -161,7 +151,8 @@ def _patch(shape: tuple[int, ...], patch: int | None) -> int:
         return 1
     if len(shape) != 3:
         raise ShapeError(explain(
-            "an event shape (channels, rows, columns) or (tokens, features)", f"{shape}", "Use nets.MLP for vectors.",
+            "an event shape (channels, rows, columns) or (tokens, features)", f"{shape}",
+            "Use nets.MLP for vectors.",
         ))  # fmt: skip
     _, rows, columns = shape
     sides = [s for s in range(1, max(rows, columns) + 1) if rows % s == 0 == columns % s]
@@ -169,21 +160,19 @@ def _patch(shape: tuple[int, ...], patch: int | None) -> int:
         return next((s for s in sides if s > 1 and rows * columns <= 64 * s * s), sides[-1])
     if patch not in sides:
         raise ConfigError(explain(
-            f"a patch that divides {rows} x {columns} ({', '.join(map(str, sides))})", str(patch), "Choose one of these.",
+            f"a patch that divides {rows} x {columns} ({', '.join(map(str, sides))})", str(patch),
+            "Choose one of these.",
         ))  # fmt: skip
     return patch
 
 
 def _initialise(net: Transformer) -> None:
-    for module in net.modules():
+    for name, module in net.named_modules():
         if isinstance(module, nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
+            for part in module.weight.chunk(3 if name.endswith("qkv") else 1):  # three matrices in one
+                nn.init.xavier_uniform_(part)
             nn.init.zeros_(module.bias)
-    for block in net.blocks:  # a fused projection is three matrices
-        for part in block.attention.qkv.weight.chunk(3):
-            nn.init.xavier_uniform_(part)
-    if net.label is not None:
-        nn.init.normal_(net.label.weight, std=0.02)
-    for layer in (net.modulation, net.leave):
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
+    if net.condition.label is not None:
+        nn.init.normal_(net.condition.label.weight, std=0.02)
+    zero(net.modulation)
+    zero(net.leave)

@@ -46,7 +46,7 @@ class Properties:
 
 
 class Position(abc.ABC):
-    """A position encoding. Concrete encodings also implement at least one of the hooks below (or none: `Unordered`)."""
+    """A position encoding. Concrete ones also implement one or more of the hooks below (`Unordered` none)."""
 
     @property
     @abc.abstractmethod
@@ -63,7 +63,7 @@ class Embeds(Position):
 
 
 Rotation = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Turns queries and keys [batch, heads, tokens, features]; made once for given positions, used in every layer."""
+"""Turns queries and keys [batch, heads, tokens, features]; made once, used in every layer."""
 
 
 class Rotates(Position):
@@ -106,4 +106,11 @@ class Values(Position):
 
     @abc.abstractmethod
     def value(self, v: Heads, weights: Tensor, pos_q: Tensor, pos_k: Tensor) -> Heads:
-        """The addition to the output [batch, heads, queries, features], given weights [batch, heads, queries, keys]."""
+        """What is added to the output [batch, heads, queries, features].
+
+        Args:
+            v: values, [batch, heads, keys, features].
+            weights: the softmax, [batch, heads, queries, keys].
+            pos_q: positions of the queries.
+            pos_k: positions of the keys.
+        """

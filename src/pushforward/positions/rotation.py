@@ -6,8 +6,8 @@ A pair of features (a, b) at phase phi becomes
 
 Phases are position times frequency, theta_c = base**(-2c/r) for the c-th of r/2 pairs; they are formed in
 float64 from explicit positions (float32 where a device has no float64) and only their cosine and sine are
-rounded, so phases stay right where float32 tables are off by 3e-2 (a million positions on). Which features make a
-pair is the layout:
+rounded, so phases stay right where float32 tables are off by 3e-2 (a million positions on). The layout says
+which features make a pair:
 
     interleaved   (0, 1), (2, 3), ...              RoFormer, the paper; a complex view without a copy
     half          (0, r/2), (1, r/2 + 1), ...      GPT-NeoX, Llama in Hugging Face format
@@ -35,7 +35,7 @@ def frequencies(base: float, rotated: int, device: torch.device | None = None) -
     """Radians per position of each pair, base**(-2c/rotated), [rotated // 2].
 
     Args:
-        base: the ratio of the fastest to the (excluded) slowest frequency; 10,000 for text, 100 for small grids.
+        base: ratio of the fastest to the (excluded) slowest frequency; 10,000 for text, 100 for small grids.
         rotated: how many features are rotated, an even number.
         device: where the numbers live.
     """
@@ -119,7 +119,9 @@ class Turn:
         return rotate(q, self.cos_q, self.sin_q, self.layout), rotate(k, self.cos_k, self.sin_k, self.layout)
 
 
-def convert_layout(weight: Tensor, features: int, source: Layout, target: Layout, fraction: float = 1.0) -> Tensor:
+def convert_layout(
+    weight: Tensor, features: int, source: Layout, target: Layout, fraction: float = 1.0
+) -> Tensor:
     """A query or key weight (or bias, or norm weight) of one layout, re-ordered for the other. Lossless.
 
     Args:
@@ -139,7 +141,8 @@ def convert_layout(weight: Tensor, features: int, source: Layout, target: Layout
     check_layout(target)
     if weight.shape[0] % features:
         raise ShapeError(explain(
-            f"rows in multiples of the head size {features}", f"{weight.shape[0]} rows", "Pass one head's size.",
+            f"rows in multiples of the head size {features}", f"{weight.shape[0]} rows",
+            "Pass the head size.",
         ))  # fmt: skip
     if source == target:
         return weight
