@@ -9,7 +9,6 @@ stays on disk): their last rows are held out; smaller ones are split by a keyed 
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,19 +36,21 @@ def from_array(
     bad_rows: str = "error",
     seed: int = 0,
     source: str = "",
+    file: str = "",
 ) -> Dataset:
     """A data set from rows in memory, or memory-mapped.
 
     Args:
         values: [n, columns], [n, a, b, ...] or [n] (one column). Bytes with two or more axes are images:
-            [n, h, w], [n, h, w, channels] or [n, channels, h, w].
+            [n, h, w], [n, h, w, channels] or [n, channels, h, w] (in doubt, the last axis is channels).
         context: one class per row, whole numbers or words; or None.
-        name: for reports and errors.
+        name: for reports.
         columns: names of the columns; makes the data set a table.
         held_out: which share of the rows is never trained on.
         bad_rows: what to do with rows that are not finite, "error" or "skip".
         seed: of the split.
         source: where it came from.
+        file: what errors call it; the name by default.
 
     Raises:
         DataError: fewer than 5 rows, constant columns, rows that are not finite, values that are no numbers.
@@ -61,10 +62,13 @@ def from_array(
     """
     if not 0 < held_out < 1:
         raise ConfigError(explain("a held-out share between 0 and 1", f"{held_out}", "Use 0.2, say."))
-    rows, given, note = _usable(values, context, name, bad_rows)
+    rows, given, note = _usable(values, context, file or name, bad_rows)
     train, held = _split(rows, held_out, seed)
-    parts = [(rows[part], None if given is None else given[part]) for part in (train, held)]
-    return _assembled(parts[0], parts[1], name, tuple(columns), f"{source} {note}".strip())
+    parts = [
+        (rows[part], None if given is None else given[part if isinstance(part, slice) else part.numpy()])
+        for part in (train, held)
+    ]
+    return _assembled(parts[0], parts[1], (name, file or name), tuple(columns), f"{source} {note}".strip())
 
 
 def from_parts(
@@ -77,26 +81,36 @@ def from_parts(
     columns: Sequence[str] = (),
     bad_rows: str = "error",
     source: str = "",
+    file: str = "",
 ) -> Dataset:
     """A data set whose split is given; other arguments and errors as `from_array`.
 
+    Classes are those of both parts together. One held-out row is enough.
+
     Raises:
-        DataError: parts of different shapes, or held-out classes that are not trained on.
+        DataError: parts of different shapes or types, or classes for one part alone.
     """
-    train, labels, note = _usable(values, context, name, bad_rows)
-    held, held_labels, held_note = _usable(held_out, held_out_context, f"{name} (held out)", bad_rows)
+    file = file or name
+    train, labels, note = _usable(values, context, file, bad_rows)
+    held, held_labels, held_note = _usable(
+        held_out, held_out_context, f"{file} (held out)", bad_rows, fewest=1
+    )
     if train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
-        got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {name}"
+        got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {file}"
         raise faulty("training and held-out events of one shape and type", got, "Make them agree.")
     if (labels is None) != (held_labels is None):
-        got = f"classes for only one of the two parts of {name}"
+        got = f"classes for only one of the two parts of {file}"
         raise faulty("classes for both parts, or for none", got, "Add the missing ones.")
     source = " ".join(f"{source} {note} {held_note}".split())
-    return _assembled((train, labels), (held, held_labels), name, tuple(columns), source)
+    return _assembled((train, labels), (held, held_labels), (name, file), tuple(columns), source)
 
 
 def _usable(
-    values: "np.ndarray | Tensor", context: "np.ndarray | Tensor | None", name: str, bad_rows: str
+    values: "np.ndarray | Tensor",
+    context: "np.ndarray | Tensor | None",
+    name: str,
+    bad_rows: str,
+    fewest: int = _FEWEST,
 ) -> tuple[Tensor, np.ndarray | None, str]:
     """Enough finite rows or images [n, channels, h, w], their classes, and what was skipped."""
     check_bad_rows(bad_rows)
@@ -107,36 +121,36 @@ def _usable(
         rows = channels_first(rows, name)
     else:
         rows, labels, note = _finite(rows, labels, name, bad_rows)
-    if len(rows) < _FEWEST:
+    if len(rows) < fewest:
         got = f"{len(rows)} row{'' if len(rows) == 1 else 's'} in {name}"
-        raise faulty(
-            f"at least {_FEWEST} rows", got, "A model cannot be fitted and checked on so few; add data."
-        )
+        fix = "A model cannot be fitted and checked on so few; add data."
+        raise faulty(f"at least {fewest} row{'' if fewest == 1 else 's'}", got, fix)
     return rows, labels, note
 
 
 def _assembled(
     train: tuple[Tensor, np.ndarray | None],
     held: tuple[Tensor, np.ndarray | None],
-    name: str,
+    names: tuple[str, str],
     columns: tuple[str, ...],
     source: str,
 ) -> Dataset:
+    """The data set of two usable parts; `names` are the one for reports and the one for errors."""
     values, labels = train
     kind = "image" if is_image(values) else "table" if columns else "points" if values.ndim == 2 else "array"
-    names = (
+    known = (
         np.unique(np.concatenate([labels, held[1]])) if labels is not None and held[1] is not None else None
     )
     return Dataset(
-        name=name,
+        name=names[0],
         kind=kind,
         values=values,
         held_out=held[0],
-        scaling=PIXELS if kind == "image" else standardised(values, name, columns),
-        context=_numbered(labels, names),
-        held_out_context=_numbered(held[1], names),
+        scaling=PIXELS if kind == "image" else standardised(values, names[1], columns),
+        context=_numbered(labels, known),
+        held_out_context=_numbered(held[1], known),
         columns=columns,
-        labels=() if names is None else tuple(map(str, names)),
+        labels=() if known is None else tuple(map(str, known)),
         source=source,
     )
 
@@ -172,7 +186,7 @@ def channels_first(images: Tensor, name: str) -> Tensor:
     """[n, h, w] or [n, h, w, channels] as [n, channels, h, w] (a view)."""
     if images.ndim == 3:
         return images[:, None]
-    if images.ndim == 4 and images.shape[-1] in (1, 3, 4) and images.shape[1] not in (1, 3, 4):
+    if images.ndim == 4 and images.shape[-1] in (1, 3, 4):
         return images.permute(0, 3, 1, 2)
     if images.ndim == 4 and images.shape[1] in (1, 3, 4):
         return images
@@ -254,9 +268,7 @@ def _finite(
     bad = (~finite).nonzero().flatten().tolist()
     if not bad:
         return rows, labels, ""
-    note = judge(
-        (f"{Path(name).name}:{i + 1} (not finite)" for i in bad), len(bad), len(rows), name, bad_rows
-    )
+    note = judge((f"{name}:{i + 1} (not finite)" for i in bad), len(bad), len(rows), name, bad_rows)
     return rows[finite], None if labels is None else labels[finite.numpy()], note
 
 

@@ -100,7 +100,13 @@ class Dataset:
             ConfigError: a size below `world`, or a rank outside 0..world-1.
         """
         steps = order(len(self.values), size, draw, start, rank, world)
-        return (self._batch(self.values, self.context, rows, step) for step, rows in steps)
+        values, context = self.values, self.context
+        return (
+            self._batch(
+                values.index_select(0, rows), None if context is None else context.index_select(0, rows), step
+            )
+            for step, rows in steps
+        )
 
     def held_out_batch(self, draw: Draw, n: int | None = None) -> Batch:
         """The first `n` held-out events (all by default), in model units; the same at every call."""
@@ -111,8 +117,8 @@ class Dataset:
         return self._first(self.values, self.context, draw.of("train"), n)
 
     def bits_per_dim(self, log_prob: PerSample) -> PerSample:
-        """Nats in model units to bits per dimension in raw units, [batch]; below 0 is possible without
-        levels.""" nats = log_prob + self.scaling.log_abs_det(self.shape)
+        """Nats in model units to bits per dimension in raw units, [batch]; without levels, below 0 may be."""
+        nats = log_prob + self.scaling.log_abs_det(self.shape)
         return -nats / (math.prod(self.shape) * math.log(2))
 
     def describe(self) -> str:
@@ -120,7 +126,8 @@ class Dataset:
         unit = _UNITS.get(self.kind, "events")
         parts = [f"{len(self.values):,} + {len(self.held_out):,} {unit}"]
         if self.kind in ("table", "points"):
-            parts.append(f"{self.shape[0]} {'columns' if self.kind == 'table' else 'dimensions'}")
+            axis = "column" if self.kind == "table" else "dimension"
+            parts.append(f"{self.shape[0]} {axis}{'s' if self.shape[0] != 1 else ''}")
         else:
             parts.append("x".join(map(str, self.shape)))
         parts += [f"{self.scaling.levels} levels"] if self.scaling.levels else []
@@ -138,11 +145,9 @@ class Dataset:
             raise ConfigError(
                 explain(f"n from 1 to {len(values)}", got, "Ask for fewer, or leave n out for all.")
             )
-        return self._batch(values, context, slice(0, n), draw)
+        return self._batch(values[:n], None if context is None else context[:n], draw)
 
-    def _batch(self, values: Tensor, context: Tensor | None, rows: Tensor | slice, draw: Draw) -> Batch:
-        chosen = values[rows]
+    def _batch(self, values: Tensor, context: Tensor | None, draw: Draw) -> Batch:
         levels = self.scaling.levels is not None
-        u = draw.of("dequantize").uniform(len(chosen), self.shape) if levels else None
-        x = self.scaling.to_model(chosen, u).to(torch.get_default_dtype())
-        return Batch(x, None if context is None else context[rows])
+        u = draw.of("dequantize").uniform(len(values), self.shape) if levels else None
+        return Batch(self.scaling.to_model(values, u).to(torch.get_default_dtype()), context)

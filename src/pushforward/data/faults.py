@@ -3,7 +3,7 @@
 Rows are named as an editor shows them, `housing.csv:292`, at most ten of them, with the total.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -51,7 +51,7 @@ def judge(
     if not bad:
         return ""
     if bad_rows == "skip" and 2 * bad <= total:
-        return f"{bad:,} of {total:,} rows skipped as bad."
+        return f"{bad:,} of {total:,} skipped as bad."
     listed = "; ".join(islice(found, SHOWN)) + (f"; and {bad - SHOWN:,} more" if bad > SHOWN else "")
     if bad_rows == "skip":
         fix = "With bad_rows='skip' at most half may go; check that this is the right file and format."
@@ -61,20 +61,20 @@ def judge(
 
 
 @contextmanager
-def reading(path: Path, what: str, *errors: type[Exception]) -> Iterator[None]:
+def reading(path: Path, what: str, *errors: type[Exception]) -> Generator[None]:
     """Turn the errors of a reader into one sentence that names the file.
 
     Args:
         path: the file.
         what: what it should be ("an .npy array").
-        errors: besides OSError and EOFError, what the reader raises on damaged files.
+        errors: besides OSError, EOFError and MemoryError, what the reader raises on damaged files.
     """
     try:
         yield
     except DataError:
         raise
-    except (OSError, EOFError, *errors) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    except (OSError, EOFError, MemoryError, *errors) as error:
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         fix = "Check that the file is whole and readable, or write it again."
         raise faulty(what, f"'{path}', which cannot be read ({reason})", fix) from error
 

@@ -76,9 +76,13 @@ def open_idx(path: Path, *, held_out: float = 0.2, seed: int = 0) -> Dataset:
     source = f"Read from {path.name}."
     if tests is None:
         name = path.name.split(".")[0]
-        return from_array(images, labels, name=name, held_out=held_out, seed=seed, source=source)
+        return from_array(
+            images, labels, name=name, held_out=held_out, seed=seed, source=source, file=path.name
+        )
     name, source = path.resolve().parent.name, f"{source} Held out: {tests.name}."
-    return from_parts(images, read_idx(tests), labels, _labels(tests), name=name, source=source)
+    return from_parts(
+        images, read_idx(tests), labels, _labels(tests), name=name, source=source, file=path.name
+    )
 
 
 def _labels(images: Path) -> np.ndarray | None:

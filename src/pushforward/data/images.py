@@ -86,7 +86,7 @@ def _read(path: Path, size: int | None, bad_rows: str) -> tuple[np.ndarray, np.n
     note = judge(bad, len(bad), len(files), str(path), bad_rows, expected="readable images")
     _check_sizes(kept, good, path)
     colour = any(image.ndim == 3 for image in kept)
-    images = np.stack([_coloured(image) if colour else image for image in kept])
+    images = np.stack([_coloured(image) if colour and image.ndim == 2 else image for image in kept])
     flat = all(file.parent == path for file in good)
     return images, None if flat else np.array([file.relative_to(path).parts[0] for file in good]), note
 
@@ -135,11 +135,12 @@ def _check_sizes(images: Sequence[np.ndarray], files: Sequence[Path], path: Path
 
 
 def _coloured(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
+    """Grey pixels [..., h, w] as three equal channels [..., h, w, 3]."""
+    return np.repeat(image[..., None], 3, -1)
 
 
 def _same_channels(images: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both parts grey, or both in colour."""
     if images.ndim == others.ndim:
         return images, others
-    return tuple(np.repeat(part[..., None], 3, 3) if part.ndim == 3 else part for part in (images, others))
+    return (_coloured(images), others) if images.ndim == 3 else (images, _coloured(others))

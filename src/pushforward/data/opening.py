@@ -7,7 +7,7 @@ digits, moons, checkerboard, ...    built in
 a folder                            images (class = sub-folder), or MNIST's files
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
@@ -24,6 +24,7 @@ from pushforward.data.stored import open_npy, open_npz
 from pushforward.data.tables import Table, read_delimited, read_parquet
 from pushforward.data.toys import TOYS
 
+_OPTIONS = ("columns", "array", "size", "held_out", "bad_rows", "seed")
 BUILT_IN: dict[str, Callable[..., Dataset]] = {"digits": digits, **TOYS}
 
 
@@ -49,8 +50,7 @@ def open_data(
         seed: of the split.
 
     Raises:
-        DataError: nothing of that name, or a source that cannot be read as data; says which row of which
-            file.
+        DataError: nothing of that name, or a source that cannot be read as data, with file and row.
         ConfigError: an option that this kind of source does not have.
 
     >>> open_data("digits").describe()
@@ -58,11 +58,8 @@ def open_data(
     """
     if bad_rows is not None:
         check_bad_rows(bad_rows)
-    options = {
-        "columns": columns, "array": array, "size": size, "held_out": held_out, "bad_rows": bad_rows, "seed":
-            seed
-    }  # fmt: skip
-    given = {key: value for key, value in options.items() if value is not None}
+    options = zip(_OPTIONS, (columns, array, size, held_out, bad_rows, seed), strict=True)
+    given = {key: value for key, value in options if value is not None}
     if str(name) in BUILT_IN:
         return _call(BUILT_IN[str(name)], str(name), (), given)
     path = Path(name).expanduser()
@@ -144,15 +141,13 @@ def _unknown(name: str) -> Exception:
 
 
 def _call(
-    open_it: Callable[..., Dataset], name: str, path: tuple[Path, ...], given: dict[str, object]
+    open_it: Callable[..., Dataset], name: str, path: tuple[Path, ...], given: Mapping[str, object]
 ) -> Dataset:
-    known = set(signature(open_it).parameters)
+    known = signature(open_it).parameters
     strange = [key for key in given if key not in known]
     if strange:
         got = f"{strange[0]}={given[strange[0]]!r} for '{name}'"
-        can = ", ".join(
-            key for key in ("columns", "array", "size", "held_out", "bad_rows", "seed") if key in known
-        )
+        can = ", ".join(key for key in _OPTIONS if key in known)
         raise ConfigError(explain("options of this kind of source", got, f"It takes {can or 'none'}."))
     return open_it(*path, **given)
 
@@ -161,5 +156,11 @@ def _from_table(path: Path, table: Table, held_out: float, seed: int) -> Dataset
     name = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     source = f"Read from {path.name}. {table.note}".strip()
     return from_array(
-        table.values, name=name, columns=table.columns, held_out=held_out, seed=seed, source=source
+        table.values,
+        name=name,
+        columns=table.columns,
+        held_out=held_out,
+        seed=seed,
+        source=source,
+        file=path.name,
     )

@@ -22,8 +22,7 @@ from pushforward._random import Draw
 def order(
     n: int, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1
 ) -> Iterator[tuple[Draw, Tensor]]:
-    """For each step without end: the step's draw with `first` at this rank's slice, and the rows of the
-    slice.
+    """For each step without end: the step's draw, `first` set to this rank's slice, and the slice's rows.
 
     Args:
         n: how many rows there are.

@@ -27,8 +27,8 @@ class Scaling:
         levels: how many whole-number levels 0..levels-1 the values have, or None for continuous values.
 
     References:
-        Theis, van den Oord and Bethge, "A note on the evaluation of generative models", 2016, arXiv
-        1511.01844.
+        Theis, van den Oord and Bethge, "A note on the evaluation of generative models", 2016,
+        arXiv 1511.01844.
 
     >>> Scaling(offset=-1.0, scale=2 / 17, levels=17).to_model(torch.tensor([0, 8, 16]))
     tensor([-0.9412,  0.0000,  0.9412])

@@ -35,14 +35,23 @@ def open_npy(
     """A data set from one array; arguments and errors as `from_array`, columns by number."""
     check_file(path)
     with reading(path, "an .npy array"):
+        with path.open("rb") as file:
+            magic = file.read(6)
+        if magic != b"\x93NUMPY":
+            raise faulty("an .npy array", f"'{path}', which starts with {magic!r}", "Write it with np.save.")
         try:
             values = np.load(path, mmap_mode="c", allow_pickle=False)
         except ValueError as error:
             raise _unloadable(path.name, error) from error
     return from_array(
-        _columns(values, columns, path.name), name=path.stem, held_out=held_out, bad_rows=bad_rows, seed=seed,
+        _columns(values, columns, path.name),
+        name=path.stem,
+        held_out=held_out,
+        bad_rows=bad_rows,
+        seed=seed,
         source=f"Read from {path.name}.",
-    )  # fmt: skip
+        file=path.name,
+    )
 
 
 def open_npz(
@@ -84,10 +93,19 @@ def open_npz(
     if tests is None or len(names) == 1:
         labels = None if len(names) == 1 else labels
         return from_array(
-            values, labels, name=name, held_out=held_out, bad_rows=bad_rows, seed=seed, source=source
+            values,
+            labels,
+            name=name,
+            held_out=held_out,
+            bad_rows=bad_rows,
+            seed=seed,
+            source=source,
+            file=path.name,
         )
     tests = _columns(tests, columns, path.name)
-    return from_parts(values, tests, labels, test_labels, name=name, bad_rows=bad_rows, source=source)
+    return from_parts(
+        values, tests, labels, test_labels, name=name, bad_rows=bad_rows, source=source, file=path.name
+    )
 
 
 def _load(stored: "np.lib.npyio.NpzFile", name: str | None) -> np.ndarray | None:

@@ -109,11 +109,14 @@ def choose(names: Sequence[str], columns: Sequence[str | int] | None, file: str)
     for wanted in [columns] if isinstance(columns, str) else columns:
         at = [i for i, name in enumerate(names) if wanted in (i, name)]
         if len(at) != 1 or at[0] in picks:
-            got = (
-                f"{wanted!r}, which it has {'not' if not at else 'more than once'}"
-                if len(at) != 1
-                else f"{wanted!r} twice"
+            why = (
+                "it does not have"
+                if not at
+                else "it has more than once"
+                if len(at) > 1
+                else "is chosen twice"
             )
+            got = f"{wanted!r}, which {why}"
             raise faulty(f"columns of {file}, each once", got, f"It has {listed(names)}.")
         picks += at
     if not picks:
@@ -146,7 +149,7 @@ class _Scan:
         """One row that is not empty."""
         if len(row) != self.width:
             self.ragged.append(line)
-            self.remark(line, f"{len(row)} fields instead of {self.width}")
+            self.remark(line, f"{len(row)} field{'s' * (len(row) != 1)} instead of {self.width}")
             return
         try:
             numbers = [float(row[i]) for i in self.picks]

@@ -59,8 +59,8 @@ class Text:
         return torch.tensor([place[c] for c in words])
 
     def decode(self, tokens: Tensor) -> str:
-        """The string that tokens [length] stand for; bytes that are no UTF-8 become the mark of
-        replacement.""" if self.vocabulary is None:
+        """The string that tokens [length] stand for; bytes that are no UTF-8 become U+FFFD."""
+        if self.vocabulary is None:
             return bytes(tokens.tolist()).decode(errors="replace")
         return "".join(self.vocabulary[i] for i in tokens.tolist())
 
