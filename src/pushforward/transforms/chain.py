@@ -56,10 +56,10 @@ class Chain(Transform, Sequence[Transform]):
         self.transforms = nn.ModuleList(transforms)
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return _last(self.encode_steps(x, context))
+        return _all((transform.encode for transform in self), x, context)
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return _last(self.decode_steps(z, context))
+        return _all((transform.decode for transform in reversed(self)), z, context)
 
     def encode_steps(self, x: Sample, context: Context = None) -> Steps:
         """(value, ladj so far) after each transform, from data to noise.
@@ -112,6 +112,15 @@ class Inverse(Transform):
         return self.transform.encode(z, context)
 
 
+def _all(calls: Iterable[_Call], x: Sample, context: Context) -> tuple[Sample, PerSample]:
+    # the loop of `_steps` without its yield, which torch.compile cannot follow through nested chains
+    total = x.new_zeros(len(x))
+    for call in calls:
+        x, ladj = call(x, context)
+        total = total + ladj
+    return x, total
+
+
 def _steps(calls: Iterable[_Call], x: Sample, context: Context) -> Steps:
     total = x.new_zeros(len(x))
     for call in calls:
@@ -121,11 +130,3 @@ def _steps(calls: Iterable[_Call], x: Sample, context: Context) -> Steps:
         if edited is not None:
             x, total = edited, edited.new_zeros(len(edited))
     return x, total
-
-
-def _last(steps: Steps) -> tuple[Sample, PerSample]:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value

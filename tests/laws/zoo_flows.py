@@ -1,0 +1,83 @@
+"""Normalizing flows for the laws: float64, with parameters off their start.
+
+A member names the kind of context it reads: none, a vector of some length, or one of some classes.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from laws.zoo_transforms import Net
+from pushforward import transforms as T
+from pushforward.models.base import Logistic, Normal
+from pushforward.models.flow import NormalizingFlow
+from pushforward.models.named import nice, real_nvp
+
+
+@dataclass(frozen=True)
+class Flow:
+    make: Callable[[], NormalizingFlow]
+    context: int = 0
+    classes: int = 0
+    unit: bool = False  # its data live on the unit cube; all others on the whole space
+
+    def flow(self, seed: int = 0) -> NormalizingFlow:
+        """The flow with parameters off their start, another for another seed."""
+        generator = torch.Generator().manual_seed(seed)
+        made = self.make().double().eval()
+        with torch.no_grad():
+            for parameter in made.parameters():
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.copy_((0.35 if parameter.ndim > 1 else 0.2) * noise)
+        return made
+
+    def data(self, n: int = 5, seed: int = 1) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        shape = (n, *self.make().shape)
+        if self.unit:
+            return torch.rand(shape, generator=generator, dtype=torch.float64)
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def contexts(self, n: int = 5, seed: int = 3) -> Tensor | None:
+        generator = torch.Generator().manual_seed(seed)
+        if self.classes:
+            return torch.randint(self.classes, (n,), generator=generator)
+        return (
+            torch.randn(n, self.context, generator=generator, dtype=torch.float64) if self.context else None
+        )
+
+
+def _handmade() -> NormalizingFlow:
+    return NormalizingFlow(
+        T.Chain(
+            T.AffineCoupling((2,), Net(1, 2)), T.reverse(2), T.AffineCoupling((2,), Net(1, 2)), T.Shift((2,))
+        ),
+        Normal((2,), std=1.5),
+    )
+
+
+def _reshaped() -> NormalizingFlow:
+    flat = T.flatten((1, 2, 1))
+    return NormalizingFlow(T.Chain(flat, T.DiagonalScale((2,)), T.Inverse(flat)), Normal((1, 2, 1)))
+
+
+FLOWS: dict[str, Flow] = {
+    "handmade": Flow(_handmade),
+    "one-transform": Flow(lambda: NormalizingFlow(T.DiagonalScale((2,)), Logistic((2,)))),
+    "reshaped": Flow(_reshaped),
+    "nice": Flow(lambda: nice((2,), couplings=3, hidden=8, layers=2)),
+    "nice-normal-image": Flow(lambda: nice((1, 3, 3), hidden=8, layers=1, base="normal")),
+    "nice-context": Flow(lambda: nice((1, 2, 1), hidden=8, layers=1, context=2), context=2),
+    "nice-classes": Flow(lambda: nice((3,), hidden=8, layers=1, classes=4), classes=4),
+    "real-nvp": Flow(lambda: real_nvp((2,), couplings=4, hidden=8)),
+    "real-nvp-image": Flow(lambda: real_nvp((1, 3, 3), couplings=5, hidden=8, base="logistic")),
+    "real-nvp-unit": Flow(lambda: real_nvp((2,), couplings=2, hidden=8, support=(0.0, 1.0)), unit=True),
+    "real-nvp-classes": Flow(lambda: real_nvp((2,), couplings=3, hidden=8, layers=1, classes=2), classes=2),
+}  # fmt: skip
+
+PLANES: dict[str, Flow] = {
+    name: member for name, member in FLOWS.items() if member.make().base.shape in ((2,), (1, 2, 1))
+}
+"""Those over two numbers, whose total mass a grid can add up."""
