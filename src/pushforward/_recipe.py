@@ -72,9 +72,7 @@ class Settings:
         self._require("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
         self._require("threads", self.threads is None or self.threads >= 1, "1 or more")
         self._require("schedule", self.schedule in ("cosine", "constant"), "'cosine' or 'constant'")
-        self._require(
-            "precision", self.precision in ("auto", "fp32", "bf16", "fp16"), "auto, fp32, bf16 or fp16"
-        )
+        self._require("precision", self.precision in ("auto", "fp32", "bf16", "fp16"), "auto, fp32, bf16 or fp16")
 
     def changed(self, **changes: object) -> "Settings":
         """These settings with some changed.
@@ -142,6 +140,8 @@ class NICE:
     """Features per layer of each conditioner."""
     layers: int = 5
     """Hidden layers of each conditioner."""
+    dropout: float = 0.0
+    """Share of each conditioner's features that training leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,8 @@ class RealNVP:
     """Features per layer of each conditioner."""
     layers: int = 2
     """Hidden layers of each conditioner."""
+    dropout: float = 0.0
+    """Share of each conditioner's features that training leaves out."""
 
 
 Recipe = Diffusion | NICE | RealNVP

@@ -1,4 +1,4 @@
-"""The smallest model, data and objectives that keep the contracts: points on a circle, and a network with dropout."""
+"""The smallest model, data and objective that keep their contracts: points on a circle, a net."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -52,7 +52,7 @@ class Straight(Model):
 
 @dataclass(frozen=True)
 class Circle:
-    """Noisy points on a circle, in epochs of `rows` keyed by the draw; `poison` makes one step's batch NaN."""
+    """Noisy points on a circle, in epochs of `rows` keyed by the draw; `poison` is a step with a NaN."""
 
     rows: int = 100
     name: str = "circle"
@@ -66,13 +66,14 @@ class Circle:
         angle = torch.arange(self.rows) * (2 * torch.pi / self.rows)
         points = torch.stack([angle.cos(), angle.sin()], 1)
         low, high = size * rank // world, size * (rank + 1) // world
-        step = start
+        step, orders = start, {}
         while True:
-            positions = torch.arange(step * size + low, step * size + high)
-            orders = {
-                e: draw.of("order").at(e).permutation(self.rows) for e in (positions // self.rows).unique().tolist()
-            }
-            rows = torch.tensor([orders[p // self.rows][p % self.rows].item() for p in positions.tolist()])
+            rows = []
+            for position in range(step * size + low, step * size + high):
+                epoch = position // self.rows
+                if epoch not in orders:
+                    orders = {epoch: draw.of("order").at(epoch).permutation(self.rows).tolist()}
+                rows.append(orders[epoch][position % self.rows])
             noise = replace(draw.of("noise").at(step), first=low).normal(high - low, (2,))
             x = points[rows] + 0.05 * noise
             if step == self.poison and low == 0:

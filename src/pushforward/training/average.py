@@ -24,4 +24,5 @@ def memory(step: int, limit: float) -> float:
 @torch.no_grad()
 def blend(average: list[Tensor], weights: list[Tensor], step: int, limit: float) -> None:
     """Move the average towards the weights, in place, all tensors at once."""
-    torch._foreach_lerp_(average, weights, 1.0 - memory(step, limit))
+    weight = 1.0 - memory(step, limit)
+    torch._foreach_lerp_(average, weights, weight)  # pyright: ignore[reportPrivateImportUsage]

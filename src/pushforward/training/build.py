@@ -81,15 +81,29 @@ def _tokens(shape: tuple[int, ...], patch: int | None) -> int:
 
 
 def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
-    from pushforward import models
+    from pushforward.models.named import nice
 
-    return models.nice(shape, couplings=recipe.couplings, hidden=recipe.hidden, layers=recipe.layers)
+    return nice(
+        shape,
+        couplings=recipe.couplings,
+        hidden=recipe.hidden,
+        layers=recipe.layers,
+        classes=classes,
+        dropout=recipe.dropout,
+    )
 
 
 def _real_nvp(recipe: _recipe.RealNVP, shape: tuple[int, ...], classes: int) -> Model:
-    from pushforward import models
+    from pushforward.models.named import real_nvp
 
-    return models.real_nvp(shape, couplings=recipe.couplings, hidden=recipe.hidden, layers=recipe.layers)
+    return real_nvp(
+        shape,
+        couplings=recipe.couplings,
+        hidden=recipe.hidden,
+        layers=recipe.layers,
+        classes=classes,
+        dropout=recipe.dropout,
+    )
 
 
 _MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = MappingProxyType(

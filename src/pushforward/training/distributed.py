@@ -13,7 +13,7 @@ process all three are the identity.
 
 import atexit
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -101,7 +101,7 @@ def choose(device: str, number: int) -> torch.device:
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         chosen = torch.device(name)
-        if chosen.type == "cuda" and chosen.index is None:
+        if chosen.type == "cuda" and ":" not in name:
             chosen = torch.device("cuda", number)
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
@@ -119,9 +119,7 @@ def wrap(step: nn.Module, world: World, shard: bool) -> nn.Module:
     """
     if shard:
         if world.size == 1:
-            raise ConfigError(
-                explain("several processes for shard", "one", "Start with torchrun, or drop shard.")
-            )
+            raise ConfigError(explain("several processes for shard", "one", "Start with torchrun, or drop shard."))
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
@@ -129,14 +127,15 @@ def wrap(step: nn.Module, world: World, shard: bool) -> nn.Module:
         for blocks in [each for each in step.modules() if isinstance(each, nn.ModuleList)]:
             for block in blocks:
                 fully_shard(block, mesh=mesh)
-        return fully_shard(step, mesh=mesh)
+        fully_shard(step, mesh=mesh)
+        return step
     if world.size == 1:
         return step
     return nn.parallel.DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 @contextmanager
-def quietly(module: nn.Module) -> Iterator[None]:
+def quietly(module: nn.Module) -> Generator[None]:
     """Within, backward passes keep their gradient to themselves (all but the last piece of a batch)."""
     if isinstance(module, nn.parallel.DistributedDataParallel):
         with module.no_sync():

@@ -9,7 +9,7 @@ numbers of processes and pieces.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -67,11 +67,13 @@ class Engine:
         if not self._named:
             raise TrainingError(explain("a model with weights to train", "none", "Set requires_grad."))
         self._parameters = list(self._named.values())
+        self._fixed = [] if settings.shard else [p.detach() for p in self._parameters]
         self._optimizer = AdamW(self._named, settings)
         self._average = [local(p).clone() for p in self._parameters] if settings.ema else []
         dtype = resolve(settings, world.device)
         self._cast = caster(dtype, world.device)
         self._scale = LossScale(world.device) if dtype is torch.float16 else None
+        self._share: Tensor | None = None
         self._guard = Guard(world.device)
         self._draw = Draw(settings.seed, "train", device=str(world.device))
         self._dropout = Draw(settings.seed, "dropout")
@@ -130,12 +132,8 @@ class Engine:
     def checkpoint(self, step: int, state: Mapping[str, Any], config: Mapping[str, Any]) -> Checkpoint:
         """Everything, as whole tensors; a collective call."""
         scale = {"loss_scale": self._scale.state()} if self._scale else {}
-        average = {
-            name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)
-        }
-        return Checkpoint(
-            step, weights(self._model), average, self._optimizer.tensors(), {**state, **scale}, config
-        )
+        average = {name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)}
+        return Checkpoint(step, weights(self._model), average, self._optimizer.tensors(), {**state, **scale}, config)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint.
@@ -152,9 +150,7 @@ class Engine:
 
     def finish(self) -> None:
         """Put the averaged weights into the model that was handed in, ready to sample; a collective call."""
-        average = {
-            name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)
-        }
+        average = {name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)}
         if average or self._target is not self._model:
             put_weights(self._target, {**weights(self._model), **average})
         self._target.eval()
@@ -167,14 +163,22 @@ class Engine:
         for number, (offset, piece) in enumerate(pieces):
             final = number == len(pieces) - 1
             with nullcontext() if final or not isinstance(self._call, nn.Module) else quietly(self._call):
-                loss = self._losses(step, number, piece, first + offset).sum() * (world.size / settings.batch)
-                (loss if self._scale is None else loss * self._scale.value).backward()
-            total = loss.detach() if total is None else total + loss.detach()
+                losses = self._losses(step, number, piece, first + offset)
+                share = self._shares(losses)
+                losses.backward(share if self._scale is None else share * self._scale.value)
+            loss = torch.dot(losses.detach(), share)
+            total = loss if total is None else total + loss
         assert total is not None
         if world.size == 1:
             return total, stop
-        both = world.total(torch.stack([total.float() / world.size, torch.full_like(total, stop)]))
+        both = world.total(torch.stack([total.float() / world.size, torch.full_like(total, stop).float()]))
         return both[0], both[1]
+
+    def _shares(self, losses: Tensor) -> Tensor:
+        """What each loss counts: 1/batch, times the processes, since they average their gradients."""
+        if self._share is None or len(self._share) != len(losses) or self._share.dtype != losses.dtype:
+            self._share = torch.full_like(losses, self._world.size / self._settings.batch)
+        return self._share
 
     def _losses(self, step: int, number: int, piece: Batch, first: int) -> Tensor:
         """Per-sample losses of samples `first`.. of the global batch, float32 or wider."""
@@ -203,11 +207,12 @@ class Engine:
         return overflowed if skip is None else torch.maximum(skip, overflowed), divisor
 
     def _locals(self) -> list[Tensor]:
-        return [local(p) for p in self._parameters]
+        """The weights on this process; FSDP2 may move them, otherwise they stay where they are."""
+        return self._fixed or [local(p) for p in self._parameters]
 
 
 @contextmanager
-def borrowed_randomness(device: torch.device) -> Iterator[None]:
+def borrowed_randomness(device: torch.device) -> Generator[None]:
     """Within, torch's default generators may be reseeded; afterwards they go on as if nothing had been."""
     generators = [torch.default_generator]
     if device.type != "cpu":

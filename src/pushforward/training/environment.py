@@ -18,9 +18,7 @@ def environment(device: torch.device, seed: int, processes: int) -> dict[str, An
     return {
         "command": sys.argv,
         "seed": seed,
-        "device": torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else f"{device} ({platform.machine()})",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} ({platform.machine()})",
         "processes": processes,
         "threads": torch.get_num_threads(),
         "platform": platform.platform(),
@@ -40,9 +38,7 @@ def _version(name: str) -> str | None:
 def _git_state() -> dict[str, Any] | None:
     """The commit of the working folder and whether files differ from it; None outside a repository."""
     commit = _git("rev-parse", "HEAD")
-    return (
-        None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain", "-uno"))}
-    )
+    return None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain", "-uno"))}
 
 
 def _git(*arguments: str) -> str | None:

@@ -91,9 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def seal(folder: Path, names: Iterable[str]) -> None:
     """Write a folder's manifest: sizes and SHA-256 of these files, and of the manifest's own words."""
-    files = {
-        name: {"size": (folder / name).stat().st_size, "sha256": _digest(folder / name)} for name in names
-    }
+    files = {name: {"size": (folder / name).stat().st_size, "sha256": _digest(folder / name)} for name in names}
     body = {"format_version": FORMAT_VERSION, "files": files}
     write_json(folder / MANIFEST, body | {"sha256": _own_digest(body)})
 
@@ -108,9 +106,7 @@ def verify(folder: Path) -> None:
     own = manifest.pop("sha256", None)
     require_version(manifest.get("format_version"), folder)
     if own != _own_digest(manifest):
-        raise RunError(
-            explain("the manifest that was written", f"{str(folder / MANIFEST)!r}, changed", _DAMAGED)
-        )
+        raise RunError(explain("the manifest that was written", f"{str(folder / MANIFEST)!r}, changed", _DAMAGED))
     for name, facts in manifest["files"].items():
         path = folder / name
         if not path.is_file():

@@ -7,7 +7,7 @@ of its number, it is then run again with every module watched, to name the first
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -93,18 +93,14 @@ def diagnose(
         fix = "Look for a division or a logarithm of 0 in the objective."
     else:
         names = _bad_gradients(model, values) if differentiate else []
-        where = (
-            f"the loss is finite, the gradient of {names[0]!r} is not"
-            if names
-            else "it did not happen again here"
-        )
+        where = f"the loss is finite, the gradient of {names[0]!r} is not" if names else "it did not happen again here"
         fix = "Look for a square root or a norm at 0, or lower lr."
     got = f"step {step}: {where}" + (f" (samples {_listed(rows)} of this process)" if rows else "")
     return TrainingError(explain("a finite loss and gradient", got, f"The weights are from before it. {fix}"))
 
 
 @contextmanager
-def _watched(model: nn.Module) -> Iterator[list[str]]:
+def _watched(model: nn.Module) -> Generator[list[str]]:
     """The names of modules with an output that is not finite, in the order they ran."""
     found: list[str] = []
 
@@ -137,7 +133,7 @@ def _tensors(value: object) -> Iterator[Tensor]:
 def _bad_gradients(model: nn.Module, values: Tensor) -> list[str]:
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     found = torch.autograd.grad(values.sum(), list(named.values()), allow_unused=True)
-    return [name for name, g in zip(named, found) if g is not None and not bool(g.isfinite().all())]
+    return [name for name, g in zip(named, found) if not (g is None or bool(g.isfinite().all()))]  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def _listed(rows: list[int]) -> str:

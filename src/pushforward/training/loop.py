@@ -12,7 +12,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +47,7 @@ class Data(Protocol):
         """The shape of one event."""
         ...
 
-    def batches(
-        self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[Batch]:
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Batches without end from step `start`: this rank's slice of the global batch of `size`."""
         ...
 
@@ -203,12 +201,8 @@ class _Loop:
         for step in range(self.start, settings.steps):
             batch = next(stream, None)
             if batch is None:
-                raise DataError(
-                    explain("batches without end", f"the end at step {step}", "Start over in `batches`.")
-                )
-            loss, norm, stops = engine.advance(
-                step, batch if batch_to is None else batch.to(batch_to), note.asked
-            )
+                raise DataError(explain("batches without end", f"the end at step {step}", "Start over in `batches`."))
+            loss, norm, stops = engine.advance(step, batch if batch_to is None else batch.to(batch_to), note.asked)
             done = step + 1
             journal.pending.append(loss)
             progress.advance()
@@ -255,9 +249,7 @@ class _Loop:
         if folder is None or done == self.saved:
             return
         self.engine.settled()
-        checkpoint = self.engine.checkpoint(
-            done, self.journal.state(), _config.to_table(folder.config, KINDS)
-        )
+        checkpoint = self.engine.checkpoint(done, self.journal.state(), _config.to_table(folder.config, KINDS))
         try:
             self.world.first(lambda: folder.checkpoint(checkpoint))
         except OSError as error:
@@ -281,9 +273,7 @@ class _Loop:
         return self.engine.explain(error, next(self._stream(error.step)))
 
 
-def _describe(
-    settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None
-) -> Run:
+def _describe(settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None) -> Run:
     name, classes = getattr(data, "name", ""), getattr(data, "classes", 0)
     return Run(settings, tuple(model.shape), classes, name, _name(objective), recipe)
 
@@ -295,7 +285,7 @@ def _name(objective: Objective) -> str:
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def _threads(number: int | None) -> Generator[None]:
     before = torch.get_num_threads()
     if number is not None:
         torch.set_num_threads(number)
@@ -306,7 +296,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def _frozen_heap() -> Iterator[None]:
+def _frozen_heap() -> Generator[None]:
     """Within, the cycle collector leaves alone what was there before, so that no step stalls on it."""
     if gc.get_freeze_count():  # somebody else's
         yield

@@ -42,8 +42,9 @@ class AdamW:
             self._state[name] = (zero, zero.clone(), torch.zeros((), dtype=torch.float32, device=device))
         decays = {name: bool(settings.weight_decay) and p.ndim >= 2 for name, p in self._named.items()}
         self._groups = [
-            (decay, [name for name in self._named if decays[name] is decay])
+            _Group(settings.weight_decay if decay else 0.0, self._named, self._state, names)
             for decay in sorted(set(decays.values()))
+            if (names := [name for name in self._named if decays[name] is decay])
         ]
 
     @torch.no_grad()
@@ -56,23 +57,20 @@ class AdamW:
             skip: 1.0 where nothing may change, a float32 scalar; None updates.
         """
         beta1, beta2 = self._settings.betas
-        for decay, names in self._groups:
-            known = [name for name in names if self._named[name].grad is not None]
-            parameters = [self._named[name] for name in known]
-            gradients = [local(p.grad) for p in parameters if p.grad is not None]
+        for group in self._groups:
+            weights, gradients, means, squares, counts = group.lists()
             if not gradients:
                 continue
             fused = gradients[0].device.type in _FUSED
             if not fused and divisor is not None:
-                torch._foreach_div_(gradients, divisor)
-            states = [self._state[name] for name in known]
+                torch._foreach_div_(gradients, divisor)  # pyright: ignore[reportPrivateImportUsage]
             adamw(
-                [local(p) for p in parameters],
+                weights,
                 gradients,
-                [state[0] for state in states],
-                [state[1] for state in states],
+                means,
+                squares,
                 [],
-                [state[2] for state in states],
+                counts,
                 fused=fused,
                 foreach=not fused,
                 grad_scale=divisor if fused else None,
@@ -81,7 +79,7 @@ class AdamW:
                 beta1=beta1,
                 beta2=beta2,
                 lr=lr,
-                weight_decay=self._settings.weight_decay if decay else 0.0,
+                weight_decay=group.decay,
                 eps=1e-8,
                 maximize=False,
             )
@@ -91,9 +89,7 @@ class AdamW:
         named: dict[str, Tensor] = {}
         for name, (mean, square, count) in self._state.items():
             like = self._named[name]
-            named |= dict(
-                zip((f"{name}.{key}" for key in _PARTS), (whole(mean, like), whole(square, like), count))
-            )
+            named |= dict(zip((f"{name}.{key}" for key in _PARTS), (whole(mean, like), whole(square, like), count)))
         return named
 
     @torch.no_grad()
@@ -116,6 +112,34 @@ class AdamW:
 _OTHER = "Resume with the model the run was begun with, or use another folder."
 
 
+class _Group:
+    """Parameters with one weight decay. Lists that stay the same from step to step are made once."""
+
+    def __init__(
+        self,
+        decay: float,
+        named: Mapping[str, nn.Parameter],
+        state: Mapping[str, tuple[Tensor, Tensor, Tensor]],
+        names: list[str],
+    ) -> None:
+        self.decay = decay
+        self._parameters = [named[name] for name in names]
+        self._means, self._squares, self._counts = map(list, zip(*(state[name] for name in names)))
+        sharded = any(hasattr(p, "device_mesh") for p in self._parameters)
+        self._weights = None if sharded else [p.detach() for p in self._parameters]
+
+    def lists(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+        """Weights, gradients and the three parts of the state, of the parameters that have a gradient."""
+        found = [p.grad for p in self._parameters]
+        if self._weights is not None and all(g is not None for g in found):
+            return self._weights, found, self._means, self._squares, self._counts  # pyright: ignore[reportReturnType]
+        rows = zip(self._parameters, found, self._means, self._squares, self._counts)
+        known = [(local(p), local(g), m, v, n) for p, g, m, v, n in rows if g is not None]
+        weights, gradients, means, squares, counts = map(list, zip(*known)) if known else ([] for _ in range(5))
+        return weights, gradients, means, squares, counts
+
+
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     """The gradients there are, on this process."""
-    return [local(p.grad) for p in parameters if p.grad is not None]
+    found = (p.grad for p in parameters)
+    return [g if type(g) is Tensor else local(g) for g in found if g is not None]

@@ -14,7 +14,7 @@ missing the run is not done, and the newest checkpoint speaks for it.
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -136,9 +136,7 @@ class RunFolder:
         made, steps = read_json(place / "state.json")["step"], self.config.settings.steps
         if made > steps:
             fix = "Ask for as many or more, or use another folder."
-            raise ConfigError(
-                explain(f"at least the {made} steps this run has made", f"steps = {steps}", fix)
-            )
+            raise ConfigError(explain(f"at least the {made} steps this run has made", f"steps = {steps}", fix))
         return place
 
     def begin(self, step: int, facts: Mapping[str, Any]) -> None:
@@ -179,15 +177,13 @@ class RunFolder:
 
 
 @contextmanager
-def locked(path: Path, config: Run) -> Iterator[RunFolder]:
+def locked(path: Path, config: Run) -> Generator[RunFolder]:
     """A run folder for this process alone.
 
     Raises:
         RunError: another process has it, or it is a folder of something else.
     """
-    strangers = (
-        path.exists() and not (path / "lock").exists() and any(path.iterdir() if path.is_dir() else [path])
-    )
+    strangers = path.exists() and not (path / "lock").exists() and any(path.iterdir() if path.is_dir() else [path])
     if strangers and not (path / CONFIG).exists():
         fix = "Choose a folder that is new or empty."
         raise RunError(explain("a run folder", f"{str(path)!r}, which holds something else", fix))
@@ -210,9 +206,7 @@ def _lock(file: IO[str], path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         fix = "Wait for it, or choose another folder."
-        raise RunError(
-            explain("a folder of one's own", f"{str(path)!r}, in use by another run", fix)
-        ) from error
+        raise RunError(explain("a folder of one's own", f"{str(path)!r}, in use by another run", fix)) from error
 
 
 def _final_weights(folder: Path) -> dict[str, Tensor]:
@@ -224,9 +218,7 @@ def _final_weights(folder: Path) -> dict[str, Tensor]:
         fix = "Train it again with the same folder."
         raise RunError(explain("a trained run", f"{str(folder)!r}, which has no weights yet", fix))
     checkpoint = read_checkpoint(place, check=False)
-    warnings.warn(
-        f"{str(folder)!r} is not done: these are the weights of step {checkpoint.step}.", stacklevel=3
-    )
+    warnings.warn(f"{str(folder)!r} is not done: these are the weights of step {checkpoint.step}.", stacklevel=3)
     return checkpoint.averaged
 
 

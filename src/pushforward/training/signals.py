@@ -6,7 +6,7 @@ does what it would have done without us.
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,9 +23,7 @@ class Interrupted(Exception):  # noqa: N818
     """
 
     def __init__(self, step: int, run: Path) -> None:
-        super().__init__(
-            f"Stopped after step {step}; the checkpoint is in {str(run)!r}. Run it again to go on."
-        )
+        super().__init__(f"Stopped after step {step}; the checkpoint is in {str(run)!r}. Run it again to go on.")
         self.step = step
         self.run = run
 
@@ -40,7 +38,7 @@ class StopNote:
 
 
 @contextmanager
-def noted(listen: bool) -> Iterator[StopNote]:
+def noted(listen: bool) -> Generator[StopNote]:
     """A note that the first signal sets. Only the main thread can listen; elsewhere the note stays blank."""
     note = StopNote()
     if not listen or threading.current_thread() is not threading.main_thread():

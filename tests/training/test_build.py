@@ -1,0 +1,106 @@
+"""Recipes: built, written down, read again, trained, saved and loaded."""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+
+from pushforward import _config
+from pushforward._errors import ConfigError
+from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
+from pushforward.data.batch import Batch
+from pushforward.objectives import Likelihood, Regression
+from pushforward.training import build, load, train
+from training.stand_in import Circle
+
+SMALL = Transformer(width=16, layers=1, heads=2, patch=2)
+RECIPES: dict[str, Recipe] = {
+    "transformer": Diffusion(SMALL),
+    "mlp": Diffusion(MLP(hidden=8, layers=1)),
+    "nice": NICE(couplings=2, hidden=8, layers=1, dropout=0.1),
+    "real_nvp": RealNVP(couplings=2, hidden=8, layers=1),
+    **{name: Diffusion(replace(SMALL, position=name)) for name in ("rotary", "sinusoidal", "learned", "unordered")},
+    **{path: Diffusion(MLP(8, 1), path) for path in ("vp", "cosine", "ve", "edm")},
+    **{f"predicting {m}": Diffusion(MLP(8, 1), "vp", m) for m in ("x0", "eps", "v", "score")},
+    "predicting edm": Diffusion(MLP(8, 1), "edm", "edm"),
+}
+
+
+@dataclass(frozen=True)
+class Classes(Circle):
+    """Small images of noise in three classes."""
+
+    classes: int = 3
+
+    @property
+    def shape(self):
+        return (1, 4, 4)
+
+    def batches(self, size, draw, start=0, rank=0, world=1):
+        while True:
+            step = draw.at(start)
+            yield Batch(step.of("x").normal(size, self.shape), step.of("class").integers(size, self.classes))
+            start += 1
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_the_file(name):
+    run = Run(Settings(lr=3e-4, threads=2), (1, 4, 4), 3, "x", "y", RECIPES[name])
+    text = _config.dumps(run, KINDS)
+    assert _config.from_table(Run, _config.loads(text), KINDS) == run
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_trains_and_comes_back(name, tmp_path):
+    recipe = RECIPES[name]
+    if not isinstance(recipe, Diffusion):
+        pytest.importorskip("pushforward.models.named")
+    objective = Regression() if isinstance(recipe, Diffusion) else Likelihood()
+    torch.manual_seed(0)
+    model = build(recipe, (1, 4, 4), 3)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    settings = Settings(steps=3, batch=8, warmup=0, device="cpu", threads=1, log_every=1, checkpoint_every=0)
+    history = train(model, Classes(), objective, settings=settings, run=tmp_path, progress=False, recipe=recipe)
+    assert all(torch.isfinite(torch.tensor(history.losses)))
+    assert any(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    again = load(tmp_path)
+    assert model.state_dict().keys() == again.state_dict().keys()
+    x, labels = torch.randn(2, 1, 4, 4), torch.tensor([0, 2])
+    with torch.no_grad():
+        if isinstance(recipe, Diffusion):
+            t = torch.tensor([0.3, 0.6])
+            torch.testing.assert_close(again.velocity(x, t, labels), model.velocity(x, t, labels), rtol=0, atol=0)
+        else:
+            torch.testing.assert_close(again.log_prob(x, labels), model.log_prob(x, labels), rtol=0, atol=0)
+
+
+def test_what_is_no_recipe_is_refused():
+    with pytest.raises(ConfigError, match="a recipe of a model"):
+        build(SMALL, (1, 4, 4))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"steps": -1}, "steps to be 0 or more"),
+        ({"accumulate": 0}, "accumulate to be 1 or more"),
+        ({"lr": float("inf")}, "lr to be a positive number"),
+        ({"ema": 1.0}, "ema to be in"),
+        ({"betas": (0.9, 1.0)}, "betas to be two numbers"),
+        ({"threads": 0}, "threads to be 1 or more"),
+        ({"schedule": "wsd"}, "schedule to be 'cosine' or 'constant'"),
+        ({"precision": "int4"}, "precision to be auto"),
+        ({"leraning_rate": 1.0}, "a training setting"),
+    ],
+)
+def test_impossible_settings_are_refused(change, message):
+    with pytest.raises(ConfigError, match=message):
+        Settings().changed(**change)
+
+
+def test_recipes_do_not_import_torch():
+    program = "import sys, pushforward._recipe; sys.exit('torch' in sys.modules)"
+    path = {"PYTHONPATH": str(sys.modules["pushforward"].__path__[0]) + "/.."}
+    assert subprocess.run([sys.executable, "-c", program], env=path).returncode == 0

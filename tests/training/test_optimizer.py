@@ -1,0 +1,61 @@
+"""Our AdamW against torch's."""
+
+import pytest
+import torch
+from torch import nn
+
+from pushforward._errors import RunError
+from pushforward._recipe import Settings
+from pushforward.training.optimizer import AdamW
+
+
+def pair(decay: float):
+    torch.manual_seed(0)
+    ours = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    theirs = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)).double()
+    theirs.load_state_dict(ours.state_dict())
+    groups = [
+        {"params": [p for p in theirs.parameters() if p.ndim >= 2], "weight_decay": decay},
+        {"params": [p for p in theirs.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    settings = Settings(weight_decay=decay, betas=(0.8, 0.95))
+    return (
+        ours,
+        AdamW(dict(ours.named_parameters()), settings),
+        theirs,
+        torch.optim.AdamW(groups, betas=(0.8, 0.95)),
+    )
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("unused", [False, True])
+def test_equals_torch_adamw_with_clipping(decay, unused):
+    ours, optimizer, theirs, reference = pair(decay)
+    for step in range(6):
+        for model in (ours, theirs):
+            model.zero_grad()
+            model(torch.full((4, 3), 1.0 + step, dtype=torch.float64)).square().sum().backward()
+            if unused and step == 2:
+                model[0].bias.grad = None
+        norm = nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
+        for group in reference.param_groups:
+            group["lr"] = 0.01 * (step + 1)
+        reference.step()
+        optimizer.update(0.01 * (step + 1), (norm / 0.5).clamp(min=1).float(), None)
+        for a, b in zip(ours.parameters(), theirs.parameters()):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_skip_leaves_weights_and_state_alone():
+    ours, optimizer, _, _ = pair(0.1)
+    ours(torch.ones(4, 3, dtype=torch.float64)).sum().backward()
+    optimizer.update(0.1, None, None)
+    before = {k: v.clone() for k, v in {**ours.state_dict(), **optimizer.tensors()}.items()}
+    optimizer.update(0.1, torch.tensor(float("nan")), torch.tensor(1.0))
+    assert all(torch.equal(v, before[k]) for k, v in {**ours.state_dict(), **optimizer.tensors()}.items())
+
+
+def test_the_state_of_another_model_is_refused():
+    _, optimizer, _, _ = pair(0.0)
+    with pytest.raises(RunError, match=r"'0.bias.exp_avg' on one side only"):
+        optimizer.restore({})
