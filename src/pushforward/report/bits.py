@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING
 import torch
 
 from pushforward._random import Draw
+from pushforward.models import Diffusion, Model
 from pushforward.report.estimate import Estimate, mean
-from pushforward.solvers.state import Solver
+from pushforward.solvers import Solver, Trace
 
 if TYPE_CHECKING:
     from pushforward.data import Dataset
-    from pushforward.models import Model
 
 
 @torch.no_grad()
 def bits_per_dim(
-    model: "Model",
+    model: Model,
     data: "Dataset",
     n: int | None = None,
     solver: Solver | None = None,
+    trace: Trace | None = None,
     seed: int = 0,
     conditional: bool = False,
     chunk: int = 256,
@@ -38,10 +39,13 @@ def bits_per_dim(
         data: whose held-out events, whose units.
         n: how many events; None is all.
         solver: how a model that integrates does so; None is its own default.
+        trace: how a `Diffusion` gets its divergence, in place of its own; the network is shared, not copied.
         seed: of the dequantisation noise.
         conditional: whether the model is given each event's context.
         chunk: events per call of the model.
     """
+    if trace is not None and isinstance(model, Diffusion):
+        model = Diffusion(model.net, model.path, model.prediction, shape=model.shape, solver=model.solver, trace=trace)
     held = data.held_out_batch(Draw(seed, "bits"), n)
     device, dtype = str(model.device), next((p.dtype for p in model.parameters()), held.x.dtype)
     each: list[torch.Tensor] = []

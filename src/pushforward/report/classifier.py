@@ -70,7 +70,7 @@ def random_judge(shape: tuple[int, ...], seed: int = 0, width: int = 64) -> Judg
     return Judge(_body(shape, width, Draw(seed, "judge")).requires_grad_(False), None, None, statement)
 
 
-def train_judge(data: "Dataset", seed: int = 0, steps: int = 240, batch: int = 128, width: int = 64) -> Judge:
+def train_judge(data: "Dataset", seed: int = 0, steps: int = 200, batch: int = 128, width: int = 64) -> Judge:
     """Train a small classifier on the training split.
 
     Args:
@@ -102,7 +102,8 @@ def train_judge(data: "Dataset", seed: int = 0, steps: int = 240, batch: int = 1
         optimizer.zero_grad(set_to_none=True)
         cross_entropy(logits, part.context.long(), label_smoothing=0.05).backward()
         optimizer.step()
-    body.requires_grad_(False), head.requires_grad_(False)
+    for parameter in parameters:
+        parameter.requires_grad_(False)
     return _graded(body, head, data, seed, width)
 
 
@@ -128,7 +129,7 @@ def _body(shape: tuple[int, ...], width: int, draw: Draw) -> nn.Module:
 
 def _convolutions(shape: tuple[int, ...], width: int) -> Iterator[nn.Module]:
     """3x3 convolutions, halving the image until at most 4 pixels are left on a side."""
-    channels, (height, breadth), hidden = shape[0], shape[1:], 32
+    channels, (height, breadth), hidden = shape[0], shape[1:], 16
     yield from _convolution(channels, hidden, 1)
     while max(height, breadth) > 4:
         yield from _convolution(hidden, min(2 * hidden, 128), 2)

@@ -144,6 +144,25 @@ def frechet_distance(x: Tensor, y: Tensor, groups: int = 20) -> Estimate:
     return Estimate(value, math.sqrt(variance))
 
 
+def nearest_distances(x: Tensor, y: Tensor, chunk: int = 1024) -> Tensor:
+    """The distance from each sample to the nearest of the others, [n]: samples nearer to the training data than
+    held-out data are were remembered rather than made.
+
+    Args:
+        x: samples, [n, *event].
+        y: what to look among, [m, *event].
+        chunk: rows compared at a time.
+    """
+    x, y = _checked(x, y, least=1)
+    centre = _centre(y)
+    best = centre.new_full((len(x),), math.inf)
+    for here in _spans(len(x), chunk):
+        a = _rows(x, centre, here)
+        for there in _spans(len(y), chunk):
+            best[here] = torch.minimum(best[here], _cdist(a, _rows(y, centre, there)).amin(1))
+    return best
+
+
 def _discrepancy(x: Tensor, y: Tensor, kernel: Kernel, chunk: int) -> Estimate:
     centre = _centre(torch.cat([x.mean(0, keepdim=True), y.mean(0, keepdim=True)]))
     xx, yy = _within(x, centre, kernel, chunk), _within(y, centre, kernel, chunk)

@@ -10,6 +10,7 @@ setting and the width of the window, prints, and opens from disk. Equal values g
 
 import base64
 import contextlib
+import hashlib
 import html
 import os
 import re
@@ -67,9 +68,7 @@ class Table:
 
     def html(self) -> str:
         """This block as HTML."""
-        numeric = [
-            all(not isinstance(row[i], str) or row[i] == "" for row in self.rows) for i in range(len(self.header))
-        ]
+        numeric = [all(_is_number(row[i]) for row in self.rows) for i in range(len(self.header))]
         head = "".join(f"<th scope=col{_right(n)}>{_inline(name)}</th>" for name, n in zip(self.header, numeric))
         body = "".join(self._row(i, numeric) for i in range(len(self.rows)))
         caption = f"<figcaption>{_inline(self.caption)}</figcaption>" if self.caption else ""
@@ -96,7 +95,7 @@ class Facts:
     def html(self) -> str:
         """This block as HTML."""
         each = (
-            f"<div><dt>{_inline(name)}</dt><dd>{_cell(value)}</dd>{f'<dd class=note>{_inline(note)}</dd>' if note else ''}</div>"
+            f"<div><dt>{_inline(name)}</dt><dd>{_cell(value)}</dd><dd class=note>{_inline(note)}</dd></div>"
             for name, value, note in self.items
         )
         return f"<dl class=facts>{''.join(each)}</dl>\n"
@@ -110,16 +109,19 @@ class Picture:
         markup: an SVG element or an image with inlined data.
         width: its natural width in points.
         title: a few words above it.
+        ink: black on nothing, to be turned white where the page is dark.
     """
 
     markup: str
     width: float
     title: str = ""
+    ink: bool = False
 
     def html(self) -> str:
         """This drawing with its title as HTML."""
         title = f"<h4>{_inline(self.title)}</h4>" if self.title else ""
-        return f'<div class=picture style="--w:{self.width:.0f}px">{title}{self.markup}</div>'
+        kind = "picture" + (" wide" if self.width > 200 else "") + (" ink" if self.ink else "")
+        return f'<div class="{kind}" style="--w:{self.width:.0f}px">{title}{self.markup}</div>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,10 @@ class Figure:
     def html(self) -> str:
         """This block as HTML."""
         drawings = "".join(picture.html() for picture in self.pictures)
-        return f"<figure><div class=pictures>{drawings}</div><figcaption>{_inline(self.caption)}</figcaption></figure>\n"
+        count = len(self.pictures)
+        columns = count if count < 5 else 3 if count < 7 else 4
+        pictures = f'<div class=pictures style="--n:{columns}">{drawings}</div>'
+        return f"<figure>{pictures}<figcaption>{_inline(self.caption)}</figcaption></figure>\n"
 
 
 Block = Text | Code | Table | Facts | Figure
@@ -175,7 +180,7 @@ class Page:
         )
         style = resources.files("pushforward.report").joinpath("page.css").read_text(encoding="utf-8")
         return (
-            '<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n'
+            "<!doctype html>\n<html lang=en>\n<head>\n<meta charset=utf-8>\n"
             "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; img-src data:; "
             "style-src 'unsafe-inline'\">\n"
             '<meta name=viewport content="width=device-width, initial-scale=1">\n'
@@ -205,7 +210,7 @@ class Page:
         return target
 
 
-def picture(drawing: Drawing, title: str = "", describe: str = "", raster: bool = False) -> Picture:
+def picture(drawing: Drawing, title: str = "", describe: str = "", raster: bool = False, ink: bool = False) -> Picture:
     """A matplotlib figure as a picture for a page.
 
     Args:
@@ -213,6 +218,7 @@ def picture(drawing: Drawing, title: str = "", describe: str = "", raster: bool 
         title: a few words above it.
         describe: what a reader who cannot see it should be told; the title if empty.
         raster: inline a PNG instead of an SVG, for drawings of very many shapes.
+        ink: whether it is black on nothing, as `plots.images(ink=True)` draws.
     """
     label = html.escape(describe or title, quote=True)
     width = float(drawing.get_figwidth()) * 72
@@ -220,10 +226,10 @@ def picture(drawing: Drawing, title: str = "", describe: str = "", raster: bool 
         pixels = BytesIO()
         drawing.savefig(pixels, format="png", dpi=200, transparent=True)
         data = base64.b64encode(pixels.getvalue()).decode("ascii")
-        return Picture(f'<img alt="{label}" src="data:image/png;base64,{data}">', width, title)
+        return Picture(f'<img alt="{label}" src="data:image/png;base64,{data}">', width, title, ink)
     text = StringIO()
     drawing.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return Picture(_inline_svg(text.getvalue(), label), width, title)
+    return Picture(_inline_svg(text.getvalue(), label), width, title, ink)
 
 
 def _inline_svg(text: str, label: str) -> str:
@@ -234,15 +240,17 @@ def _inline_svg(text: str, label: str) -> str:
     assert opening is not None
     links = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     text = f'<svg {links} viewBox="{opening[1]}" role="img" aria-label="{label}">' + text[opening.end() :]
-    names = list(dict.fromkeys(re.findall(r'\bid="([^"]+)"', text)))
-    plain = text
-    for index, name in enumerate(names):  # matplotlib's ids are random; first make the text free of them
-        plain = plain.replace(f'"{name}"', f'"{index}"').replace(f'#{name}"', f'#{index}"').replace(f"#{name})", f"#{index})")
-    import hashlib
+    # matplotlib's ids are random: number them, then prefix what the numbered text itself hashes to
+    numbers = {name: str(i) for i, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', text)))}
+    text = _renamed(text, numbers)
+    key = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+    return _renamed(text, {number: f"p{key}-{number}" for number in numbers.values()})
 
-    key = hashlib.blake2b(plain.encode(), digest_size=4).hexdigest()
-    plain = re.sub(r'\bid="(\d+)"', rf'id="p{key}-\1"', plain)
-    return re.sub(r'(href="#|url\(#)(\d+)(["\)])', rf"\g<1>p{key}-\2\3", plain)
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    """The SVG with its ids, and what refers to them, renamed."""
+    pattern = r'(\bid="|href="#|url\(#)([^")]+)'
+    return re.sub(pattern, lambda found: found[1] + names.get(found[2], found[2]), text)
 
 
 def _blocks(blocks: tuple[Block, ...]) -> str:
@@ -268,6 +276,10 @@ def _cell(cell: Cell) -> str:
     if isinstance(cell, bool | str):
         return _inline(str(cell))
     return (f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}").replace("-", "−")
+
+
+def _is_number(cell: Cell) -> bool:
+    return not isinstance(cell, str) or re.fullmatch(r"[-−]?[\d.,]*\s?%?", cell) is not None
 
 
 def _right(numeric: bool) -> str:

@@ -16,6 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
 from pushforward._errors import ShapeError, explain
@@ -44,7 +45,7 @@ class Projection:
 
 
 def principal(x: Tensor) -> Projection:
-    """The projection onto the first two principal components of events [n, *event]; the identity for points in a plane."""
+    """The projection onto the first two principal components of events [n, *event]; the identity in a plane."""
     flat = x.detach().cpu().double().flatten(1)
     mean = flat.mean(0)
     if flat.shape[1] <= 2:
@@ -54,13 +55,14 @@ def principal(x: Tensor) -> Projection:
     return Projection(mean, axes * largest.sign())
 
 
-def images(x: Tensor, columns: int = 8, low: float = -1.0, high: float = 1.0) -> Figure:
+def images(x: Tensor, columns: int = 8, low: float = -1.0, high: float = 1.0, ink: bool = False) -> Figure:
     """Images in a grid, each pixel drawn as a square.
 
     Args:
         x: images, [n, channels, height, width], one channel (grey) or three (red, green, blue).
         columns: images per row.
         low, high: the values shown as black and as white; others are clipped.
+        ink: draw one channel as black ink on nothing, `high` the blackest: handwriting, on any paper.
 
     Raises:
         ShapeError: not images of one or three channels.
@@ -74,8 +76,8 @@ def images(x: Tensor, columns: int = 8, low: float = -1.0, high: float = 1.0) ->
     canvas = torch.zeros(rows * (height + gap) - gap, columns * (width + gap) - gap, 4)
     for i, image in enumerate(shown):
         top, left = i // columns * (height + gap), i % columns * (width + gap)
-        canvas[top : top + height, left : left + width, :3] = image.movedim(0, -1)
-        canvas[top : top + height, left : left + width, 3] = 1
+        canvas[top : top + height, left : left + width, :3] = 0 if ink else image.movedim(0, -1)
+        canvas[top : top + height, left : left + width, 3] = image.mean(0) if ink else 1
     figure = _blank(2.3, 2.3 * canvas.shape[0] / canvas.shape[1])
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(canvas.numpy(), interpolation="none", aspect="auto")
@@ -92,7 +94,7 @@ def scatter(x: Tensor, limits: Limits | None = None, colour: str = BLUE) -> Figu
     return figure
 
 
-def limits_of(x: Tensor, margin: float = 0.12) -> Limits:
+def limits_of(x: Tensor, margin: float = 0.06) -> Limits:
     """A square around nearly all points [n, 2], so that both axes have one scale."""
     points = _plane(x).double()
     low, high = points.quantile(0.002, 0), points.quantile(0.998, 0)
@@ -142,7 +144,7 @@ def trajectories(
     flat = torch.stack([project(x) for x in paths], dim=1)
     figure = _blank(4.0, 4.0)
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
-    _dots(axes, project(data), INK, limits or limits_of(torch.cat([project(data), flat[:, 0]])), alpha=0.25)
+    _dots(axes, project(data), INK, limits or limits_of(torch.cat([project(data), flat[:, 0]])), alpha=0.35)
     axes.add_collection(LineCollection(list(flat.numpy()), colors=BLUE, linewidths=0.7, alpha=0.75))
     axes.plot(*flat[:, 0].T.numpy(), ".", color=INK, markersize=3.5, markeredgewidth=0)
     axes.plot(*flat[:, -1].T.numpy(), "o", color=ORANGE, markersize=3.6, markeredgewidth=0)
@@ -165,6 +167,11 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel
         axes.plot(list(x), _smooth(values).numpy(), color=colour, linewidth=1.8, label=name)
     if all(v > 0 for _, y in series.values() for v in y):
         axes.set_yscale("log")
+        largest, least = (pick(v for _, y in series.values() for v in y) for pick in (max, min))
+        fine = largest < 10 * least
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8) if fine else (1,)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(xlabel, color=INK, fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -172,7 +179,7 @@ def curves(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], xlabel
         axes.spines[side].set_color(INK)
         axes.spines[side].set_linewidth(0.6)
     axes.tick_params(which="both", colors=INK, labelsize=8, width=0.6, labelcolor=INK)
-    axes.grid(True, color=INK, linewidth=0.4, alpha=0.25)
+    axes.grid(True, color=INK, linewidth=0.4, alpha=0.35)
     axes.legend(frameon=False, labelcolor=INK, fontsize=9)
     return figure
 
@@ -192,7 +199,7 @@ def _plane(x: Tensor) -> Tensor:
 
 def _dots(axes: Axes, x: Tensor, colour: str, limits: Limits, alpha: float = 0.6) -> None:
     size = min(8.0, max(1.2, 4000 / max(1, len(x))))
-    axes.scatter(*x.T.numpy(), s=size, color=colour, alpha=alpha, linewidths=0, rasterized=True)
+    axes.scatter(x[:, 0].numpy(), x[:, 1].numpy(), s=size, color=colour, alpha=alpha, linewidths=0, rasterized=True)
     axes.set_xlim(limits[0], limits[1])
     axes.set_ylim(limits[2], limits[3])
 
@@ -211,10 +218,12 @@ def _pair(axes: Axes, tables: Mapping[str, Tensor], row: int, column: int, low: 
     across, up = (float(low[column]), float(high[column])), (float(low[row]), float(high[row]))
     for (_, rows), colour in zip(tables.items(), (INK, *SERIES)):
         if row == column:
-            axes.hist(rows[:, column].numpy(), 40, across, True, histtype="step", color=colour, linewidth=1.2)
+            axes.hist(
+                rows[:, column].numpy(), 40, range=across, density=True, histtype="step", color=colour, linewidth=1.2
+            )
         else:
             points = rows[:, [column, row]].T.numpy()
-            axes.scatter(*points, s=2, color=colour, alpha=0.35, linewidths=0, rasterized=True)
+            axes.scatter(points[0], points[1], s=2, color=colour, alpha=0.35, linewidths=0, rasterized=True)
             axes.set_ylim(*up)
     axes.set_xlim(*across)
     _frame(axes)

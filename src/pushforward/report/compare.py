@@ -1,0 +1,148 @@
+"""Sets of samples, and what the distances say of them.
+
+Distances between finite sets of samples are never exactly what they would be for infinitely many, so each stands
+above its *floor*: the same distance from as many training events to the same held-out events, what a perfect
+sampler would get. Models that integrate are sampled at several numbers of network calls, from the same noise.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pushforward._random import Draw
+from pushforward._typing import Context, Sample
+from pushforward.models import Diffusion, Model
+from pushforward.report.bits import bits_per_dim
+from pushforward.report.classifier import Judge
+from pushforward.report.distances import (
+    energy_distance,
+    frechet_distance,
+    median_bandwidths,
+    mmd,
+    nearest_distances,
+)
+from pushforward.report.estimate import Estimate
+from pushforward.solvers import RK4, Euler, Heun, Hutchinson, Solver
+
+if TYPE_CHECKING:
+    from pushforward.data import Dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples of a model, and what they cost.
+
+    Args:
+        title: what they are called on the page.
+        calls: network calls (or transforms) per sample.
+        x: the samples in model units, on the CPU, [n, *event].
+        context: what they were conditioned on, or None.
+    """
+
+    title: str
+    calls: int
+    x: Sample
+    context: Context = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the distances say of one set of samples.
+
+    Args:
+        title: which samples.
+        calls: what they cost; None for real data.
+        energy, mmd, frechet: the distances to held-out data, the last in the judge's features.
+        nearest: the median distance to the nearest training event.
+    """
+
+    title: str
+    calls: int | None
+    energy: Estimate
+    mmd: Estimate
+    frechet: Estimate
+    nearest: float
+
+
+def is_conditional(model: Model, data: "Dataset") -> bool:
+    """Whether the data have classes and one of the model's networks was made for some."""
+    return data.context is not None and any(bool(getattr(m, "classes", 0)) for m in model.modules())
+
+
+def solver_for(calls: int) -> Solver:
+    """Euler for one call or an odd number, Heun for an even number from four: what `calls` network calls buy best."""
+    return Heun(steps=calls // 2) if calls >= 4 and calls % 2 == 0 else Euler(steps=calls)
+
+
+def draw_samples(
+    model: Model,
+    data: "Dataset",
+    calls: Sequence[int],
+    n: int,
+    seed: int = 0,
+    conditional: bool = False,
+    chunk: int = 256,
+) -> tuple[Samples, ...]:
+    """`n` samples per number of network calls, all from the same noise; one set if the model does not integrate."""
+    context = contexts(data, n, seed) if conditional else None
+    if not isinstance(model, Diffusion):
+        x, spent = _sampled(model, n, None, seed, context, chunk)
+        return (Samples("samples", spent, x, context),)
+    sets: list[Samples] = []
+    for each in calls:
+        x, spent = _sampled(model, n, solver_for(each), seed, context, chunk)
+        sets.append(Samples(f"{spent} network call{'s' if spent > 1 else ''}", spent, x, context))
+    return tuple(sets)
+
+
+def compare(sets: Sequence[Samples], data: "Dataset", critic: Judge, seed: int = 0) -> tuple[Row, ...]:
+    """A row per set of samples, and last the floor: as many training events in place of samples."""
+    draw = Draw(seed, "report")
+    count = min(len(sets[0].x), len(data.values))
+    held, train = data.held_out_batch(draw).x.cpu(), data.train_batch(draw).x.cpu()
+    widths, features = median_bandwidths(held, held), critic.features(held)
+
+    def row(title: str, calls: int | None, x: Tensor, near: Tensor) -> Row:
+        frechet = frechet_distance(critic.features(x), features, min(20, len(x) // 2, len(held) // 2))
+        nearest = float(nearest_distances(near, train).median())
+        return Row(title, calls, energy_distance(x, held), mmd(x, held, widths), frechet, nearest)
+
+    floor = row("floor: real data", None, train[:count], held)
+    return (*(row(s.title, s.calls, s.x, s.x) for s in sets), floor)
+
+
+def likelihood(model: Model, data: "Dataset", seed: int = 0, conditional: bool = False) -> Estimate:
+    """Held-out bits per dimension; models that integrate in many dimensions estimate the divergence by probes."""
+    if not isinstance(model, Diffusion):
+        return bits_per_dim(model, data, seed=seed, conditional=conditional)
+    trace = Hutchinson() if math.prod(data.shape) > 8 else None
+    n = min(len(data.held_out), 512)
+    return bits_per_dim(model, data, n, RK4(steps=10), trace, seed, conditional)
+
+
+def contexts(data: "Dataset", n: int, seed: int = 0) -> Tensor:
+    """Contexts of training events drawn at random, [n, ...]."""
+    assert data.context is not None
+    rows = (Draw(seed, "report/context").uniform(n) * len(data.context)).long()
+    return data.context[rows]
+
+
+@torch.no_grad()
+def _sampled(
+    model: Model, n: int, solver: Solver | None, seed: int, context: Context, chunk: int
+) -> tuple[Tensor, int]:
+    """Samples on the CPU and the calls they took."""
+    parts: list[Tensor] = []
+    calls = 0
+    for first in range(0, n, chunk):
+        size = min(chunk, n - first)
+        part = None if context is None else context[first : first + size].to(model.device)
+        x = z = model.noise(size, seed, first)
+        for state in model.decoding(z, part, solver):
+            x, calls = state.x, state.nfe
+        parts.append(x.cpu())
+    return torch.cat(parts), calls
