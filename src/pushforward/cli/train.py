@@ -140,13 +140,13 @@ def adopt(table: Mapping[str, Any], file: Path) -> Train:
     diffusion = run.model if isinstance(run.model, Diffusion) else Diffusion()
     family = run.model.net if isinstance(run.model, Diffusion) else run.model
     name = next(name for name, cls in FAMILIES.items() if cls is type(family))
+    chosen: dict[str, Any] = {"model": name, name: family}
     return Train(
         data=units.path if units else run.data or tyro.MISSING,
-        model=name,
         path=diffusion.path,
         prediction=diffusion.prediction,
         conditional=run.classes > 0,
         reading=units.reading if units else Reading(),
         settings=run.settings,
-        **{name: family},  # pyright: ignore[reportArgumentType]
+        **chosen,
     )

@@ -7,6 +7,8 @@ and `Logistic` are bases. May import every shelf below.
 
 from pushforward.models.base import Base, Logistic, Normal
 from pushforward.models.diffusion import Diffusion
+from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.model import Model
+from pushforward.models.named import nice, real_nvp
 
-__all__ = ["Base", "Diffusion", "Logistic", "Model", "Normal"]
+__all__ = ["Base", "Diffusion", "Logistic", "Model", "Normal", "NormalizingFlow", "nice", "prepare", "real_nvp"]
