@@ -33,9 +33,7 @@ def test_the_draw_names_the_step_and_the_first_sample_of_the_slice():
     assert (draw.step, draw.first, len(rows)) == (6, 3, 3)
 
 
-@pytest.mark.parametrize(
-    "bad", [{"size": 0}, {"size": 1, "world": 2}, {"rank": 2, "world": 2}, {"start": -1}]
-)
+@pytest.mark.parametrize("bad", [{"size": 0}, {"size": 1, "world": 2}, {"rank": 2, "world": 2}, {"start": -1}])
 def test_impossible_splits_are_refused_before_the_first_step(bad: dict):
     with pytest.raises(ConfigError, match="at least one sample per process"):
         order(**{"n": 10, "size": 4, "draw": DRAW, **bad})

@@ -20,9 +20,7 @@ def both(data) -> torch.Tensor:
 
 def test_npy_rows_and_columns(tmp_path: Path):
     np.save(tmp_path / "a.npy", ROWS.astype(">f4"))
-    assert sorted(both(open_data(tmp_path / "a.npy"))[:, 1].tolist()) == sorted(
-        ROWS[:, 1].astype("f4").tolist()
-    )
+    assert sorted(both(open_data(tmp_path / "a.npy"))[:, 1].tolist()) == sorted(ROWS[:, 1].astype("f4").tolist())
     assert open_data(tmp_path / "a.npy", columns=[2, 0]).shape == (2,)
 
 

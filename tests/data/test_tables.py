@@ -49,9 +49,7 @@ def test_a_hole_in_a_column_that_is_not_chosen_does_not_matter(tmp_path: Path):
 
 
 def test_bad_rows_can_be_skipped_and_are_counted(tmp_path: Path):
-    (tmp_path / "a.csv").write_text(
-        "x,y\n" + "".join(f"{i},{i * i}\n" for i in range(20)) + "NA,3\n4\n5,six\n"
-    )
+    (tmp_path / "a.csv").write_text("x,y\n" + "".join(f"{i},{i * i}\n" for i in range(20)) + "NA,3\n4\n5,six\n")
     data = open_data(tmp_path / "a.csv", bad_rows="skip")
     assert len(data) + len(data.held_out) == 20
     assert "3 of 23 skipped" in data.source
@@ -127,17 +125,13 @@ def test_parquet_tables_with_holes_and_words(tmp_path: Path):
     path = tmp_path / "a.parquet"
     whole = [*range(7), None, 8, 9]
     parquet.write_table(
-        pa.table(
-            {"x": [i / 2 for i in range(10)], "n": whole, "w": list("abcdefghij"), "b": [True, False] * 5}
-        ),
+        pa.table({"x": [i / 2 for i in range(10)], "n": whole, "w": list("abcdefghij"), "b": [True, False] * 5}),
         path,
     )
     data = open_data(path, columns=["x", "b"])
     assert data.columns == ("x", "b")
     assert sorted(np.concatenate([data.values, data.held_out])[:, 0].tolist()) == [i / 2 for i in range(10)]
-    with pytest.raises(
-        DataError, match=r"text in column 'w' of a.parquet \(type string\).*columns=\['x', 'n', 'b'\]"
-    ):
+    with pytest.raises(DataError, match=r"text in column 'w' of a.parquet \(type string\).*columns=\['x', 'n', 'b'\]"):
         open_data(path)
     with pytest.raises(DataError, match=r"a.parquet:8 \(n is missing"):
         open_data(path, columns=["x", "n"])

@@ -104,9 +104,7 @@ def test_the_trajectory_ends_at_the_sample(member: Flow):
     n = len(flow.chain)
     assert torch.equal(states[-1].x, flow.sample(5, context, seed=7))
     assert [state.nfe for state in states] == list(range(1, n + 1))
-    assert_close(
-        torch.stack([s.t for s in states]), torch.linspace(1, 0, n + 1).double()[1:, None].expand(n, 5)
-    )
+    assert_close(torch.stack([s.t for s in states]), torch.linspace(1, 0, n + 1).double()[1:, None].expand(n, 5))
     assert states[-1].t.tolist() == [0] * 5
 
 

@@ -90,16 +90,13 @@ def test_divergence_is_exact(name):
 
     axes = (0, 0, None if c is None else 0)
     jacobian = (
-        torch.func.vmap(torch.func.jacrev(field), in_dims=axes)(x, t, c)
-        .flatten(1)
-        .unflatten(1, (x[0].numel(), -1))
+        torch.func.vmap(torch.func.jacrev(field), in_dims=axes)(x, t, c).flatten(1).unflatten(1, (x[0].numel(), -1))
     )
     exact = torch.func.vmap(torch.trace)(jacobian)
     y = x.clone().requires_grad_()
     out = net(y, t, c).flatten(1)
     slow = sum(
-        torch.autograd.grad(out[:, i].sum(), y, retain_graph=True)[0].flatten(1)[:, i]
-        for i in range(out.shape[1])
+        torch.autograd.grad(out[:, i].sum(), y, retain_graph=True)[0].flatten(1)[:, i] for i in range(out.shape[1])
     )
     torch.testing.assert_close(exact, slow, rtol=1e-9, atol=1e-10)
 
@@ -123,9 +120,7 @@ def test_second_derivatives_are_those_of_the_formula(name):
             lambda y: (torch.func.functional_call(net, {first: weight}, (y, t, c)) * v).sum(), (x,), (v,)
         )[1]
 
-    torch.testing.assert_close(
-        got, torch.func.grad(value)(net.get_parameter(first).detach()), rtol=1e-8, atol=1e-10
-    )
+    torch.testing.assert_close(got, torch.func.grad(value)(net.get_parameter(first).detach()), rtol=1e-8, atol=1e-10)
 
 
 @every

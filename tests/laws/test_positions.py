@@ -64,9 +64,7 @@ def test_order_in_memory_does_not_matter_when_positions_travel_along(name):
     position, layer, x = setting(name)
     pos, order = positions(position, TOKENS), torch.randperm(TOKENS)
     whole = run(position, layer, x, pos)
-    torch.testing.assert_close(
-        run(position, layer, x[:, order], pos[order]), whole[:, order], rtol=1e-10, atol=1e-12
-    )
+    torch.testing.assert_close(run(position, layer, x[:, order], pos[order]), whole[:, order], rtol=1e-10, atol=1e-12)
 
 
 @every

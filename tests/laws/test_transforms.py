@@ -128,9 +128,7 @@ def test_weights_saved_and_loaded_give_the_same_map(member: Member):
     torch.save(first.state_dict(), file)
     file.seek(0)
     second.load_state_dict(torch.load(file, weights_only=True))
-    for a, b in zip(
-        first.encode(member.data(), member.contexts()), second.encode(member.data(), member.contexts())
-    ):
+    for a, b in zip(first.encode(member.data(), member.contexts()), second.encode(member.data(), member.contexts())):
         assert torch.equal(a, b)
 
 

@@ -16,9 +16,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "transformer-causal": lambda: Transformer((4, 3), width=16, layers=2, heads=2, causal=True),
     "transformer-classes": lambda: Transformer((2, 4, 6), width=16, layers=2, heads=2, patch=2, classes=3),
     "transformer-context": lambda: Transformer((4, 3), width=16, layers=2, heads=2, context=2),
-    "transformer-learned": lambda: Transformer(
-        (1, 4, 4), Learned(4, 16), width=16, layers=2, heads=2, patch=2
-    ),
+    "transformer-learned": lambda: Transformer((1, 4, 4), Learned(4, 16), width=16, layers=2, heads=2, patch=2),
     "transformer-long": lambda: Transformer((24, 2), Rotary(), width=8, layers=1, heads=2),
     "transformer-raster": lambda: Transformer((1, 4, 4), Rotary(), width=16, layers=2, heads=2, patch=2),
     "transformer-unordered": lambda: Transformer((4, 3), Unordered(), width=16, layers=2, heads=2),

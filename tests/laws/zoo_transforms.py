@@ -28,9 +28,7 @@ class Member:
         made = self.make().double()
         with torch.no_grad():
             for parameter in made.parameters():
-                parameter.copy_(
-                    0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64) + 0.1
-                )
+                parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64) + 0.1)
         return made
 
     def data(self, n: int = 5, seed: int = 1) -> Tensor:
@@ -44,9 +42,7 @@ class Member:
 
     def contexts(self, n: int = 5, seed: int = 3) -> Tensor | None:
         generator = torch.Generator().manual_seed(seed)
-        return (
-            torch.randn(n, self.context, generator=generator, dtype=torch.float64) if self.context else None
-        )
+        return torch.randn(n, self.context, generator=generator, dtype=torch.float64) if self.context else None
 
 
 class Net(nn.Module):
@@ -89,12 +85,8 @@ TRANSFORMS: dict[str, Member] = {
     "additive-context": Member(lambda: T.AdditiveCoupling((5,), Net(2, 3, 2)), (5,), context=2),
     "affine": Member(lambda: T.AffineCoupling((4,), Net(2, 4)), (4,)),
     "affine-context": Member(lambda: T.AffineCoupling((4,), Net(2, 4, 3), bound=0.5), (4,), context=3),
-    "affine-checkerboard": Member(
-        lambda: T.AffineCoupling((1, 3, 3), Net(5, 8), T.checkerboard((1, 3, 3))), (1, 3, 3)
-    ),
-    "affine-channels": Member(
-        lambda: T.AffineCoupling((3, 1, 2), Net(4, 4), ~T.channels((3, 1, 2))), (3, 1, 2)
-    ),
+    "affine-checkerboard": Member(lambda: T.AffineCoupling((1, 3, 3), Net(5, 8), T.checkerboard((1, 3, 3))), (1, 3, 3)),
+    "affine-channels": Member(lambda: T.AffineCoupling((3, 1, 2), Net(4, 4), ~T.channels((3, 1, 2))), (3, 1, 2)),
     "inverse": Member(lambda: T.Inverse(T.AffineCoupling((4,), Net(2, 4))), (4,)),
     "chain": Member(_chain, (1, 2, 3)),
     "chain-context": Member(lambda: _chain(2), (1, 2, 3), context=2),

@@ -74,8 +74,9 @@ def test_the_log_scales_of_real_nvp_are_bounded():
     assert flow.encode_and_ladj(torch.ones(1, 2))[1].abs().item() <= 0.6001
 
 
-def test_bounded_data_are_decoded_within_their_interval():
-    flow = real_nvp((3,), couplings=2, hidden=8, support=(-1.0, 1.0), alpha=0.0)
+@pytest.mark.parametrize("make", [nice, real_nvp])
+def test_bounded_data_are_decoded_within_their_interval(make):
+    flow = make((3,), couplings=2, hidden=8, layers=1, support=(-1.0, 1.0), alpha=0.0)
     samples = flow.sample(200, seed=0)
     assert samples.abs().max() <= 1
     assert flow.log_prob(torch.full((1, 3), 1.5)).item() == float("-inf")
@@ -112,9 +113,7 @@ def test_a_hundred_steps_learn_a_bent_band(make):
     points = torch.stack([a, a.square() + 0.2 * torch.randn(600)], 1)
     points = (points - points.mean(0)) / points.std(0)
     train, held_out = points[:500], points[500:]
-    flow = prepare(
-        make((2,), couplings=4, hidden=32, layers=2, base="normal", **TORCH_START[make]), Batch(train)
-    )
+    flow = prepare(make((2,), couplings=4, hidden=32, layers=2, base="normal", **TORCH_START[make]), Batch(train))
     optimizer = torch.optim.Adam(flow.parameters(), lr=5e-3)
     for _ in range(200):
         optimizer.zero_grad()

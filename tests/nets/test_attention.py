@@ -41,9 +41,7 @@ class Clipped(Scores, Values):
         return (pos_k - pos_q[:, None]).clamp(-2, 2) + 2
 
     def score(self, q, k, pos_q, pos_k):
-        return torch.einsum("bhid,ijd->bhij", q, self.keys[self._index(pos_q, pos_k)]) / math.sqrt(
-            q.shape[-1]
-        )
+        return torch.einsum("bhid,ijd->bhij", q, self.keys[self._index(pos_q, pos_k)]) / math.sqrt(q.shape[-1])
 
     def value(self, v, weights, pos_q, pos_k):
         return torch.einsum("bhij,ijd->bhid", weights, self.values[self._index(pos_q, pos_k)])

@@ -59,9 +59,7 @@ def test_waves_are_the_formula():
     t = torch.tensor([0.0, 0.3], dtype=torch.float64)
     out = waves(t, 3, slowest=0.25, fastest=4.0)
     angles = [2 * math.pi * 0.3 * f for f in (0.25, 1.0, 4.0)]
-    expected = torch.tensor(
-        [math.cos(a) for a in angles] + [math.sin(a) for a in angles], dtype=torch.float64
-    )
+    expected = torch.tensor([math.cos(a) for a in angles] + [math.sin(a) for a in angles], dtype=torch.float64)
     torch.testing.assert_close(out[1], expected)
     assert out[0].tolist() == [1, 1, 1, 0, 0, 0]
 

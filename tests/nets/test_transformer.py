@@ -98,3 +98,15 @@ def test_errors_teach(make, message):
 def test_unordered_images_are_allowed():
     net = Transformer((1, 4, 4), Unordered(axes=2), width=8, heads=2, layers=1)
     assert net.positions().shape == (4, 2)
+
+
+def test_every_block_starts_as_the_identity():
+    torch.manual_seed(0)
+    net = Transformer((4, 3), width=8, layers=2, heads=2)
+    torch.nn.init.normal_(net.leave.weight)
+    x, t = torch.randn(2, 4, 3), torch.rand(2)
+    before = net(x, t)
+    for parameter in net.blocks.parameters():
+        torch.nn.init.normal_(parameter)
+    assert before.any()
+    assert torch.equal(net(x, t), before)

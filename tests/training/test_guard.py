@@ -98,6 +98,19 @@ def test_fp16_skips_what_overflows_and_goes_on():
         engine.advance(2, batch)
 
 
+def test_weights_that_are_not_finite_are_never_written(tmp_path):
+    def spoil(model, batch, draw):
+        losses = flow_matching(model, batch, draw)
+        if draw.step == 9:
+            with torch.no_grad():
+                model.leave.bias[0] = torch.inf
+        return losses
+
+    with pytest.raises(TrainingError, match=r"step 10: the weight 'leave.bias' is not finite"):
+        run(Straight(), objective=spoil, run=tmp_path, checkpoint_every=5, ema=0.9)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000005"]
+
+
 def test_a_lazy_guard_remembers_the_first():
     guard = Guard(torch.device("cpu"), lazy=True)
     one, nan = torch.tensor(1.0), torch.tensor(torch.nan)

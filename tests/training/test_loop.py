@@ -16,7 +16,7 @@ import torch
 
 from pushforward._errors import ConfigError, DataError, RunError, ShapeError, TrainingError
 from pushforward.data.batch import Batch
-from pushforward.training import Interrupted, Settings, load, train
+from pushforward.training import History, Interrupted, Settings, load, train
 from pushforward.training import loop as room
 from pushforward.training import run as run_room
 from training.stand_in import Circle, Straight, flow_matching
@@ -24,7 +24,13 @@ from training.stand_in import Circle, Straight, flow_matching
 SETTINGS = Settings(steps=40, batch=16, device="cpu", threads=1, log_every=7, checkpoint_every=10)
 
 
-def trained(data=None, objective=flow_matching, dropout=0.2, **options) -> tuple[Straight, room.History]:
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """A process that dies does not take the disk with it: no need to wait for it here."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def trained(data=None, objective=flow_matching, dropout=0.2, **options) -> tuple[Straight, History]:
     model = Straight(dropout=dropout)
     return model, train(model, data or Circle(), objective, settings=SETTINGS, progress=False, **options)
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import tomllib
 
 import pytest
@@ -22,6 +23,12 @@ SETTINGS = {
     "log_every": 5,
     "checkpoint_every": 8,
 }
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Nobody cuts the power here."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def finished(folder, **changes) -> tuple[Straight, History]:

@@ -69,9 +69,7 @@ def test_questions_are_answered_as_by_a_list(members, sought):
 @given(lists, st.sampled_from(POOL), st.integers(-8, 8), st.integers(-8, 8))
 def test_index_takes_bounds_like_a_list(members, sought, start, stop):
     made = Chain(*members)
-    assert outcome(lambda: made.index(sought, start, stop)) == outcome(
-        lambda: members.index(sought, start, stop)
-    )
+    assert outcome(lambda: made.index(sought, start, stop)) == outcome(lambda: members.index(sought, start, stop))
 
 
 @quickly

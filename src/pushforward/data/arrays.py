@@ -92,9 +92,7 @@ def from_parts(
     """
     file = file or name
     train, labels, note = _usable(values, context, file, bad_rows)
-    held, held_labels, held_note = _usable(
-        held_out, held_out_context, f"{file} (held out)", bad_rows, fewest=1
-    )
+    held, held_labels, held_note = _usable(held_out, held_out_context, f"{file} (held out)", bad_rows, fewest=1)
     if train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
         got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {file}"
         raise faulty("training and held-out events of one shape and type", got, "Make them agree.")
@@ -138,9 +136,7 @@ def _assembled(
     """The data set of two usable parts; `names` are the one for reports and the one for errors."""
     values, labels = train
     kind = "image" if is_image(values) else "table" if columns else "points" if values.ndim == 2 else "array"
-    known = (
-        np.unique(np.concatenate([labels, held[1]])) if labels is not None and held[1] is not None else None
-    )
+    known = np.unique(np.concatenate([labels, held[1]])) if labels is not None and held[1] is not None else None
     return Dataset(
         name=names[0],
         kind=kind,
@@ -191,9 +187,7 @@ def channels_first(images: Tensor, name: str) -> Tensor:
     if images.ndim == 4 and images.shape[1] in (1, 3, 4):
         return images
     got = f"bytes of shape {tuple(images.shape)} in {name}"
-    raise faulty(
-        "images [n, h, w], [n, h, w, 1|3|4] or [n, 1|3|4, h, w]", got, "Reshape them, or store floats."
-    )
+    raise faulty("images [n, h, w], [n, h, w, 1|3|4] or [n, 1|3|4, h, w]", got, "Reshape them, or store floats.")
 
 
 def _labels(context: "np.ndarray | Tensor | None", n: int, name: str) -> np.ndarray | None:
@@ -203,9 +197,7 @@ def _labels(context: "np.ndarray | Tensor | None", n: int, name: str) -> np.ndar
     given = context.numpy() if isinstance(context, Tensor) else context
     if given.shape != (n,) or given.dtype.kind not in "biuU":
         got = f"shape {given.shape} of {given.dtype} for {n:,} rows in {name}"
-        raise faulty(
-            "one class per row, whole numbers or words", got, "Repair the labels, or leave them out."
-        )
+        raise faulty("one class per row, whole numbers or words", got, "Repair the labels, or leave them out.")
     return given
 
 
@@ -235,16 +227,8 @@ def standardised(values: Tensor, name: str, columns: Sequence[str] = ()) -> Scal
     flat = (std <= 1e-12 * mean.abs().clamp(min=1e-300)).nonzero().flatten().tolist()
     if flat:
         named = ", ".join(f"'{columns[i]}'" if columns else str(i) for i in flat[:10])
-        what = (
-            f"column{'s' if len(flat) > 1 else ''} {named} of {name}"
-            if per_column
-            else f"the whole of {name}"
-        )
-        fix = (
-            "A constant has no density: leave it out with columns=."
-            if per_column
-            else "A constant has no density."
-        )
+        what = f"column{'s' if len(flat) > 1 else ''} {named} of {name}" if per_column else f"the whole of {name}"
+        fix = "A constant has no density: leave it out with columns=." if per_column else "A constant has no density."
         raise faulty("columns that vary", f"the same value in every training row of {what}", fix)
     if per_column:
         return Scaling(offset=-mean / std, scale=1 / std)
@@ -259,12 +243,8 @@ def _split(rows: Tensor, held_out: float, seed: int) -> tuple[Tensor | slice, Te
     return shuffled[held:], shuffled[:held]
 
 
-def _finite(
-    rows: Tensor, labels: np.ndarray | None, name: str, bad_rows: str
-) -> tuple[Tensor, np.ndarray | None, str]:
-    finite = torch.cat(
-        [part.isfinite().flatten(1).all(1) for part in _chunks(rows)] or [torch.ones(0).bool()]
-    )
+def _finite(rows: Tensor, labels: np.ndarray | None, name: str, bad_rows: str) -> tuple[Tensor, np.ndarray | None, str]:
+    finite = torch.cat([part.isfinite().flatten(1).all(1) for part in _chunks(rows)] or [torch.ones(0).bool()])
     bad = (~finite).nonzero().flatten().tolist()
     if not bad:
         return rows, labels, ""

@@ -63,13 +63,9 @@ class Dataset:
             fix = "Give both parts the same event shape and at least one row to train on."
             raise ShapeError(explain("training and held-out events of one shape", got, fix))
         for rows, context in ((self.values, self.context), (self.held_out, self.held_out_context)):
-            if (context is None) != (self.context is None) or (
-                context is not None and len(context) != len(rows)
-            ):
+            if (context is None) != (self.context is None) or (context is not None and len(context) != len(rows)):
                 got = f"{'none' if context is None else len(context)} for {len(rows)} events"
-                raise ShapeError(
-                    explain("one context per event", got, "Pass a context for every event, or none.")
-                )
+                raise ShapeError(explain("one context per event", got, "Pass a context for every event, or none."))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,9 +80,7 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.values)
 
-    def batches(
-        self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[Batch]:
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Training batches without end, in model units; each a pure function of (draw, step).
 
         Args:
@@ -102,9 +96,7 @@ class Dataset:
         steps = order(len(self.values), size, draw, start, rank, world)
         values, context = self.values, self.context
         return (
-            self._batch(
-                values.index_select(0, rows), None if context is None else context.index_select(0, rows), step
-            )
+            self._batch(values.index_select(0, rows), None if context is None else context.index_select(0, rows), step)
             for step, rows in steps
         )
 
@@ -142,9 +134,7 @@ class Dataset:
         n = len(values) if n is None else n
         if not 0 < n <= len(values):
             got = f"n={n} on {self.describe()}"
-            raise ConfigError(
-                explain(f"n from 1 to {len(values)}", got, "Ask for fewer, or leave n out for all.")
-            )
+            raise ConfigError(explain(f"n from 1 to {len(values)}", got, "Ask for fewer, or leave n out for all."))
         return self._batch(values[:n], None if context is None else context[:n], draw)
 
     def _batch(self, values: Tensor, context: Tensor | None, draw: Draw) -> Batch:

@@ -85,6 +85,4 @@ def check_file(path: Path) -> None:
         if not path.is_file():
             raise faulty("a file", f"'{path}', which is not one", "Check the path.")
         if path.stat().st_size == 0:
-            raise faulty(
-                "a file with data", f"'{path}', which is empty", "Write it again or choose another file."
-            )
+            raise faulty("a file with data", f"'{path}', which is empty", "Write it again or choose another file.")

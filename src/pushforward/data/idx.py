@@ -36,9 +36,7 @@ def read_idx(path: Path) -> np.ndarray:
     ):
         magic = file.read(4)
         if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= 8:
-            raise faulty(
-                "an IDX file", f"'{path}', which starts with bytes {magic.hex(' ')}", "Check the format."
-            )
+            raise faulty("an IDX file", f"'{path}', which starts with bytes {magic.hex(' ')}", "Check the format.")
         sizes = file.read(4 * magic[3])
         if len(sizes) < 4 * magic[3]:
             raise faulty("an IDX file", f"'{path}', which ends in its header", fix)
@@ -76,13 +74,9 @@ def open_idx(path: Path, *, held_out: float = 0.2, seed: int = 0) -> Dataset:
     source = f"Read from {path.name}."
     if tests is None:
         name = path.name.split(".")[0]
-        return from_array(
-            images, labels, name=name, held_out=held_out, seed=seed, source=source, file=path.name
-        )
+        return from_array(images, labels, name=name, held_out=held_out, seed=seed, source=source, file=path.name)
     name, source = path.resolve().parent.name, f"{source} Held out: {tests.name}."
-    return from_parts(
-        images, read_idx(tests), labels, _labels(tests), name=name, source=source, file=path.name
-    )
+    return from_parts(images, read_idx(tests), labels, _labels(tests), name=name, source=source, file=path.name)
 
 
 def _labels(images: Path) -> np.ndarray | None:

@@ -76,9 +76,7 @@ def _read(path: Path, size: int | None, bad_rows: str) -> tuple[np.ndarray, np.n
             kept.append(_decode(file, size))
             good.append(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            reason = (
-                "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
-            )
+            reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
             bad.append(f"{file.relative_to(path)} ({reason})")
         if len(kept) == 1 and kept[0].size * len(files) > _LARGEST_SET:
             got = f"{len(files):,} of {kept[0].shape[1]}x{kept[0].shape[0]} pixels in {path}"
@@ -97,9 +95,7 @@ def _files(path: Path) -> list[Path]:
     files = sorted(file for file in inside if file.suffix.lower() in SUFFIXES)
     if not files:
         found = ", ".join(sorted({file.suffix or file.name for file in inside})[:5]) or "nothing"
-        raise faulty(
-            "a folder of images", f"'{path}' with {found}", f"Images end in {', '.join(sorted(SUFFIXES))}."
-        )
+        raise faulty("a folder of images", f"'{path}' with {found}", f"Images end in {', '.join(sorted(SUFFIXES))}.")
     direct = [file for file in files if file.parent == path]
     if direct and len(direct) < len(files):
         got = f"{len(direct)} directly in '{path}' and {len(files) - len(direct)} in its sub-folders"

@@ -140,9 +140,7 @@ def _unknown(name: str) -> Exception:
     return faulty("a file, a folder or a built-in data set", f"'{name}', which does not exist", fix)
 
 
-def _call(
-    open_it: Callable[..., Dataset], name: str, path: tuple[Path, ...], given: Mapping[str, object]
-) -> Dataset:
+def _call(open_it: Callable[..., Dataset], name: str, path: tuple[Path, ...], given: Mapping[str, object]) -> Dataset:
     known = signature(open_it).parameters
     strange = [key for key in given if key not in known]
     if strange:

@@ -43,9 +43,7 @@ def order(
                 "Raise the batch size or lower the number of processes.",
             )
         )
-    return _steps(
-        n, size, replace(draw, device="cpu"), start, size * rank // world, size * (rank + 1) // world
-    )
+    return _steps(n, size, replace(draw, device="cpu"), start, size * rank // world, size * (rank + 1) // world)
 
 
 def _steps(n: int, size: int, draw: Draw, step: int, low: int, high: int) -> Iterator[tuple[Draw, Tensor]]:

@@ -73,9 +73,7 @@ class Blobs(Plane):
         """Centres and the unit vectors towards them ((1, 0) for a centre at the origin), [k, 2] each."""
         centres = torch.tensor(self.centres, dtype=dtype)
         radius = centres.norm(dim=1, keepdim=True)
-        return centres, torch.where(
-            radius > 0, centres / radius.clamp(min=1e-30), centres.new_tensor([1.0, 0.0])
-        )
+        return centres, torch.where(radius > 0, centres / radius.clamp(min=1e-30), centres.new_tensor([1.0, 0.0]))
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,7 @@ def open_npz(
             file=path.name,
         )
     tests = _columns(tests, columns, path.name)
-    return from_parts(
-        values, tests, labels, test_labels, name=name, bad_rows=bad_rows, source=source, file=path.name
-    )
+    return from_parts(values, tests, labels, test_labels, name=name, bad_rows=bad_rows, source=source, file=path.name)
 
 
 def _load(stored: "np.lib.npyio.NpzFile", name: str | None) -> np.ndarray | None:
@@ -121,9 +119,7 @@ def _unloadable(what: str, error: ValueError) -> Exception:
     reason = " ".join(str(error).split())
     if "object" in reason.lower():
         fix = "Save it again with one number type: np.save(path, x.astype('float32'))."
-        return faulty(
-            "an array of numbers", f"pickled Python objects in {what}, which could run any code", fix
-        )
+        return faulty("an array of numbers", f"pickled Python objects in {what}, which could run any code", fix)
     fix = "Write it again with np.save or np.savez."
     return faulty("a whole array in numpy's format", f"{what}, which cannot be read ({reason})", fix)
 
@@ -143,9 +139,7 @@ def _pick(names: Sequence[str], array: str | None, file: str) -> str:
     picked = array or (names[0] if len(names) == 1 else _first(names, _VALUES))
     if picked is None:
         got = f"{file} with {listed(names) or 'none'}"
-        raise faulty(
-            "one array, or arrays by the usual names (x_train, images, x, ...)", got, "Pass array='...'."
-        )
+        raise faulty("one array, or arrays by the usual names (x_train, images, x, ...)", got, "Pass array='...'.")
     return picked
 
 

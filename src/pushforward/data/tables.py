@@ -54,9 +54,7 @@ def read_delimited(path: Path, columns: Sequence[str | int] | None = None, bad_r
             with _text(path) as lines:
                 scan = _scan(path, lines, columns)
         except UnicodeDecodeError as error:
-            raise faulty(
-                "UTF-8 text", _where_not_utf8(path), "Convert it: iconv -f latin1 -t utf-8."
-            ) from error
+            raise faulty("UTF-8 text", _where_not_utf8(path), "Convert it: iconv -f latin1 -t utf-8.") from error
     return _judged(path, scan, bad_rows)
 
 
@@ -81,9 +79,7 @@ def read_parquet(path: Path, columns: Sequence[str | int] | None = None, bad_row
         numeric = [
             i
             for i in range(len(names))
-            if pa.types.is_integer(kinds[i])
-            or pa.types.is_floating(kinds[i])
-            or pa.types.is_boolean(kinds[i])
+            if pa.types.is_integer(kinds[i]) or pa.types.is_floating(kinds[i]) or pa.types.is_boolean(kinds[i])
         ]
         for i in picks:
             if i not in numeric:
@@ -109,13 +105,7 @@ def choose(names: Sequence[str], columns: Sequence[str | int] | None, file: str)
     for wanted in [columns] if isinstance(columns, str) else columns:
         at = [i for i, name in enumerate(names) if wanted in (i, name)]
         if len(at) != 1 or at[0] in picks:
-            why = (
-                "it does not have"
-                if not at
-                else "it has more than once"
-                if len(at) > 1
-                else "is chosen twice"
-            )
+            why = "it does not have" if not at else "it has more than once" if len(at) > 1 else "is chosen twice"
             got = f"{wanted!r}, which {why}"
             raise faulty(f"columns of {file}, each once", got, f"It has {listed(names)}.")
         picks += at
@@ -126,9 +116,7 @@ def choose(names: Sequence[str], columns: Sequence[str | int] | None, file: str)
 
 def listed(names: Sequence[str]) -> str:
     """At most twelve quoted names."""
-    return ", ".join(f"'{name}'" for name in names[:12]) + (
-        f" and {len(names) - 12} more" if len(names) > 12 else ""
-    )
+    return ", ".join(f"'{name}'" for name in names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
 
 
 @dataclass(slots=True)
@@ -208,9 +196,7 @@ def _judged(path: Path, scan: _Scan, bad_rows: str) -> Table:
     file, names = path.name, [scan.names[i] for i in scan.picks]
     total = len(scan.lines) + len(scan.ragged)
     if not total:
-        raise faulty(
-            "a table with rows", f"'{path}', which has only a header", "Write rows below the header."
-        )
+        raise faulty("a table with rows", f"'{path}', which has only a header", "Write rows below the header.")
     for column, count in scan.words.items():
         if 2 * count > len(scan.lines):
             numeric = [i for i in range(scan.width) if 2 * scan.words[i] <= len(scan.lines)]
@@ -220,16 +206,13 @@ def _judged(path: Path, scan: _Scan, bad_rows: str) -> Table:
     bad = sorted([*scan.ragged, *(scan.lines[i] for i in np.flatnonzero(~finite))])
     where = {scan.lines[i]: int(np.flatnonzero(~np.isfinite(values[i]))[0]) for i in np.flatnonzero(~finite)}
     said = (
-        f"{file}:{line} ({scan.said.get(line) or f'{names[where[line]]} is missing or not finite'})"
-        for line in bad
+        f"{file}:{line} ({scan.said.get(line) or f'{names[where[line]]} is missing or not finite'})" for line in bad
     )
     note = judge(said, len(bad), total, file, bad_rows)
     return Table(tuple(names), values[finite] if bad else values, note)
 
 
-def _no_numbers(
-    file: str, names: Sequence[str], column: int, numeric: Sequence[int], example: str
-) -> Exception:
+def _no_numbers(file: str, names: Sequence[str], column: int, numeric: Sequence[int], example: str) -> Exception:
     fix = f"Choose columns of numbers: columns=[{listed([names[i] for i in numeric])}]."
     if not numeric:
         fix = "It has no column of numbers; choose another file."

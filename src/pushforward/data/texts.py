@@ -53,9 +53,7 @@ class Text:
         place = {character: i for i, character in enumerate(self.vocabulary)}
         strange = [c for c in words if c not in place]
         if strange:
-            raise faulty(
-                f"characters of {self.name}", repr(strange[0]), "Use its characters, or units='bytes'."
-            )
+            raise faulty(f"characters of {self.name}", repr(strange[0]), "Use its characters, or units='bytes'.")
         return torch.tensor([place[c] for c in words])
 
     def decode(self, tokens: Tensor) -> str:
@@ -74,9 +72,7 @@ class Text:
         """
         if not 1 <= length <= len(self.tokens):
             got = f"length={length} for {self.describe()}"
-            raise ConfigError(
-                explain(f"a window of 1 to {len(self.tokens):,} tokens", got, "Shorten the window.")
-            )
+            raise ConfigError(explain(f"a window of 1 to {len(self.tokens):,} tokens", got, "Shorten the window."))
         views = self.tokens.unfold(0, length, 1)
         steps = order(len(views), size, draw, start, rank, world)
         return (views[rows].long() for _, rows in steps)
@@ -122,9 +118,7 @@ def _characters(path: Path) -> tuple[Tensor, tuple[str, ...]]:
         raw = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         got = f"'{path}' with byte 0x{error.object[error.start]:02x} at offset {error.start:,}"
-        raise faulty(
-            "a UTF-8 text", got, "Convert it (iconv -f latin1 -t utf-8), or use units='bytes'."
-        ) from error
+        raise faulty("a UTF-8 text", got, "Convert it (iconv -f latin1 -t utf-8), or use units='bytes'.") from error
     codes = np.frombuffer(raw.encode("utf-32-le"), np.uint32)
     known = np.unique(codes)
     tokens = np.searchsorted(known, codes).astype(np.int16 if len(known) < 2**15 else np.int32)

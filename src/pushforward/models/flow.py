@@ -98,9 +98,7 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
         The idea is Glow's actnorm (Kingma, Dhariwal 2018, arXiv 1807.03039), applied to NICE's diagonal.
     """
     if len(batch) < 2:
-        raise ConfigError(
-            explain("at least two events to start from", f"{len(batch)}", "Give a larger batch.")
-        )
+        raise ConfigError(explain("at least two events to start from", f"{len(batch)}", "Give a larger batch."))
     started = copy.deepcopy(flow)
     with torch.no_grad():
         _start(started.chain, batch.x, batch.context, started.base.std)

@@ -66,6 +66,8 @@ def nice(
     dropout: float = 0.0,
     zero_output: bool = False,
     spread: float | None = 0.01,
+    support: tuple[float, float] | None = None,
+    alpha: float = 0.05,
 ) -> NormalizingFlow:
     """NICE: additive couplings and one diagonal. The defaults are the paper's for MNIST.
 
@@ -80,19 +82,23 @@ def nice(
         dropout: probability of dropping a hidden unit in training; the paper has none.
         zero_output: start every network with output 0, so that the flow starts as its diagonal.
         spread: weights start uniform on (-spread, spread) and biases at 0; None keeps torch's own start.
+        support: (low, high) of bounded data, mapped to the line by a logit first; None, as in the paper, for
+            the line. Digits want it: a density that ends where the pixels do need not be bent there.
+        alpha: how far off the ends that logit stays.
 
     Returns:
         A flow with untrained weights. `prepare` gives its diagonal a start from data.
 
     Raises:
-        ConfigError: an event of one number, fewer than two couplings, or both context and classes.
+        ConfigError: an event of one number, fewer than two couplings, both context and classes, or an
+            impossible support or alpha.
 
     >>> flow = nice((1, 8, 8), hidden=32, layers=2)
     >>> flow.sample(3, seed=0).shape
     torch.Size([3, 1, 8, 8])
     """
     n = _dimensions(shape, couplings)
-    members: list[Transform] = [tile(n)]
+    members: list[Transform] = [*_bounded(support, alpha), tile(n)]
     for _ in range(couplings):
         net = _conditioner((n // 2, n - n // 2), hidden, layers, context, classes, dropout, zero_output)
         if spread is not None:
@@ -142,7 +148,7 @@ def real_nvp(
     torch.Size([3])
     """
     n = _dimensions(shape, couplings)
-    members: list[Transform] = [] if support is None else [Logit(alpha, *support)]
+    members: list[Transform] = _bounded(support, alpha)
     for mask, _ in zip(_masks(shape), range(couplings), strict=False):
         kept = int(mask.sum())
         net = _conditioner((kept, 2 * (n - kept)), hidden, layers, context, classes, dropout, zero_output)
@@ -177,6 +183,10 @@ def _conditioner(
         raise ConfigError(explain("context or classes", f"{context=} and {classes=}", fix))
     net = Dense(*ends, hidden, layers, context or classes, dropout=dropout, zero_output=zero)
     return ByClass(net, classes) if classes else net
+
+
+def _bounded(support: tuple[float, float] | None, alpha: float) -> list[Transform]:
+    return [] if support is None else [Logit(alpha, *support)]
 
 
 def _masks(shape: tuple[int, ...]) -> Iterator[Tensor]:

@@ -50,9 +50,7 @@ def place(position: Position, pos: Tensor, features: int, dtype: torch.dtype) ->
     return Placed(position, pos, rotation, bias)
 
 
-def attend(
-    q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = None, causal: bool = False
-) -> Heads:
+def attend(q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = None, causal: bool = False) -> Heads:
     """Softmax attention with any position encoding, [batch, heads, tokens, features].
 
     Args:
@@ -111,9 +109,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(
-        self, x: Tokens, pos: Tensor, mask: Tensor | None = None, placed: Placed | None = None
-    ) -> Tokens:
+    def forward(self, x: Tokens, pos: Tensor, mask: Tensor | None = None, placed: Placed | None = None) -> Tokens:
         """Mix the tokens.
 
         Args:
@@ -133,9 +129,7 @@ class Attention(nn.Module):
 def _added(q: Tensor, k: Tensor, bias: Tensor | None, mask: Tensor | None, causal: bool) -> Tensor | None:
     """Bias, mask and causality as one term added to the scores."""
     if causal:
-        past = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(
-            k.shape[-2] - q.shape[-2]
-        )
+        past = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(k.shape[-2] - q.shape[-2])
         mask = past if mask is None else mask & past
     if mask is None:
         return bias

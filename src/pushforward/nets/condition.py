@@ -60,9 +60,7 @@ class Condition(nn.Module):
             return label.weight[self.classes]
         wanted = f"class indices [batch] from 0 to {self.classes - 1}, or {self.classes} for no class"
         if context.is_floating_point() or context.ndim != 1:
-            raise ShapeError(
-                explain(wanted, f"{context.dtype} {list(context.shape)}", "Pass an integer tensor.")
-            )
+            raise ShapeError(explain(wanted, f"{context.dtype} {list(context.shape)}", "Pass an integer tensor."))
         try:
             return label(context)
         except IndexError:

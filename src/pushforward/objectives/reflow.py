@@ -19,6 +19,7 @@ from tqdm import tqdm
 from pushforward._errors import ShapeError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
+from pushforward.data.order import order
 from pushforward.models.model import Model
 from pushforward.solvers import Solver
 
@@ -61,18 +62,8 @@ class Pairs:
 
     def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Endless batches; each epoch is a fresh order, a function of the draw alone. Rank r gets its slice of each."""
-        step, n, share = start, len(self), size // world
-        order, epoch = torch.empty(0, dtype=torch.long), -1
-        while True:
-            rows = torch.arange(step * size + rank * share, step * size + (rank + 1) * share)
-            picked: list[Tensor] = []
-            for each in range(int(rows[0]) // n, int(rows[-1]) // n + 1):
-                if each != epoch:
-                    order, epoch = draw.of("order").at(each).permutation(n), each
-                picked.append(order[rows[rows // n == each] % n])
-            index = torch.cat(picked)
-            yield Batch(self.x[index], None if self.context is None else self.context[index], self.eps[index])
-            step += 1
+        for _, rows in order(len(self), size, draw, start, rank, world):
+            yield Batch(self.x[rows], None if self.context is None else self.context[rows], self.eps[rows])
 
 
 @torch.no_grad()

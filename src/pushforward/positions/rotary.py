@@ -111,6 +111,4 @@ class Axial(Rotates):
 def check_base(base: float) -> None:
     """Refuse a base that gives no falling row of frequencies."""
     if not base > 1:
-        raise ConfigError(
-            explain("a base above 1", f"{base:g}", "Use 10000 for sequences, 100 for small grids.")
-        )
+        raise ConfigError(explain("a base above 1", f"{base:g}", "Use 10000 for sequences, 100 for small grids."))

@@ -119,9 +119,7 @@ class Turn:
         return rotate(q, self.cos_q, self.sin_q, self.layout), rotate(k, self.cos_k, self.sin_k, self.layout)
 
 
-def convert_layout(
-    weight: Tensor, features: int, source: Layout, target: Layout, fraction: float = 1.0
-) -> Tensor:
+def convert_layout(weight: Tensor, features: int, source: Layout, target: Layout, fraction: float = 1.0) -> Tensor:
     """A query or key weight (or bias, or norm weight) of one layout, re-ordered for the other. Lossless.
 
     Args:

@@ -275,7 +275,7 @@ def _cell(cell: Cell) -> str:
         return value.replace("-", "−") + small
     if isinstance(cell, bool | str):
         return _inline(str(cell))
-    return (f"{cell:,}" if isinstance(cell, int) else f"{cell:.4g}").replace("-", "−")
+    return (f"{cell:,}" if isinstance(cell, int) else f"{cell:.3g}").replace("-", "−")
 
 
 def _is_number(cell: Cell) -> bool:

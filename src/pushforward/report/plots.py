@@ -16,6 +16,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 from torch import Tensor
 
@@ -94,10 +95,10 @@ def scatter(x: Tensor, limits: Limits | None = None, colour: str = BLUE) -> Figu
     return figure
 
 
-def limits_of(x: Tensor, margin: float = 0.06) -> Limits:
-    """A square around nearly all points [n, 2], so that both axes have one scale."""
+def limits_of(x: Tensor, margin: float = 0.06, tail: float = 0.002) -> Limits:
+    """A square around points [n, 2] but for a `tail` on each side, so that both axes have one scale."""
     points = _plane(x).double()
-    low, high = points.quantile(0.002, 0), points.quantile(0.998, 0)
+    low, high = points.quantile(tail, 0), points.quantile(1 - tail, 0)
     middle, half = (low + high) / 2, float((high - low).max()) * (0.5 + margin) or 1.0
     return float(middle[0]) - half, float(middle[0]) + half, float(middle[1]) - half, float(middle[1]) + half
 
@@ -106,7 +107,8 @@ def pairs(groups: Mapping[str, Tensor], columns: Sequence[str] = (), most: int =
     """A table's columns against one another: histograms on the diagonal, points elsewhere.
 
     Args:
-        groups: name -> rows [n, columns]; the first (data) is drawn grey, the others in colour on top.
+        groups: name -> rows [n, columns]; the first (data) is drawn grey and above the diagonal, the others in
+            colour and below it, so that mirror images compare.
         columns: names of the columns.
         most: at most so many columns are drawn, the first ones.
     """
@@ -144,7 +146,7 @@ def trajectories(
     flat = torch.stack([project(x) for x in paths], dim=1)
     figure = _blank(4.0, 4.0)
     axes = figure.add_axes((0.01, 0.01, 0.98, 0.98))
-    _dots(axes, project(data), INK, limits or limits_of(torch.cat([project(data), flat[:, 0]])), alpha=0.35)
+    _dots(axes, project(data), INK, limits or limits_of(torch.cat([project(data), flat[:, 0]]), tail=0), alpha=0.35)
     axes.add_collection(LineCollection(list(flat.numpy()), colors=BLUE, linewidths=0.7, alpha=0.75))
     axes.plot(*flat[:, 0].T.numpy(), ".", color=INK, markersize=3.5, markeredgewidth=0)
     axes.plot(*flat[:, -1].T.numpy(), "o", color=ORANGE, markersize=3.6, markeredgewidth=0)
@@ -216,12 +218,12 @@ def _frame(axes: Axes) -> None:
 
 def _pair(axes: Axes, tables: Mapping[str, Tensor], row: int, column: int, low: Tensor, high: Tensor) -> None:
     across, up = (float(low[column]), float(high[column])), (float(low[row]), float(high[row]))
-    for (_, rows), colour in zip(tables.items(), (INK, *SERIES)):
+    for place, (rows, colour) in enumerate(zip(tables.values(), (INK, *SERIES))):
         if row == column:
             axes.hist(
                 rows[:, column].numpy(), 40, range=across, density=True, histtype="step", color=colour, linewidth=1.2
             )
-        else:
+        elif (place == 0) == (column > row) or len(tables) == 1:
             points = rows[:, [column, row]].T.numpy()
             axes.scatter(points[0], points[1], s=2, color=colour, alpha=0.35, linewidths=0, rasterized=True)
             axes.set_ylim(*up)
@@ -230,8 +232,10 @@ def _pair(axes: Axes, tables: Mapping[str, Tensor], row: int, column: int, low: 
 
 
 def _legend(figure: Figure, names: Sequence[str]) -> None:
-    for i, (name, colour) in enumerate(zip(names, (INK, *SERIES))):
-        figure.text(0.01 + 0.16 * i, 0.995, f"● {name}", color=colour, fontsize=9, va="top")
+    keys = [Line2D([], [], marker="o", linestyle="", markersize=5, color=c) for c in (INK, *SERIES)]
+    figure.legend(
+        keys[: len(names)], names, loc="outside upper left", ncols=len(names), frameon=False, fontsize=9, labelcolor=INK
+    )
 
 
 def _smooth(values: Tensor) -> Tensor:

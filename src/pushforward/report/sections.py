@@ -1,5 +1,6 @@
 """The sections of a report, each a function of its own, so that other pages are made of the same parts."""
 
+import math
 import platform
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -66,7 +67,7 @@ def samples_section(sets: Sequence[Samples], data: "Dataset", seed: int = 0, sho
     elif data.kind == "table":
         groups = {"held-out data": held[:1000], "samples": values[-1][1][:1000]}
         drawn = [picture(plots.pairs(groups, data.columns), "", "columns of the table against one another")]
-        caption = "Columns against one another, in the units of the table; histograms on the diagonal."
+        caption = "Columns against one another, in the units of the table: data above the diagonal, samples below."
     else:
         project = plots.principal(held)
         limits = plots.limits_of(project(held))
@@ -104,15 +105,16 @@ def paths_section(
     project = plots.principal(held)
     context = contexts(data, 256, seed) if conditional else None
     ways = [_ways(each, n, seed, None if context is None else context[:n]) for _, each in models]
-    limits = plots.limits_of(torch.cat([project(held), *(project(way[0]) for way in ways)]))
+    limits = plots.limits_of(torch.cat([project(held), *(project(way[0]) for way in ways)]), tail=0)
     drawn = [
         picture(plots.trajectories(way, held, project, limits), title, "paths from noise to data")
         for way, (title, _) in zip(ways, models)
     ]
     measured = [straightness(each, RK4(steps=12), 256, seed, context) for _, each in models]
+    view = ", on the data's first two principal components" if math.prod(data.shape) > 2 else ""
     caption = (
-        f"{n} paths from noise (grey) to samples (orange) over held-out data, on the data's first two principal "
-        "components. A straight line at constant speed can be followed in one step."
+        f"{n} paths from noise (grey) to samples (orange) over held-out data{view}. "
+        "A straight line at constant speed can be followed in one step."
     )
     names = [title or "this model" for title, _ in models]
     return Section("Paths", (Figure(caption, tuple(drawn)), _straight_table(names, measured)))

@@ -124,4 +124,3 @@ class Adaptive(Solver):
 def _sum(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     terms = [weight * slope for weight, slope in zip(weights, slopes) if weight]
     return torch.stack(terms).sum(0) if len(terms) > 2 else sum(terms[1:], terms[0])
-

@@ -4,14 +4,15 @@
 bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `Settings`,
 the recipes and `Run` are values without torch. One file per idea: `schedule`, `average`, `optimizer`,
 `precision`, `guard` (what is not finite), `engine` (one update), `distributed`, `weights`, `files`,
-`checkpoint`, `run`, `environment`, `signals`, `progress`, `loop`. May import objectives, models and what
-stands below them.
+`checkpoint`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`. May import objectives, models
+and what stands below them.
 """
 
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
 from pushforward.training.build import build
 from pushforward.training.engine import Objective
-from pushforward.training.loop import Data, History, train
+from pushforward.training.journal import History
+from pushforward.training.loop import Data, train
 from pushforward.training.run import load, read_run, save_run
 from pushforward.training.signals import Interrupted
 

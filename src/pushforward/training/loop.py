@@ -8,15 +8,12 @@ same bits as those of a run that was never stopped. Several processes (torchrun)
 """
 
 import gc
-import math
 import os
-import time
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -32,11 +29,12 @@ from pushforward.training.distributed import World, connect
 from pushforward.training.engine import Engine, Objective, borrowed_randomness
 from pushforward.training.environment import environment
 from pushforward.training.guard import NotFinite
+from pushforward.training.journal import History, Journal
 from pushforward.training.progress import Progress
 from pushforward.training.run import RunFolder, locked
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
-from pushforward.training.weights import weights
+from pushforward.training.weights import not_finite, weights
 
 
 class Data(Protocol):
@@ -50,21 +48,6 @@ class Data(Protocol):
     def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Batches without end from step `start`: this rank's slice of the global batch of `size`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What training looked like: one entry per log interval.
-
-    Args:
-        steps: updates made by then.
-        losses: mean loss since the entry before.
-        seconds: time in training by then, over all resumptions.
-    """
-
-    steps: tuple[int, ...] = ()
-    losses: tuple[float, ...] = ()
-    seconds: tuple[float, ...] = ()
 
 
 def train(
@@ -118,51 +101,6 @@ def train(
         return loop.run(progress and world.rank == 0)
 
 
-@dataclass(slots=True)
-class _Journal:
-    """What is logged, and what must outlive an interruption for the log to go on unchanged."""
-
-    steps: list[int] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    pending: list[Tensor] = field(default_factory=list)
-    carried: list[float] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
-
-    def enter(self, step: int) -> float:
-        """Close an interval; its mean loss."""
-        values = self.pending_losses()
-        self.pending, self.carried = [], []
-        self.steps.append(step)
-        self.losses.append(math.fsum(values) / len(values))
-        self.seconds.append(time.monotonic() - self.began)
-        return self.losses[-1]
-
-    def pending_losses(self) -> list[float]:
-        """The losses since the last entry."""
-        return self.carried + (torch.stack(self.pending).tolist() if self.pending else [])
-
-    def state(self) -> dict[str, Any]:
-        """This journal as JSON values."""
-        return {
-            "steps": self.steps,
-            "losses": self.losses,
-            "seconds": self.seconds,
-            "pending": self.pending_losses(),
-            "elapsed": time.monotonic() - self.began,
-        }
-
-    @classmethod
-    def restored(cls, state: dict[str, Any]) -> "_Journal":
-        """The journal that `state` was taken from."""
-        began = time.monotonic() - state["elapsed"]
-        return cls(state["steps"], state["losses"], state["seconds"], [], state["pending"], began)
-
-    def history(self) -> History:
-        """What the user gets."""
-        return History(tuple(self.steps), tuple(self.losses), tuple(self.seconds))
-
-
 class _Loop:
     """One call of `train`."""
 
@@ -177,7 +115,7 @@ class _Loop:
     ) -> None:
         self.engine, self.data, self.settings = engine, data, settings
         self.world, self.folder, self.note = world, folder, note
-        self.journal, self.start, self.saved = _Journal(), 0, -1
+        self.journal, self.start, self.saved = Journal(), 0, -1
         self.eager = world.device.type == "cpu"
 
     def run(self, shown: bool) -> History:
@@ -240,7 +178,7 @@ class _Loop:
             checkpoint = read_checkpoint(place, check=False)
             self.engine.restore(checkpoint)
             self.start = self.saved = checkpoint.step
-            self.journal = _Journal.restored(dict(checkpoint.state))
+            self.journal = Journal.restored(dict(checkpoint.state))
         if world.rank == 0:
             folder.begin(self.start, environment(world.device, self.settings.seed, world.size))
 
@@ -250,6 +188,8 @@ class _Loop:
             return
         self.engine.settled()
         checkpoint = self.engine.checkpoint(done, self.journal.state(), _config.to_table(folder.config, KINDS))
+        if not_finite({name: checkpoint.model[name] for name in checkpoint.ema or checkpoint.model}):
+            raise NotFinite(done)
         try:
             self.world.first(lambda: folder.checkpoint(checkpoint))
         except OSError as error:
@@ -281,7 +221,7 @@ def _describe(settings: Settings, model: Model, data: Data, objective: Objective
 def _name(objective: Objective) -> str:
     """How an objective prints itself, without addresses in memory."""
     text = getattr(objective, "__qualname__", None) or repr(objective)
-    return text if " at 0x" not in text else type(objective).__qualname__
+    return type(objective).__qualname__ if " at 0x" in text or "\n" in text else text
 
 
 @contextmanager

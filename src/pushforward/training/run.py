@@ -63,12 +63,11 @@ def load(run: str | os.PathLike[str], model: Model | None = None, device: str = 
             fix = "Build it as you did then and call load(run, model)."
             raise RunError(explain("a recipe of the model", f"{str(folder)!r}, built by hand", fix))
         model = build(config.model, config.shape, config.classes)
-    tensors = _final_weights(folder)
-    bad = not_finite(tensors)
+    put_weights(model, _final_weights(folder))
+    bad = not_finite(dict(model.named_parameters()))
     if bad:
         fix = "Train again with a lower lr."
         raise RunError(explain("finite weights", f"{bad!r} in {str(folder)!r}, which is not", fix))
-    put_weights(model, tensors)
     return model.to(device).eval()
 
 

@@ -55,9 +55,7 @@ class Coupling(Transform, abc.ABC):
         if tuple(mask.shape) != tuple(shape) or not 0 < int(mask.sum()) < mask.numel():
             got = f"{int(mask.sum())} kept of a mask of shape {tuple(mask.shape)}"
             fix = "Events need at least two numbers; build the mask with halves, checkerboard or channels."
-            raise ConfigError(
-                explain(f"a mask of shape {tuple(shape)} that keeps some and changes some", got, fix)
-            )
+            raise ConfigError(explain(f"a mask of shape {tuple(shape)} that keeps some and changes some", got, fix))
         self.register_buffer("kept", mask.flatten().nonzero().squeeze(1))
         self.register_buffer("changed", (~mask.flatten()).nonzero().squeeze(1))
         self.conditioner = conditioner
@@ -123,9 +121,7 @@ class AffineCoupling(Coupling):
     ):
         super().__init__(shape, conditioner, mask)
         if not 0 < bound < math.inf:
-            raise ConfigError(
-                explain("a bound above 0 on the log-scale", f"{bound}", "2.0 suits most flows.")
-            )
+            raise ConfigError(explain("a bound above 0 on the log-scale", f"{bound}", "2.0 suits most flows."))
         self.bound = bound
 
     def encode_changed(self, x: Tensor, raw: Tensor) -> tuple[Tensor, PerSample]:
@@ -167,6 +163,4 @@ def channels(shape: tuple[int, ...]) -> Tensor:
 def _check(raw: Tensor, x: Tensor, each: int) -> None:
     if raw.shape != (len(x), each * x.shape[1]):
         fix = f"Build the conditioner with {each} output(s) for each changed number."
-        raise ShapeError(
-            explain(f"a conditioner output of {(len(x), each * x.shape[1])}", f"{tuple(raw.shape)}", fix)
-        )
+        raise ShapeError(explain(f"a conditioner output of {(len(x), each * x.shape[1])}", f"{tuple(raw.shape)}", fix))

@@ -35,9 +35,7 @@ class Permutation(Transform):
     def __init__(self, order: Tensor | Sequence[int]):
         super().__init__()
         order = torch.as_tensor(order, dtype=torch.int64).clone()
-        if order.ndim != 1 or not torch.equal(
-            order.sort().values, torch.arange(len(order), device=order.device)
-        ):
+        if order.ndim != 1 or not torch.equal(order.sort().values, torch.arange(len(order), device=order.device)):
             fix = "Give the source of each output, as torch.randperm(n) does."
             raise ConfigError(explain("an order holding each of 0..n-1 once", f"{order.tolist()}", fix))
         self.register_buffer("order", order)

@@ -28,9 +28,7 @@ class Reshape(Transform):
         super().__init__()
         if math.prod(before) != math.prod(after):
             got = f"{tuple(before)} ({math.prod(before)}) and {tuple(after)} ({math.prod(after)})"
-            raise ConfigError(
-                explain("two shapes of equally many numbers", got, "Give both in full, without -1.")
-            )
+            raise ConfigError(explain("two shapes of equally many numbers", got, "Give both in full, without -1."))
         self.before, self.after = tuple(before), tuple(after)
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
