@@ -55,8 +55,6 @@ def test_a_recipe_survives_the_file(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_and_comes_back(name, tmp_path):
     recipe = RECIPES[name]
-    if not isinstance(recipe, Diffusion):
-        pytest.importorskip("pushforward.models.named")
     objective = Regression() if isinstance(recipe, Diffusion) else Likelihood()
     torch.manual_seed(0)
     model = build(recipe, (1, 4, 4), 3)

@@ -68,12 +68,6 @@ class Faults:
         return call
 
 
-@pytest.fixture
-def quick(monkeypatch):
-    """The disk need not really be waited for where only the order of operations matters."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-
-
 def operations(tmp_path, monkeypatch) -> int:
     for step in (1, 2):
         write_checkpoint(tmp_path / "count", sample(step))
@@ -84,7 +78,7 @@ def operations(tmp_path, monkeypatch) -> int:
 
 
 @pytest.mark.parametrize("error", [Crash(), OSError(errno.ENOSPC, "No space left on device")], ids=["crash", "full"])
-def test_no_fault_at_any_operation_loses_the_run(tmp_path, monkeypatch, quick, error):
+def test_no_fault_at_any_operation_loses_the_run(tmp_path, monkeypatch, error):
     total = operations(tmp_path, monkeypatch)
     assert total > 25
     for at in range(1, total + 1):

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import tomllib
 
 import pytest
@@ -23,12 +22,6 @@ SETTINGS = {
     "log_every": 5,
     "checkpoint_every": 8,
 }
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    """Nobody cuts the power here."""
-    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 def finished(folder, **changes) -> tuple[Straight, History]:

@@ -81,9 +81,9 @@ def _tokens(shape: tuple[int, ...], patch: int | None) -> int:
 
 
 def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
-    from pushforward.models.named import nice
+    from pushforward import models
 
-    return nice(
+    return models.nice(
         shape,
         couplings=recipe.couplings,
         hidden=recipe.hidden,
@@ -94,9 +94,9 @@ def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
 
 
 def _real_nvp(recipe: _recipe.RealNVP, shape: tuple[int, ...], classes: int) -> Model:
-    from pushforward.models.named import real_nvp
+    from pushforward import models
 
-    return real_nvp(
+    return models.real_nvp(
         shape,
         couplings=recipe.couplings,
         hidden=recipe.hidden,
