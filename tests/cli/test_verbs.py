@@ -121,7 +121,8 @@ MISTAKES = {
     "another run there": (["train", "digits", "-o", "photos"], "which holds something else"),
     "other settings there": (["train", "people.csv", *BRIEF, *MLP, "--lr", "0.5", "-o", "{people}"], "lr = 0.001"),
     "text": (["train", "notes.txt"], "Token models come later"),
-    "a table with a word in it": (["train", "words.csv"], "words.csv"),
+    "a table with a word in it": (["train", "words.csv"], "pass --bad-rows skip"),
+    "a column that is none": (["train", "people.csv", "--columns", "age", "size"], "'size'"),
 }
 
 

@@ -1,5 +1,6 @@
 """What verbs have in common: where to compute, how to solve, and what to do when something fails."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -54,10 +55,10 @@ def prepare(device: str, threads: int | None) -> "torch.device":
     if threads is not None:
         torch.set_num_threads(threads)
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if device == "auto":
-        return accelerator or torch.device("cpu")
     try:
-        found = torch.device(device)
+        found = (accelerator or torch.device("cpu")) if device == "auto" else torch.device(device)
+        if found.type != "cpu" and found.index is None and "LOCAL_RANK" in os.environ:
+            found = torch.device(found.type, int(os.environ["LOCAL_RANK"]))  # torchrun: a device for each process
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         here = " or ".join(["cpu", *([accelerator.type] if accelerator else [])])

@@ -185,7 +185,8 @@ def _fail(error: Exception, session: Session) -> int:
 
 
 def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"pushforward: warning: {message}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"pushforward: warning: {message}", file=sys.stderr)
 
 
 def _say(message: str, status: int) -> int:

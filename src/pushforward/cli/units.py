@@ -6,6 +6,8 @@ the data have moved elsewhere, a run carries the scaling, the names, and where t
     value = (x - offset) / scale,     floored and clamped to 0..levels-1 where the data are levels
 """
 
+import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,7 +16,7 @@ from tyro.conf import arg
 
 import pushforward as pf
 from pushforward import _config
-from pushforward._errors import RunError, explain
+from pushforward._errors import PushforwardError, RunError, explain
 
 if TYPE_CHECKING:
     import torch
@@ -39,15 +41,26 @@ class Reading:
 
     def open(self, path: str) -> "pf.data.Dataset":
         """The data set of this name or path."""
-        columns = self.columns or None
-        return pf.data.open_data(
-            path,
-            columns=columns,
-            array=self.array,
-            size=self.size,
-            held_out=self.held_out,
-            bad_rows=self.bad_rows,
-        )
+        options = {name: getattr(self, name) for name in ("array", "size", "held_out", "bad_rows")}
+        try:
+            return pf.data.open_data(path, columns=self.columns or None, **options)
+        except PushforwardError as error:
+            raise type(error)(_as_flags(str(error))) from error
+
+
+def _as_flags(message: str) -> str:
+    """The library's advice in the words of the command line.
+
+    >>> _as_flags("Repair them, or pass bad_rows='skip'. Choose columns=['a', 'the b'].")
+    "Repair them, or pass --bad-rows skip. Choose --columns a 'the b'."
+    """
+
+    def listed(found: re.Match[str]) -> str:
+        names = re.findall(r"'([^']*)'", found[1])
+        return f"--columns {shlex.join(names)}"
+
+    message = re.sub(r"\bcolumns=\[([^]]*)\]", listed, message)
+    return re.sub(r"\b(bad_rows|array)='([^']*)'", lambda f: f"--{f[1].replace('_', '-')} {f[2]}", message)
 
 
 @dataclass(frozen=True, slots=True)
