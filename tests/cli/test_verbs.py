@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from pushforward._random import Draw
 from pushforward.cli import main
-from pushforward.cli.runs import run_folder
-from pushforward.cli.units import read_units
+from pushforward.cli.runs import Remembered, run_folder
+from pushforward.cli.units import read_units, units_of
+from pushforward.data import digits
 
 BRIEF = ["--steps", "4", "--batch", "16", "--checkpoint-every", "0", "--warmup", "1"]
 MLP = ["--mlp.hidden", "8", "--mlp.layers", "1"]
@@ -64,6 +66,15 @@ def test_training_leaves_a_run(people: Path) -> None:
     units = read_units(people)
     assert units.columns == ("age", "income")
     assert Path(units.path) == (people.parent.parent / "people.csv").resolve()
+
+
+def test_a_run_that_ends_suddenly_still_knows_its_units(tmp_path: Path) -> None:
+    data = digits()
+    source = Remembered(data, units_of(data, "digits", conditional=True), tmp_path)
+    batch = next(source.batches(8, Draw(0, "data")))
+    assert torch.equal(batch.x, next(data.batches(8, Draw(0, "data"))).x)
+    assert read_units(tmp_path) == source.units
+    assert (source.name, source.classes, source.shape) == ("digits", 10, (1, 8, 8))
 
 
 def test_samples_of_a_table_have_its_units(people: Path) -> None:

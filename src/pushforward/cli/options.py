@@ -57,7 +57,7 @@ def prepare(device: str, threads: int | None) -> "torch.device":
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     try:
         found = (accelerator or torch.device("cpu")) if device == "auto" else torch.device(device)
-        if found.type != "cpu" and found.index is None and "LOCAL_RANK" in os.environ:
+        if found.type != "cpu" and ":" not in str(found) and "LOCAL_RANK" in os.environ:
             found = torch.device(found.type, int(os.environ["LOCAL_RANK"]))  # torchrun: a device for each process
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:

@@ -14,16 +14,11 @@ import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve, prepare
-from pushforward.cli.runs import announce, conclude, run_folder, units_kept
+from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.units import Units, data_of, read_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import torch
-
-    from pushforward._random import Draw
-    from pushforward.data import Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,35 +114,10 @@ def train_student(
     options: Any, path: Path, units: Units, model: "pf.Diffusion", pairs: "pf.objectives.Pairs", objective: Any
 ) -> None:
     """Train the model on the pairs as a new run."""
-    recipe, data = pf.training.read_run(options.run).model, Named(pairs, units.name, len(units.labels))
+    recipe, data = pf.training.read_run(options.run).model, Remembered(pairs, units, path)
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
-    with units_kept(units, path):
-        history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe)
+    history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe)
     conclude(history, path, units)
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Pairs that know which data they imitate, for the record of the run.
-
-    Args:
-        pairs: what is trained on.
-        name: of the data.
-        classes: how many classes the pairs' context counts.
-    """
-
-    pairs: "pf.objectives.Pairs"
-    name: str
-    classes: int
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one event."""
-        return self.pairs.shape
-
-    def batches(self, size: int, draw: "Draw", start: int = 0, rank: int = 0, world: int = 1) -> "Iterator[Batch]":
-        """The pairs' batches."""
-        return self.pairs.batches(size, draw, start, rank, world)
 
 
 def _on_cpu(context: "torch.Tensor | None") -> "torch.Tensor | None":

@@ -5,16 +5,19 @@ interrupted, the same command goes on with it. `--out` decides otherwise.
 """
 
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pushforward._recipe import Settings
 from pushforward.cli.units import Units, write_units
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pushforward as pf
+    from pushforward._random import Draw
+    from pushforward.data import Batch
 
 
 def run_folder(out: Path | None, name: str) -> Path:
@@ -40,14 +43,53 @@ def announce(data: str, model: "pf.models.Model", what: str, settings: Settings,
     speak(data, f"{what}, {weights:,} parameters, {settings.steps:,} steps of {settings.batch} into {path}")
 
 
-@contextmanager
-def units_kept(units: Units, path: Path) -> Generator[None]:
-    """Keep the units of the data in the run folder, however the training within ends, once it has begun."""
-    try:
-        yield
-    finally:
-        if os.environ.get("RANK", "0") == "0" and (path / "config.toml").is_file():
-            write_units(units, path)
+class Source(Protocol):
+    """Where batches come from."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        ...
+
+    def batches(self, size: int, draw: "Draw", start: int = 0, rank: int = 0, world: int = 1) -> "Iterator[Batch]":
+        """Batches without end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Data whose units are in the run folder from the first batch on: no end of the run, however sudden, loses them.
+
+    Args:
+        data: what is trained on.
+        units: of the data; their labels are the classes of the batches' context.
+        path: the run folder.
+    """
+
+    data: Source
+    units: Units
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What the data are called, for the record of the run."""
+        return self.units.name
+
+    @property
+    def classes(self) -> int:
+        """How many classes the batches' context counts."""
+        return len(self.units.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        return self.data.shape
+
+    def batches(self, size: int, draw: "Draw", start: int = 0, rank: int = 0, world: int = 1) -> "Iterator[Batch]":
+        """The data's batches; the run folder is there by the time they are asked for."""
+        if rank == 0 and self.path.is_dir():
+            write_units(self.units, self.path)
+        return self.data.batches(size, draw, start, rank, world)
 
 
 def conclude(history: "pf.training.History", path: Path, units: Units) -> None:

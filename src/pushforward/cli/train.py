@@ -18,7 +18,7 @@ from pushforward import _config
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
 from pushforward.cli.options import FLAT, Session, prepare
-from pushforward.cli.runs import announce, conclude, run_folder, units_kept
+from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.units import FILE, Reading, read_units, units_of, unlabelled
 
 Family = Literal["transformer", "mlp", "nice", "real_nvp"]
@@ -81,8 +81,8 @@ def run(options: Train) -> None:
     announce(data.describe(), model, spelled(recipe), options.settings, path)
     objectives = pf.objectives
     objective = objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
-    with units_kept(units, path):
-        history = pf.train(model, seen, objective, settings=options.settings, run=path, recipe=recipe)
+    source = Remembered(seen, units, path)
+    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe)
     conclude(history, path, units)
 
 
