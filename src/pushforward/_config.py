@@ -13,6 +13,7 @@ one from a stranger runs none of their code. A key nobody asked for is an error 
 
 import dataclasses
 import difflib
+import os
 import re
 import tomllib
 import types
@@ -143,8 +144,13 @@ def read(path: Path) -> Table:
 
 
 def write(config: object, path: Path, kinds: Kinds = _NO_KINDS) -> None:
-    """Write a dataclass as a TOML file."""
-    path.write_text(dumps(config, kinds), encoding="utf-8")
+    """Write a dataclass as a TOML file, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(dumps(config, kinds), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
