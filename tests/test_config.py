@@ -143,3 +143,9 @@ def test_none_is_not_dropped_where_it_means_something() -> None:
 
     with pytest.raises(ConfigError, match="clip = None"):
         _config.dumps(Odd(None))
+
+
+def test_short_lists_stand_on_one_line() -> None:
+    text = _config.dumps(Drawing("a, [b],\n", layers=(1, 2, 3)))
+    assert "layers = [1, 2, 3]\n" in text
+    assert _config.loads(text)["name"] == "a, [b],\n"

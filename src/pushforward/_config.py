@@ -13,6 +13,8 @@ one from a stranger runs none of their code. A key nobody asked for is an error 
 
 import dataclasses
 import difflib
+import os
+import re
 import tomllib
 import types
 import typing
@@ -32,6 +34,7 @@ T = TypeVar("T")
 
 KIND: Final = "kind"
 _REQUIRED: Final = object()
+_LIST: Final = re.compile(r"\[\n((?:    [^\[\]\n]+,\n)+)\]")
 _NO_KINDS: Final[Kinds] = types.MappingProxyType({})
 
 
@@ -49,14 +52,13 @@ def to_table(config: object, kinds: Kinds = _NO_KINDS) -> Table:
     names = {cls: kind for kind, cls in kinds.items()}
     table: Table = {KIND: names[type(config)]} if type(config) in names else {}
     for field in dataclasses.fields(config):
+        assert field.name != KIND, f"{type(config).__name__}.kind: the word is taken"
         value = getattr(config, field.name)
         if value is not None:
             table[field.name] = _to_value(value, kinds)
         elif _default(field) is not None:
             problem = f"{field.name} = None, which TOML cannot say while its default is another value"
-            raise ConfigError(
-                explain("a setting that can be written down", problem, "Choose a value for it.")
-            )
+            raise ConfigError(explain("a setting that can be written down", problem, "Choose a value for it."))
     return table
 
 
@@ -103,9 +105,7 @@ def from_table(
     for name, field in fields.items():
         if name not in values and _default(field) is dataclasses.MISSING:
             if missing is _REQUIRED:
-                raise ConfigError(
-                    explain(f"a value for {_join(where, name)!r}", "none", "Add it to the file.")
-                )
+                raise ConfigError(explain(f"a value for {_join(where, name)!r}", "none", "Add it to the file."))
             values[name] = missing
     return cls(**values)
 
@@ -114,7 +114,7 @@ def dumps(config: object, kinds: Kinds = _NO_KINDS) -> str:
     """A dataclass as the text of a TOML file."""
     import tomli_w
 
-    return tomli_w.dumps(to_table(config, kinds))
+    return _LIST.sub(_on_one_line, tomli_w.dumps(to_table(config, kinds)))
 
 
 def loads(text: str, name: str = "the configuration") -> Table:
@@ -138,18 +138,19 @@ def read(path: Path) -> Table:
     try:
         return loads(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise ConfigError(
-            explain("a TOML file", f"{str(path)!r}: {error.strerror}", "Check the path.")
-        ) from error
+        raise ConfigError(explain("a TOML file", f"{str(path)!r}: {error.strerror}", "Check the path.")) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(
-            explain("a TOML file in UTF-8", f"{str(path)!r}: {error}", "Save it as UTF-8.")
-        ) from error
+        raise ConfigError(explain("a TOML file in UTF-8", f"{str(path)!r}: {error}", "Save it as UTF-8.")) from error
 
 
 def write(config: object, path: Path, kinds: Kinds = _NO_KINDS) -> None:
-    """Write a dataclass as a TOML file."""
-    path.write_text(dumps(config, kinds), encoding="utf-8")
+    """Write a dataclass as a TOML file, whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(dumps(config, kinds), encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -161,6 +162,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     near = difflib.get_close_matches(word, known, n=1)
     return f"Did you mean {near[0]!r}?" if near else f"Choose from {_listed(known)}."
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    """A list of plain values as one would write it by hand, unless it is long."""
+    short = "[" + ", ".join(line.strip().removesuffix(",") for line in found[1].splitlines()) + "]"
+    return short if len(short) <= 90 else found[0]
 
 
 def _to_value(value: object, kinds: Kinds) -> Any:
@@ -215,9 +222,7 @@ def _fit_tuple(choice: Any, value: Any, kinds: Kinds, where: str, missing: objec
     hints = each[:1] * len(items) if each[-1:] == (Ellipsis,) else each
     if len(hints) != len(items):
         return _REQUIRED
-    return tuple(
-        _from_value(h, v, kinds, f"{where}[{i}]", missing) for i, (h, v) in enumerate(zip(hints, items))
-    )
+    return tuple(_from_value(h, v, kinds, f"{where}[{i}]", missing) for i, (h, v) in enumerate(zip(hints, items)))
 
 
 def _members(hint: Any) -> tuple[Any, ...]:

@@ -1,0 +1,141 @@
+"""`pushforward evaluate`: how well a run models data it has not seen, in numbers with their errors.
+
+Distances between finite sets are never 0, so each stands above its floor: the same distance from as many real training
+events to the same held-out events, which is what a perfect sampler would get.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+import pushforward as pf
+from pushforward._errors import ConfigError, explain
+from pushforward.cli.options import FLAT, Machine, Session, Solve
+from pushforward.cli.output import replacing
+from pushforward.cli.units import Units, data_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from pushforward.report import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluate:
+    """Measure how well a run models data it has not seen.
+
+    Bits per dimension of held-out events (fewer is better), distances from samples to held-out events (each beside the
+    floor that real data get), and how straight the paths are.
+
+    Examples:
+      pushforward evaluate runs/digits
+      pushforward evaluate runs/digits --solver euler --steps 4          what four network calls are worth
+      pushforward evaluate runs/customers --data new.csv -o scores.json
+    """
+
+    run: Annotated[Path, Positional, arg(metavar="RUN")]
+    """The run folder that `pushforward train` wrote."""
+    data: Annotated[str | None, arg(metavar="DATA")] = None
+    """Where the data are, if they have moved, or other data of the same kind."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
+    """Also write the numbers to this .json file."""
+    n: Annotated[int | None, arg(aliases=["-n"], metavar="INT")] = None
+    """How many samples to compare; by default as many as there are training events, at most 1000."""
+    likelihood: int = 256
+    """Held-out events whose likelihood is computed; 0 skips the slowest part."""
+    solve: Annotated[Solve, FLAT] = Solve()
+    machine: Annotated[Machine, FLAT] = Machine()
+    session: Annotated[Session, FLAT] = Session()
+
+
+def run(options: Evaluate) -> None:
+    """Measure, print, and write if asked."""
+    if options.likelihood < 0 or (options.n is not None and options.n < 40):
+        got = f"--likelihood {options.likelihood}, -n {options.n}"
+        raise ConfigError(explain("--likelihood of 0 or more and -n of 40 or more", got, "Change it."))
+    device = options.machine.prepare()
+    units, data = data_of(options.run, options.data)
+    model = pf.load(options.run, device=str(device))
+    rows = measure(model, data, options, units)
+    print(data.describe())
+    width = max(len(name) for name in rows)
+    for name, (value, floor) in rows.items():
+        print(f"  {name:<{width}}  {value}{f'   (real data: {floor})' if floor is not None else ''}")
+    if options.out is not None:
+        numbers = {name: _numbers(value, floor) for name, (value, floor) in rows.items()}
+        text = json.dumps(numbers, indent=2) + "\n"
+        replacing(options.out, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def measure(
+    model: "pf.models.Model", data: "pf.data.Dataset", options: Evaluate, units: Units
+) -> "dict[str, tuple[Estimate, Estimate | None]]":
+    """Every number by name, with what real data get where that is known."""
+    report, seed, solver = pf.report, options.machine.seed, options.solve.build()
+    n = min(len(data.values), 1000) if options.n is None else options.n
+    held, real = _held_out(data, seed), _real(data, n, seed)
+    x = _samples(model, data, n, options, units)
+    judge = report.judge(data, seed)
+    widths = report.median_bandwidths(held, held)
+    rows: dict[str, tuple[Estimate, Estimate | None]] = {}
+    if options.likelihood:
+        rows["bits per dimension"] = _bits(model, data, options, units), None
+    rows["energy distance"] = report.energy_distance(x, held), report.energy_distance(real, held)
+    rows["mmd"] = report.mmd(x, held, widths), report.mmd(real, held, widths)
+    seen, features = judge.features(held), judge.features
+    rows["frechet distance of features"] = (
+        report.frechet_distance(features(x), seen),
+        report.frechet_distance(features(real), seen),
+    )
+    if isinstance(model, pf.Diffusion) and not units.labels:
+        rows["straightness per dimension"] = report.straightness(model, solver, seed=seed).per_dimension, None
+    return rows
+
+
+def _samples(
+    model: "pf.models.Model", data: "pf.data.Dataset", n: int, options: Evaluate, units: Units
+) -> "torch.Tensor":
+    """Samples in the model's units, on the CPU; a conditioned model is asked for the classes of real events."""
+    import torch
+
+    solver, seed, parts = options.solve.build(), options.machine.seed, list[torch.Tensor]()
+    for first in range(0, n, 512):
+        count = min(512, n - first)
+        context = None
+        if units.labels and data.context is not None:
+            context = data.context[torch.arange(first, first + count) % len(data)].to(model.device)
+        parts.append(model.sample(count, context, solver, seed, first).cpu())
+    return torch.cat(parts)
+
+
+def _bits(model: Any, data: "pf.data.Dataset", options: Evaluate, units: Units) -> "Estimate":
+    solvers = pf.solvers
+    trace = None
+    if isinstance(model, pf.Diffusion) and math.prod(data.shape) > 8:
+        trace = solvers.Hutchinson()
+    n = min(options.likelihood, len(data.held_out))
+    seed, conditional = options.machine.seed, bool(units.labels)
+    return pf.report.bits_per_dim(
+        model, data, n, solver=options.solve.build(), trace=trace, seed=seed, conditional=conditional
+    )
+
+
+def _held_out(data: "pf.data.Dataset", seed: int) -> "torch.Tensor":
+    from pushforward._random import Draw
+
+    return data.held_out_batch(Draw(seed, "report")).x
+
+
+def _real(data: "pf.data.Dataset", n: int, seed: int) -> "torch.Tensor":
+    from pushforward._random import Draw
+
+    return data.train_batch(Draw(seed, "report"), min(n, len(data))).x
+
+
+def _numbers(value: "Estimate", floor: "Estimate | None") -> dict[str, float]:
+    numbers = {"value": value.value, "standard_error": value.error}
+    return numbers if floor is None else numbers | {"real_data": floor.value}

@@ -1,0 +1,72 @@
+"""`pushforward info`: what a run, a data set or this installation is."""
+
+import importlib.metadata
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+import pushforward as pf
+from pushforward.cli.options import FLAT, Machine, Session
+from pushforward.cli.units import FILE, read_units
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """Say what a run, a data set or this installation is.
+
+    Examples:
+      pushforward info                versions and devices
+      pushforward info runs/digits    how it was trained, on what, how large it is
+      pushforward info my.csv         what would be read from it
+    """
+
+    what: Annotated[str, Positional, arg(metavar="RUN|DATA")] = ""
+    """A run folder, or whatever `train` takes as data; nothing describes this installation."""
+    machine: Annotated[Machine, FLAT] = Machine()
+    session: Annotated[Session, FLAT] = Session()
+
+
+def run(options: Info) -> None:
+    """Print it."""
+    options.machine.prepare()
+    if not options.what:
+        lines = _installation()
+    elif (Path(options.what) / FILE).is_file() or (Path(options.what) / "config.toml").is_file():
+        lines = _run(Path(options.what))
+    else:
+        data = pf.data.open_data(options.what)
+        lines = [data.describe(), *([f"columns: {', '.join(data.columns)}"] if data.columns else []), data.source]
+    print("\n".join(line for line in lines if line))
+
+
+def _installation() -> list[str]:
+    import torch
+
+    packages = ["torch", "numpy", "safetensors", "tyro", "matplotlib", "pillow"]
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
+    devices = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    devices += ["Apple GPU (mps)"] if torch.backends.mps.is_available() else []
+    return [
+        f"pushforward {pf.__version__} on Python {platform.python_version()}, {platform.platform()}",
+        versions,
+        f"devices: cpu with {torch.get_num_threads()} threads{''.join(', ' + each for each in devices)}",
+        f"installed in {Path(pf.__file__).parent}",
+    ]
+
+
+def _run(path: Path) -> list[str]:
+    model = pf.load(path)
+    weights = sum(each.numel() for each in model.parameters())
+    units = read_units(path) if (path / FILE).is_file() else None
+    learned = "x".join(map(str, model.shape)) if units is None else f"{units.name} ({units.events}) from {units.path}"
+    conditioned = f", conditioned on {len(units.labels)} classes" if units and units.labels else ""
+    text = (path / "config.toml").read_text(encoding="utf-8") if (path / "config.toml").is_file() else ""
+    return [
+        f"{path}: {type(model).__name__}, {weights:,} parameters, events {'x'.join(map(str, model.shape))}",
+        f"learned from {learned}{conditioned}",
+        "",
+        text.strip(),
+    ]

@@ -1,0 +1,110 @@
+"""Where runs go, and what a training verb says before and after.
+
+By default a run is `runs/NAME`. If one is there already that was finished, the next is `runs/NAME-2`; if it was
+interrupted, the same command goes on with it. `--out` decides otherwise.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from pushforward._recipe import Settings
+from pushforward.cli.units import Units, write_units
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pushforward as pf
+    from pushforward._random import Draw
+    from pushforward.data import Batch
+
+
+def run_folder(out: Path | None, name: str) -> Path:
+    """The folder of a new run, or of the interrupted one that it continues."""
+    if out is not None:
+        return out
+    base = Path("runs") / name.replace("/", "-")
+    path, count = base, 2
+    while (path / "model.safetensors").exists():
+        path, count = base.with_name(f"{base.name}-{count}"), count + 1
+    return path
+
+
+def speak(*lines: str) -> None:
+    """Print, on the first process alone."""
+    if os.environ.get("RANK", "0") == "0":
+        print("\n".join(lines), flush=True)
+
+
+def announce(data: str, model: "pf.models.Model", what: str, settings: Settings, path: Path) -> None:
+    """What is about to happen: on which data, with which model, for how long, into which folder."""
+    weights = sum(each.numel() for each in model.parameters())
+    speak(data, f"{what}, {weights:,} parameters, {settings.steps:,} steps of {settings.batch} into {path}")
+
+
+class Source(Protocol):
+    """Where batches come from."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        ...
+
+    def batches(self, size: int, draw: "Draw", start: int = 0, rank: int = 0, world: int = 1) -> "Iterator[Batch]":
+        """Batches without end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Data whose units are in the run folder from the first batch on: no end of the run, however sudden, loses them.
+
+    Args:
+        data: what is trained on.
+        units: of the data; their labels are the classes of the batches' context.
+        path: the run folder.
+    """
+
+    data: Source
+    units: Units
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """What the data are called, for the record of the run."""
+        return self.units.name
+
+    @property
+    def classes(self) -> int:
+        """How many classes the batches' context counts."""
+        return len(self.units.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        return self.data.shape
+
+    def batches(self, size: int, draw: "Draw", start: int = 0, rank: int = 0, world: int = 1) -> "Iterator[Batch]":
+        """The data's batches; the run folder is there by the time they are asked for."""
+        if rank == 0 and self.path.is_dir():
+            write_units(self.units, self.path)
+        return self.data.batches(size, draw, start, rank, world)
+
+
+def conclude(history: "pf.training.History", path: Path, units: Units) -> None:
+    """How it went, and what one would do next."""
+    if history.steps:
+        speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
+    point_on(path, units)
+
+
+def point_on(path: Path, units: Units) -> None:
+    """What one would do next."""
+    suffix = "png" if units.events == "image" or units.shape == (2,) else "csv" if len(units.shape) == 1 else "npz"
+    speak(
+        "Next:",
+        f"  pushforward sample {path} -n 64 -o samples.{suffix}",
+        f"  pushforward evaluate {path}",
+        f"  pushforward report {path}",
+    )

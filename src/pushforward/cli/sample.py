@@ -1,0 +1,88 @@
+"""`pushforward sample`: new events from a trained model, in the units of its data."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+import pushforward as pf
+from pushforward._errors import ConfigError, explain
+from pushforward.cli.options import FLAT, Machine, Session, Solve
+from pushforward.cli.output import check_output, default_output, write_samples
+from pushforward.cli.units import Units, read_units
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Draw new samples from a run.
+
+    Sample i depends on the seed and on i alone: -n 100 starts with the same ten as -n 10, and --first 100 goes on
+    where -n 100 ended, on any machine.
+
+    Examples:
+      pushforward sample runs/digits -n 64 --solver heun --steps 8 -o grid.png
+      pushforward sample runs/customers -n 10000 -o customers.csv
+      pushforward sample runs/digits -n 1000 --label 7 -o sevens.npz
+    """
+
+    run: Annotated[Path, Positional, arg(metavar="RUN")]
+    """The run folder that `pushforward train` wrote."""
+    n: Annotated[int, arg(aliases=["-n"])] = 64
+    """How many samples."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
+    """A .png (images, points), .npz or .csv; by default samples.png or samples.csv in the run folder."""
+    label: Annotated[str | None, arg(metavar="NAME")] = None
+    """The class to draw from, for runs trained with --conditional; by default all classes in turn."""
+    first: int = 0
+    """Index of the first sample."""
+    batch: int = 1024
+    """Samples computed at a time; changes memory and speed, never the samples."""
+    solve: Annotated[Solve, FLAT] = Solve()
+    machine: Annotated[Machine, FLAT] = Machine()
+    session: Annotated[Session, FLAT] = Session()
+
+
+def run(options: Sample) -> None:
+    """Draw, turn to the data's units, write."""
+    import torch
+
+    if min(options.n, options.batch) < 1 or options.first < 0:
+        got = f"-n {options.n}, --batch {options.batch}, --first {options.first}"
+        raise ConfigError(explain("-n and --batch of 1 or more and --first of 0 or more", got, "Change it."))
+    device = options.machine.prepare()
+    units = read_units(options.run)
+    out = options.out or default_output(options.run, units)
+    check_output(out, units)
+    labels = _labels(options, units)
+    model = pf.load(options.run, device=str(device))
+    solver, parts = options.solve.build(), list[torch.Tensor]()
+    for begin in range(0, options.n, options.batch):
+        count = min(options.batch, options.n - begin)
+        context = None if labels is None else labels[begin : begin + count].to(device)
+        x = model.sample(count, context, solver, options.machine.seed, options.first + begin)
+        parts.append(units.values(x))
+    write_samples(out, torch.cat(parts), units, labels)
+    print(f"{options.n:,} samples of {units.name} in {out}")
+
+
+def _labels(options: Sample, units: Units) -> "torch.Tensor | None":
+    """The class of each sample, or None for a run without classes."""
+    import torch
+
+    known = units.labels
+    if not known and options.label is not None:
+        got = f"--label {options.label} for a run trained without"
+        raise ConfigError(explain("a run trained with --conditional", got, "Leave --label out."))
+    if not known:
+        return None
+    if options.label is None:
+        return torch.arange(options.first, options.first + options.n) % len(known)
+    if options.label not in known:
+        raise ConfigError(
+            explain(f"a class of the run ({', '.join(known)})", f"--label {options.label}", "Choose one.")
+        )
+    return torch.full((options.n,), known.index(options.label))
