@@ -50,9 +50,7 @@ class Points:
     def shape(self) -> tuple[int, ...]:
         return tuple(self.rows.shape[1:])
 
-    def batches(
-        self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[Batch]:
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         n, step, known, order = len(self.rows) // size, start, -1, torch.empty(0)
         while True:
             if step // n != known:
