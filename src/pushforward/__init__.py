@@ -10,6 +10,8 @@ when first touched, so `import pushforward` is quick and does not load torch.
 import importlib
 from typing import TYPE_CHECKING
 
+from pushforward._version import __version__
+
 if TYPE_CHECKING:
     from pushforward import (
         data,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     from pushforward._errors import PushforwardError
     from pushforward.models import Diffusion, NormalizingFlow
     from pushforward.training import load, train
-
-__version__ = "0.1.0"
 
 _ROOMS = frozenset(
     [
