@@ -1,4 +1,4 @@
-"""Tests run on one thread: the suite is many small calls, and two threads waiting for each other cost more than they give."""
+"""Tests run on one thread: many small calls, where two threads waiting for each other cost more than they give."""
 
 import torch
 

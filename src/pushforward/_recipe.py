@@ -142,6 +142,14 @@ class NICE:
     """Hidden layers of each conditioner."""
     dropout: float = 0.0
     """Share of each conditioner's features that training leaves out."""
+    zero_output: bool = False
+    """Start every conditioner with output 0, so that the flow starts as its diagonal."""
+    spread: float = 0.01
+    """Weights start uniform on (-spread, spread), as the authors' do; 0 keeps torch's own start."""
+    support: tuple[float, float] | None = None
+    """Low and high of bounded data, mapped to the line by a logit first; None as the authors, without."""
+    alpha: float = 0.05
+    """How far off the ends that logit stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,10 @@ class RealNVP:
     """Hidden layers of each conditioner."""
     dropout: float = 0.0
     """Share of each conditioner's features that training leaves out."""
+    support: tuple[float, float] | None = None
+    """Low and high of bounded data, mapped to the line by a logit first; None for data on the whole line."""
+    alpha: float = 0.05
+    """How far off the ends that logit stays."""
 
 
 Recipe = Diffusion | NICE | RealNVP

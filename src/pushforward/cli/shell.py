@@ -35,7 +35,7 @@ VERBS: Final = {
     "distill": "Teach a run to reach in a few jumps what it walked in many steps.",
     "report": "Write one HTML page about a run.",
     "info": "Say what a run, a data set or this installation is.",
-    "demo": "See the whole library at work on handwritten digits, in about two minutes.",
+    "demo": "See the whole library at work on handwritten digits, in about five minutes.",
 }
 """Each verb is the module of its name: a dataclass of the capitalised name, and `run(options)`."""
 
@@ -73,6 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["trian"])
     2
     """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on a busy machine
     words = list(sys.argv[1:] if argv is None else argv)
     session = Session(debug="--debug" in words, pdb="--pdb" in words)
     if isinstance(sys.stdout, io.TextIOWrapper):

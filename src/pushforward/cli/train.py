@@ -97,7 +97,7 @@ def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Mo
         torch.manual_seed(draw.key())
         model = pf.training.build(recipe, data.shape, data.classes)
     if isinstance(model, pf.NormalizingFlow):
-        pf.models.prepare(model, data.train_batch(draw, min(1024, len(data))))
+        return pf.models.prepare(model, data.train_batch(draw, min(1024, len(data))))
     return model
 
 

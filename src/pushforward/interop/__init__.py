@@ -11,6 +11,6 @@ from pushforward.interop.convention import CONVENTIONS, Call, Convention
 from pushforward.interop.folder import load_folder, save_folder
 
 __all__ = [
-    "CONVENTIONS", "Affine", "Call", "Clock", "Convention", "NoiseLevel", "Steps", "adopt", "from_scheduler",
+    "Affine", "CONVENTIONS", "Call", "Clock", "Convention", "NoiseLevel", "Steps", "adopt", "from_scheduler",
     "load_folder", "save_folder", "to_convention",
 ]  # fmt: skip

@@ -11,14 +11,5 @@ from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
 
 __all__ = [
-    "MLP",
-    "Attention",
-    "Condition",
-    "Dense",
-    "Placed",
-    "TimeEmbedding",
-    "Transformer",
-    "attend",
-    "place",
-    "waves",
-]
+    "Attention", "Condition", "Dense", "MLP", "Placed", "TimeEmbedding", "Transformer", "attend", "place", "waves",
+]  # fmt: skip

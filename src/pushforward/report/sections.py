@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pushforward._random import Draw
 from pushforward._typing import Context
+from pushforward._version import __version__
 from pushforward.models import Diffusion, Model
 from pushforward.report import plots
 from pushforward.report.classifier import Judge
@@ -128,10 +129,8 @@ def training_section(history: Curve) -> Section:
 
 def reproduce_section(data: "Dataset", code: str, seed: int = 0) -> Section:
     """What to type to get this page again, and with which versions it was made."""
-    import pushforward
-
     versions = (
-        ("pushforward", pushforward.__version__),
+        ("pushforward", __version__),
         ("torch", torch.__version__),
         ("Python", platform.python_version()),
         ("machine", f"{platform.machine()}, {torch.get_num_threads()} threads"),

@@ -5,6 +5,7 @@ are imported when it is built.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -83,27 +84,19 @@ def _tokens(shape: tuple[int, ...], patch: int | None) -> int:
 def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models
 
-    return models.nice(
-        shape,
-        couplings=recipe.couplings,
-        hidden=recipe.hidden,
-        layers=recipe.layers,
-        classes=classes,
-        dropout=recipe.dropout,
-    )
+    said: dict[str, Any] = _said(recipe) | {"spread": recipe.spread or None}
+    return models.nice(shape, **said, classes=classes)
 
 
 def _real_nvp(recipe: _recipe.RealNVP, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models
 
-    return models.real_nvp(
-        shape,
-        couplings=recipe.couplings,
-        hidden=recipe.hidden,
-        layers=recipe.layers,
-        classes=classes,
-        dropout=recipe.dropout,
-    )
+    return models.real_nvp(shape, **_said(recipe), classes=classes)
+
+
+def _said(recipe: Any) -> dict[str, Any]:
+    """The recipe's fields, which are named as the function's arguments."""
+    return {each.name: getattr(recipe, each.name) for each in fields(recipe)}
 
 
 _MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = MappingProxyType(
