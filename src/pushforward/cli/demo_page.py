@@ -120,7 +120,7 @@ def _bits(part: Part, data: "Dataset", seed: int) -> Estimate | None:
     return bits_per_dim(part.model, data, part.scored, RK4(steps=6), trace, seed)
 
 
-HEADER = ("Model", "Calls", "Energy distance", "Fréchet distance", "Bits/dim", "Training s", "s / 1,000 samples")
+HEADER = ("Model", "Calls", "Energy distance", "Fréchet distance", "Bits/dim", "Training s", "s/1,000")
 
 
 def cells(story: Story) -> list[tuple[Cell, ...]]:
@@ -187,7 +187,7 @@ def _samples(story: Story) -> Section:
 def _results(story: Story) -> Section:
     rows = tuple(cells(story))
     caption = (
-        f"{len(story.sets[0].x):,} samples (Euler) against {len(story.data.held_out)} held-out images, ± one standard "
+        f"{len(story.sets[0].x):,} samples (Euler; the last column is seconds for 1,000 of them) against {len(story.data.held_out)} held-out images, ± one standard "
         "error; lower is better, and the floor is what as many real training images get. Bits per dimension are of "
         f"held-out, dequantised images: NICE exactly, the flows by the probability-flow ODE (RK4, {PROBES} fixed "
         "Hutchinson probes, unbiased). The one-step student has no paths left to integrate, hence no likelihood."
