@@ -18,7 +18,7 @@ SHELVES = [
 NARROWER = {"nets": {"positions"}, "solvers": {"paths"}}
 """Rooms that need less than their shelf allows."""
 
-GROUND = {"_typing", "_errors", "_random", "_config", "_recipe"}
+GROUND = {"_typing", "_errors", "_random", "_config", "_recipe", "_version"}
 """Files under the bottom shelf: every room may import them, and they import each other."""
 
 DOORS = {"__init__", "__main__"}
@@ -49,7 +49,7 @@ def room_of(dotted: str) -> str:
     """pushforward.nets.mlp.MLP -> nets; the facade itself is ''; its version is as good as a file on the ground."""
     rest = dotted.split(".")[1:]
     if rest == ["__version__"]:
-        return "_typing"
+        return "_version"
     return rest[0] if rest and rest[0] in ALLOWED else ""
 
 
