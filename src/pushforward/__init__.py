@@ -30,22 +30,7 @@ if TYPE_CHECKING:
     from pushforward.models import Diffusion, NormalizingFlow
     from pushforward.training import load, train
 
-_ROOMS = frozenset(
-    [
-        "data",
-        "interop",
-        "models",
-        "nets",
-        "objectives",
-        "paths",
-        "positions",
-        "report",
-        "solvers",
-        "training",
-        "transforms",
-    ]
-)
-_NAMES = {
+_HOMES = {
     "Diffusion": "models",
     "NormalizingFlow": "models",
     "PushforwardError": "_errors",
@@ -53,14 +38,32 @@ _NAMES = {
     "train": "training",
 }
 
-__all__ = sorted(["__version__", *_ROOMS, *_NAMES])
+__all__ = [
+    "Diffusion",
+    "NormalizingFlow",
+    "PushforwardError",
+    "__version__",
+    "data",
+    "interop",
+    "load",
+    "models",
+    "nets",
+    "objectives",
+    "paths",
+    "positions",
+    "report",
+    "solvers",
+    "train",
+    "training",
+    "transforms",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name in _ROOMS:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
-    if name in _NAMES:
-        return getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

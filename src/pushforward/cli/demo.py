@@ -65,11 +65,11 @@ class Plan:
     paths: int
 
 
-_FAST = {"batch": 128, "betas": (0.9, 0.99), "checkpoint_every": 500}
+_FAST = Settings(batch=128, betas=(0.9, 0.99))
 FULL = Plan(
-    flow=Settings(steps=2_000, lr=2e-3, **_FAST),
-    straight=Settings(steps=1_000, lr=1e-3, **_FAST),
-    jump=Settings(steps=1_000, lr=5e-4, **_FAST),
+    flow=replace(_FAST, steps=2_000, lr=2e-3),
+    straight=replace(_FAST, steps=1_000, lr=1e-3),
+    jump=replace(_FAST, steps=1_000, lr=5e-4),
     nice=Settings(steps=600, lr=2e-3, weight_decay=1.0, ema=0.99, batch=128),
     pairs=8_192,
     samples=2_000,

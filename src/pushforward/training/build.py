@@ -84,7 +84,8 @@ def _tokens(shape: tuple[int, ...], patch: int | None) -> int:
 def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models
 
-    return models.nice(shape, **{**_said(recipe), "spread": recipe.spread or None}, classes=classes)
+    said: dict[str, Any] = _said(recipe) | {"spread": recipe.spread or None}
+    return models.nice(shape, **said, classes=classes)
 
 
 def _real_nvp(recipe: _recipe.RealNVP, shape: tuple[int, ...], classes: int) -> Model:
