@@ -112,7 +112,7 @@ MISTAKES = {
     "a verb": (["trian"], "Did you mean 'train'?"),
     "a verb far from any": (["xyz"], "Choose from 'demo'"),
     "an option": (["train", "a", "--stpes", "3"], "unrecognized options: --stpes, 3. Did you mean --steps?"),
-    "two options": (["train", "a", "--mlp.hiden", "3", "--stps", "2"], "Did you mean --steps and --mlp.hidden?"),
+    "two options": (["train", "a", "--mlp.hiden", "3", "--stps", "2"], "Did you mean --mlp.hidden and --steps?"),
     "an option before the verb": (["--stpes", "train"], "See pushforward --help"),
     "a value": (["train", "a", "--steps", "many"], "error parsing --steps"),
     "a choice": (["train", "a", "--model", "mpl"], "invalid choice 'mpl' for argument '--model'"),

@@ -49,7 +49,7 @@ def room_of(dotted: str) -> str:
     """pushforward.nets.mlp.MLP -> nets; the facade itself is ''; its version is as good as a file on the ground."""
     rest = dotted.split(".")[1:]
     if rest == ["__version__"]:
-        return "_typing"
+        return "_version"
     return rest[0] if rest and rest[0] in ALLOWED else ""
 
 

@@ -28,7 +28,7 @@ def sentence(box: str, command: str) -> str:
     sections = [_readable(section) for section in _sections(box)]
     problem = sections[0][:1].lower() + sections[0][1:] if sections else "these options cannot be read"
     meant = [match.group() for each in sections[1:] if _suggests(each) and (match := _meant(each))]
-    parts = [problem.rstrip("."), *([f"Did you mean {' and '.join(dict.fromkeys(meant))}?"] if meant else [])]
+    parts = [problem.rstrip("."), *([f"Did you mean {' and '.join(sorted(set(meant)))}?"] if meant else [])]
     return f"{'. '.join(parts)}{'' if meant else '.'} See {command} --help."
 
 
