@@ -45,6 +45,15 @@ def test_digits_are_those_of_scikit_learn_split_by_class():
     assert sorted(map(tuple, torch.cat([labels[:, None], ours], 1).tolist())) == theirs
 
 
+def test_any_first_rows_of_the_digits_are_a_fair_sample():
+    """Reports compare with the first n rows, so no class may be over-represented among them."""
+    data = digits()
+    for context in (data.context, data.held_out_context):
+        for n in (60, 120, 240):
+            counts = torch.bincount(context[:n], minlength=10)
+            assert ((counts - n / 10).square() / (n / 10)).sum() < 27.9  # chi-square of 9 degrees of freedom, p = 0.001
+
+
 def test_digits_hold_out_the_same_share_of_every_class_and_name_their_licence():
     data = digits()
     held = data.held_out_context.bincount()
