@@ -190,8 +190,8 @@ def _results(story: Story) -> Section:
         f"{len(story.sets[0].x):,} samples (Euler; the last column is seconds for 1,000 of them) against "
         f"{len(story.data.held_out)} held-out images, ± one standard error; lower is better, and the floor is what as "
         "many real training images get. Bits per dimension are of held-out, dequantised images: NICE exactly, the "
-        f"flows by the probability-flow ODE (RK4, {PROBES} fixed Hutchinson probes, unbiased). The one-step student has "
-        "no paths left to integrate, hence no likelihood."
+        f"flows by the probability-flow ODE (RK4, {PROBES} fixed Hutchinson probes, unbiased). The one-step student "
+        "has no paths left to integrate, hence no likelihood."
     )
     why = (
         "Two distances that need no downloaded weights. The energy distance sees every pixel and vanishes only if the "
