@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["trian"])
     2
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads starve each other on a busy machine
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # threads that spin for long starve each other on a busy machine
     words = list(sys.argv[1:] if argv is None else argv)
     session = Session(debug="--debug" in words, pdb="--pdb" in words)
     if isinstance(sys.stdout, io.TextIOWrapper):
