@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help venv demo test slow check lint bench docs clean
 
 help:
-	@echo "  make demo     train on the digits, sample, evaluate and write runs/demo (about five minutes)"
+	@echo "  make demo     train on the digits, sample, evaluate and write runs/demo (about three minutes)"
 	@echo "  make test     run the tests"
 	@echo "  make check    ruff, format, types and the rules of the house"
 	@echo "  make lint     the same as check"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """See the whole library at work on handwritten digits, in about five minutes on two CPU cores.
+    """See the whole library at work on handwritten digits, in about three minutes on two CPU cores.
 
     Learn to push noise forward to digits, straighten the flow, and generate in one network call; beside it NICE, with
     an exact likelihood. Writes four run folders, a table and a page of pictures.

@@ -35,7 +35,7 @@ VERBS: Final = {
     "distill": "Teach a run to reach in a few jumps what it walked in many steps.",
     "report": "Write one HTML page about a run.",
     "info": "Say what a run, a data set or this installation is.",
-    "demo": "See the whole library at work on handwritten digits, in about five minutes.",
+    "demo": "See the whole library at work on handwritten digits, in about three minutes.",
 }
 """Each verb is the module of its name: a dataclass of the capitalised name, and `run(options)`."""
 
