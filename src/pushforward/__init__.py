@@ -27,11 +27,13 @@ if TYPE_CHECKING:
         transforms,
     )
     from pushforward._errors import PushforwardError
+    from pushforward._random import Draw
     from pushforward.models import Diffusion, NormalizingFlow
     from pushforward.training import load, train
 
 _HOMES = {
     "Diffusion": "models",
+    "Draw": "_random",
     "NormalizingFlow": "models",
     "PushforwardError": "_errors",
     "load": "training",
@@ -40,6 +42,7 @@ _HOMES = {
 
 __all__ = [
     "Diffusion",
+    "Draw",
     "NormalizingFlow",
     "PushforwardError",
     "__version__",

@@ -54,6 +54,17 @@ def test_any_first_rows_of_the_digits_are_a_fair_sample():
             assert ((counts - n / 10).square() / (n / 10)).sum() < 27.9  # chi-square of 9 degrees of freedom, p = 0.001
 
 
+def test_unlabelled_drops_the_classes_and_nothing_else():
+    data = digits()
+    bare = data.unlabelled()
+    assert bare.context is None
+    assert bare.held_out_context is None
+    assert bare.classes == 0
+    assert next(bare.batches(4, Draw(0))).context is None
+    assert torch.equal(bare.values, data.values)
+    assert data.classes == 10
+
+
 def test_digits_hold_out_the_same_share_of_every_class_and_name_their_licence():
     data = digits()
     held = data.held_out_context.bincount()

@@ -17,7 +17,7 @@ from pushforward._recipe import NICE, Diffusion, Recipe, Settings, Transformer
 from pushforward.cli.options import FLAT, Machine, Session
 from pushforward.cli.runs import Remembered, speak
 from pushforward.cli.train import started
-from pushforward.cli.units import units_of, unlabelled
+from pushforward.cli.units import units_of
 
 if TYPE_CHECKING:
     pass
@@ -130,12 +130,12 @@ class Studio:
 
     def flow(self, plan: Plan) -> "tuple[pf.Diffusion, pf.training.History]":
         """A rectified flow from noise to digits."""
-        model: Any = started(FLOW, unlabelled(self.data), self.options.machine.seed)
-        return model, self._train("flow", model, plan.flow, unlabelled(self.data), pf.objectives.Regression(), FLOW)
+        model: Any = started(FLOW, self.data.unlabelled(), self.options.machine.seed)
+        return model, self._train("flow", model, plan.flow, self.data.unlabelled(), pf.objectives.Regression(), FLOW)
 
     def companion(self, plan: Plan) -> "tuple[pf.NormalizingFlow, pf.training.History]":
         """NICE, behind a logit, with a start from data."""
-        seen = unlabelled(self.data)
+        seen = self.data.unlabelled()
         model: Any = started(COMPANION, seen, self.options.machine.seed)
         return model, self._train("nice", model, plan.nice, seen, pf.objectives.Likelihood(), COMPANION)
 
@@ -164,7 +164,7 @@ class Studio:
         """A copy of the teacher, trained on its pairs."""
         model: Any = pf.training.build(FLOW, self.data.shape)
         model.load_state_dict(teacher.state_dict())
-        source = unlabelled(self.data) if pairs is None else pairs
+        source = self.data.unlabelled() if pairs is None else pairs
         return model, self._train(name, model, settings, source, objective, FLOW)
 
     def _train(

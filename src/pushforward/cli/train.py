@@ -19,7 +19,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
 from pushforward.cli.options import FLAT, Session, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
-from pushforward.cli.units import FILE, Reading, read_units, units_of, unlabelled
+from pushforward.cli.units import FILE, Reading, read_units, units_of
 
 Family = Literal["transformer", "mlp", "nice", "real_nvp"]
 
@@ -74,7 +74,7 @@ def run(options: Train) -> None:
     if options.conditional and not data.classes:
         fix = "Leave --conditional out, or put the images of each class in a sub-folder."
         raise ConfigError(explain("data with classes for --conditional", data.describe(), fix))
-    seen = data if options.conditional else unlabelled(data)
+    seen = data if options.conditional else data.unlabelled()
     recipe, units = recipe_of(options, data.kind), units_of(data, options.data, options.reading, options.conditional)
     path = run_folder(options.out, data.name)
     model = started(recipe, seen, options.settings.seed)

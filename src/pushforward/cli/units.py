@@ -8,7 +8,7 @@ the data have moved elsewhere, a run carries the scaling, the names, and where t
 
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -164,8 +164,3 @@ def data_of(run: Path, path: str | None = None) -> "tuple[Units, pf.data.Dataset
         got = f"{data.describe()}, where the run learned events of shape {units.shape}"
         raise RunError(explain("the data of the run", got, "Name the right ones by --data."))
     return units, data
-
-
-def unlabelled(data: "pf.data.Dataset") -> "pf.data.Dataset":
-    """The same data without classes, for a model that is not conditioned on them."""
-    return replace(data, context=None, held_out_context=None, labels=())

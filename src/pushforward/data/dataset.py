@@ -9,7 +9,7 @@ one process or on eight.
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -112,6 +112,10 @@ class Dataset:
         """Nats in model units to bits per dimension in raw units, [batch]; without levels, below 0 may be."""
         nats = log_prob + self.scaling.log_abs_det(self.shape)
         return -nats / (math.prod(self.shape) * math.log(2))
+
+    def unlabelled(self) -> "Dataset":
+        """The same data without their context, for a model that is not conditioned on it."""
+        return replace(self, context=None, held_out_context=None, labels=())
 
     def describe(self) -> str:
         """One line: name, sizes, shape, levels and classes."""

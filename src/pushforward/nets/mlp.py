@@ -108,11 +108,12 @@ class Dense(nn.Module):
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """[batch, outputs] from [batch, inputs] and, if it was made with one, [batch, context]."""
-        given = 0 if context is None else context.shape[-1]
+        given = 0 if context is None else context.shape[-1] if context.ndim == 2 else -1
         if given != self.context:
             raise ShapeError(explain(
                 f"a context [batch, {self.context}]" if self.context else "no context",
-                f"one of length {given}" if given else "none", f"Make Dense with context={given}.",
+                "none" if context is None else f"one of shape {list(context.shape)}",
+                "Make the model with context=... or classes=..., or leave the context out (data.unlabelled()).",
             ))  # fmt: skip
         h = x if context is None else torch.cat([x, context.to(x.dtype)], -1)
         for layer in self.hidden:
