@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from pushforward._errors import ConversionError, ShapeError
+from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.base import Base, Normal
 from pushforward.models.model import Model
 from pushforward.paths import Linear, Path, Prediction, eps, recast, score, solve, velocity, x0
-from pushforward.solvers import Exact, Heun, Solver, Trace, Trajectory, augmented, drain
+from pushforward.solvers import Exact, Field, Heun, Solver, Trace, Trajectory, augmented, drain
 
 
 class Diffusion(Model):
@@ -102,16 +103,20 @@ class Diffusion(Model):
         moved = _Moved(self, path, target)
         return Diffusion(moved, path, target, shape=self.shape, solver=self.solver, trace=self.trace)
 
-    def decoding(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Trajectory:
+    def decoding(
+        self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
+    ) -> Trajectory:
+        """Solvers that never call the network at the end go all the way there, whatever `span` says."""
         self._check(z)
-        first, last = self.span
         chosen = self.solver if solver is None else solver
-        return chosen.trajectory(self._field(context), z, last, first, self.path)
+        first, last = self.span
+        end = 0.0 if chosen.open_end else first
+        return chosen.trajectory(self.field(context), z, last, end, self.path, self.prediction, draw)
 
     def encode(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Sample:
         self._check(x)
         chosen = self.solver if solver is None else solver
-        return drain(chosen.trajectory(self._field(context), x, *self.span, self.path))
+        return drain(chosen.trajectory(self.field(context), x, *self.span, self.path, self.prediction))
 
     def encode_and_ladj(
         self, x: Sample, context: Context = None, solver: Solver | None = None
@@ -134,7 +139,12 @@ class Diffusion(Model):
         state = drain(chosen.trajectory(field, state, start, end))
         return state[:, :-1].unflatten(1, self.shape), state[:, -1]
 
-    def _field(self, context: Context) -> Callable[[Tensor, Tensor], Tensor]:
+    def field(self, context: Context = None) -> Field:
+        """What the network says given this context, (x, t) -> [batch, *event]: for solvers, with `path` and
+        `prediction`."""
+        return lambda x, t: self.raw(x, t, context)
+
+    def _field(self, context: Context) -> Field:
         """The velocity given this context."""
         return lambda x, t: self.velocity(x, t, context)
 

@@ -18,6 +18,7 @@ import copy
 import torch
 
 from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.data.batch import Batch
 from pushforward.models.base import Base
@@ -46,7 +47,9 @@ class NormalizingFlow(Model):
         self.chain = chain if isinstance(chain, Chain) else Chain(chain)
         self.base = base
 
-    def decoding(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Trajectory:
+    def decoding(
+        self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
+    ) -> Trajectory:
         """One state after each transform, from t = 1 down to 0; `x0` is `x` and `nfe` counts transforms."""
         self._check(z)
         for done, transform in enumerate(reversed(self.chain), start=1):

@@ -10,6 +10,7 @@ A *transform* returns the pair (value, ladj); a *model* returns the value alone 
 """
 
 import abc
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -40,8 +41,13 @@ class Model(nn.Module, abc.ABC):
         return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     @abc.abstractmethod
-    def decoding(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Trajectory:
-        """The states from noise `z` to data, one after each step; gradients flow if they are enabled."""
+    def decoding(
+        self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
+    ) -> Trajectory:
+        """The states from noise `z` to data, one after each step; gradients flow if they are enabled.
+
+        `draw` is the address of the noise that stochastic solvers add on the way; a fresh seed if None.
+        """
 
     @abc.abstractmethod
     def encode(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Sample:
@@ -59,9 +65,11 @@ class Model(nn.Module, abc.ABC):
     ) -> tuple[Sample, PerSample]:
         """Noise to data with log |det dx/dz|, [batch]."""
 
-    def decode(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Sample:
+    def decode(
+        self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
+    ) -> Sample:
         """Noise to data, [batch, *event]."""
-        return drain(self.decoding(z, context, solver))
+        return drain(self.decoding(z, context, solver, draw))
 
     def log_prob(self, x: Sample, context: Context = None, solver: Solver | None = None) -> PerSample:
         """Log-density of each event in nats, [batch]."""
@@ -81,7 +89,8 @@ class Model(nn.Module, abc.ABC):
 
         Without a seed, one is taken from torch's default generator, so `torch.manual_seed` governs it.
         """
-        return self.decode(self.noise(n, seed, first), context, solver)
+        start, on_the_way = self._draws(seed, first)
+        return self.decode(self._base(n, start), context, solver, on_the_way)
 
     @torch.no_grad()
     def trajectory(
@@ -93,7 +102,8 @@ class Model(nn.Module, abc.ABC):
         first: int = 0,
     ) -> Trajectory:
         """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
-        return (yield from self.decoding(self.noise(n, seed, first), context, solver))
+        start, on_the_way = self._draws(seed, first)
+        return (yield from self.decoding(self._base(n, start), context, solver, on_the_way))
 
     @torch.no_grad()
     def sample_and_log_prob(
@@ -111,6 +121,14 @@ class Model(nn.Module, abc.ABC):
 
     def noise(self, n: int, seed: int | None = None, first: int = 0) -> Sample:
         """The draws of the base that `sample` with the same arguments pushes forward."""
-        draw = Draw(fresh_seed() if seed is None else seed, "sample", first=first, device=str(self.device))
+        return self._base(n, self._draws(seed, first)[0])
+
+    def _draws(self, seed: int | None, first: int) -> tuple[Draw, Draw]:
+        """The addresses of the start and of what solvers add on the way."""
+        seed = fresh_seed() if seed is None else seed
+        start = Draw(seed, "sample", first=first, device=str(self.device))
+        return start, replace(start, purpose="solver")
+
+    def _base(self, n: int, draw: Draw) -> Sample:
         dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
         return self.base.sample(n, draw).to(dtype)

@@ -258,6 +258,6 @@ def _undetermined(
     reason = f"{target.name!r} is infinite" if infinite else "the output does not determine it"
     alpha, sigma = c.alpha[where][0].item(), c.sigma[where][0].item()
     return ConversionError(
-        f"{source.name!r} cannot be converted to {target.name!r}{place}: alpha is {alpha:g} and sigma is {sigma:g} there, "
-        f"so {reason}. Keep away from that end, or train with 'velocity'."
+        f"{source.name!r} cannot be converted to {target.name!r}{place}: alpha is {alpha:g} and sigma is {sigma:g} "
+        f"there, so {reason}. Keep away from that end, or train with 'velocity'."
     )

@@ -1,17 +1,27 @@
-"""Solvers: follow a velocity field and stream the states on the way.
+"""Solvers: follow what a model says along a path and stream the states on the way.
 
-`Euler`, `Midpoint`, `Heun`, `RK4` take fixed steps over a `grids` of times, `Adaptive` chooses its own for each
-sample. All are generators of `State` that accept edits by `send`; they see fields f(x, t), never networks.
-`Exact` and `Hutchinson` compute the divergence that likelihoods need. May import `paths`.
-"""
+One-step methods (`Euler`, `Midpoint`, `Heun`, `RK4`), an adaptive pair (`Adaptive`), multistep methods whose steps
+are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`), and those of the reverse SDE (`Ancestral`, `EulerMaruyama`,
+`Karras`, `PredictorCorrector`), whose noise is a function of seed, sample and time (`White`, `Brownian`). All are
+generators of `State` that accept edits by `send`; they see fields f(x, t), never networks. `grids` say where they
+stop, `Exact` and `Hutchinson` compute the divergence that likelihoods need. May import `paths`."""
 
+from pushforward.solvers import grids
 from pushforward.solvers.adaptive import Adaptive
+from pushforward.solvers.ancestral import DDIM, Ancestral
 from pushforward.solvers.divergence import Exact, Hutchinson, Trace, augmented
+from pushforward.solvers.dpm import DPMSolver
+from pushforward.solvers.exponential import Exponential
 from pushforward.solvers.grids import Grid, Power, Uniform
+from pushforward.solvers.multistep import Linear, Step
+from pushforward.solvers.noise import Brownian, Noise, White
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
 from pushforward.solvers.state import Field, Solver, State, Trajectory, drain
+from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorrector
 
 __all__ = [
-    "Adaptive", "Euler", "Exact", "Field", "Grid", "Heun", "Hutchinson", "Midpoint", "Power", "RK4", "RungeKutta",
-    "Solver", "State", "Tableau", "Trace", "Trajectory", "Uniform", "augmented", "drain",
+    "Adaptive", "Ancestral", "Brownian", "DDIM", "DPMSolver", "Euler", "EulerMaruyama", "Exact", "Exponential", "Field",
+    "Grid", "Heun", "Hutchinson", "Karras", "Linear", "Midpoint", "Noise", "Power", "PredictorCorrector", "RK4",
+    "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Uniform", "White", "augmented", "drain",
+    "grids",
 ]  # fmt: skip

@@ -13,15 +13,20 @@ References: Dormand and Prince 1980; Gustafsson 1991 for the controller; Soederl
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from pushforward._errors import ConfigError, PushforwardError
+from pushforward._random import Draw
 from pushforward._typing import Sample, per_sample
-from pushforward.paths.path import Path
+from pushforward.paths import Path, Prediction, recast, velocity
+from pushforward.solvers.checks import check_output, check_state
 from pushforward.solvers.estimate import estimate_x0
+from pushforward.solvers.grids import checked
+from pushforward.solvers.levels import velocity_needs
 from pushforward.solvers.state import Field, Solver, State, Trajectory
 
 _NODES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)
@@ -69,19 +74,30 @@ class Adaptive(Solver):
             raise ConfigError(f"Expected tolerances and a first step above 0; got {self}. Set rtol=1e-5, atol=1e-5.")
 
     def trajectory(
-        self, field: Field, x: Sample, start: float = 1.0, end: float = 0.0, path: Path | None = None
+        self,
+        field: Field,
+        x: Sample,
+        start: float = 1.0,
+        end: float = 0.0,
+        path: Path | None = None,
+        prediction: Prediction = velocity,
+        draw: Draw | None = None,
     ) -> Trajectory:
         if start == end or len(x) == 0:
             return x
+        checked((start, end))
+        check_state(x)
+        field = as_velocity(field, path, prediction)
         walk, nfe = self._begin(field, x, torch.full((len(x),), start, dtype=torch.float64, device=x.device), end), 1
         for _ in range(self.max_rounds):
             before, (walk, accepted) = walk, self._attempt(field, walk, end)
             nfe += len(_NODES)
             if not bool(accepted.any()):
                 continue
-            x0 = estimate_x0(before.x, before.slope, before.t.to(x.dtype), path)
-            edited = yield State(walk.x, walk.t.to(x.dtype), x0, nfe)
+            told = partial(estimate_x0, before.x, before.slope, before.t.to(x.dtype), path)
+            edited = yield State(walk.x, walk.t.to(x.dtype), told, nfe)
             if edited is not None:
+                check_state(edited)
                 walk, nfe = self._begin(field, edited, walk.t, end), nfe + 1
             if bool((walk.t == end).all()):
                 return walk.x
@@ -92,7 +108,9 @@ class Adaptive(Solver):
 
     def _begin(self, field: Field, x: Tensor, t: Tensor, end: float) -> _Walk:
         h = torch.full_like(t, self.first_step) * torch.sign(end - t)
-        return _Walk(x, field(x, t.to(x.dtype)), t, h, torch.ones_like(t))
+        slope = field(x, t.to(x.dtype))
+        check_output(slope, x)
+        return _Walk(x, slope, t, h, torch.ones_like(t))
 
     def _attempt(self, field: Field, walk: _Walk, end: float) -> tuple[_Walk, Tensor]:
         h = torch.where((walk.t + 1.000001 * walk.h - end) * walk.h.sign() >= 0, end - walk.t, walk.h)
@@ -124,3 +142,15 @@ class Adaptive(Solver):
 def _sum(slopes: list[Tensor], weights: tuple[float, ...]) -> Tensor:
     terms = [weight * slope for weight, slope in zip(weights, slopes) if weight]
     return torch.stack(terms).sum(0) if len(terms) > 2 else sum(terms[1:], terms[0])
+
+
+def as_velocity(field: Field, path: Path | None, prediction: Prediction) -> Field:
+    """The field as a velocity at any times, one per sample.
+
+    Raises:
+        ConfigError: its output is something else, and there is no path to turn it by.
+    """
+    velocity_needs(path, prediction)
+    if path is None or prediction == velocity:
+        return field
+    return lambda x, t: recast(field(x, t), x, path.coefficients(t), prediction, velocity)

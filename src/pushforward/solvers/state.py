@@ -8,14 +8,16 @@ return value is the final x. Nothing is kept between calls, so generators interl
 import abc
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
+from pushforward._random import Draw
 from pushforward._typing import Sample, Time
-from pushforward.paths.path import Path
+from pushforward.paths import Path, Prediction, velocity
 
 Field = Callable[[Tensor, Tensor], Tensor]
-"""A velocity field: (x [batch, *event], t [batch]) -> dx/dt [batch, *event]."""
+"""What a model says along a path: (x [batch, *event], t [batch]) -> [batch, *event], by default dx/dt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +27,19 @@ class State:
     Args:
         x: the samples now, [batch, *event].
         t: their times, [batch]; 0 is data, 1 is noise.
-        x0: where the last network call believed they will end, [batch, *event].
+        end: where the last network call believed they will end, or how to compute it; read it as `x0`.
         nfe: network calls made so far (the largest over the batch where samples differ).
     """
 
     x: Sample
     t: Time
-    x0: Sample
+    end: Sample | Callable[[], Sample]
     nfe: int
+
+    @property
+    def x0(self) -> Sample:
+        """Where the last network call believed the samples will end, [batch, *event]; computed when it is read."""
+        return self.end if isinstance(self.end, Tensor) else self.end()
 
 
 Trajectory = Generator[State, Sample | None, Sample]
@@ -49,20 +56,36 @@ def drain(trajectory: Trajectory) -> Sample:
 
 
 class Solver(abc.ABC):
-    """A method that follows a velocity field; a frozen dataclass of its settings."""
+    """A method that follows a field; a frozen dataclass of its settings."""
+
+    open_end: ClassVar[bool] = False
+    """Whether it never asks the field at `end`, so that it may end where the velocity is infinite."""
 
     @abc.abstractmethod
     def trajectory(
-        self, field: Field, x: Sample, start: float = 1.0, end: float = 0.0, path: Path | None = None
+        self,
+        field: Field,
+        x: Sample,
+        start: float = 1.0,
+        end: float = 0.0,
+        path: Path | None = None,
+        prediction: Prediction = velocity,
+        draw: Draw | None = None,
     ) -> Trajectory:
         """Follow the field from `start` to `end`: noise to data by default, data to noise with start 0, end 1.
 
         Args:
-            field: the velocity, (x [batch, *event], t [batch]) -> [batch, *event].
+            field: what a model says, (x [batch, *event], t [batch]) -> [batch, *event].
             x: where to start, [batch, *event].
             start, end: the first and the last time.
-            path: the path the field belongs to, by which `State.x0` is told; straight lines if None.
+            path: the path the field belongs to; straight lines if None, which only velocities can follow.
+            prediction: what the field's output is: a row of the table of predictions.
+            draw: the address of the noise of solvers that need some; a fresh seed if None.
 
         Yields:
             One `State` after each interval.
+
+        Raises:
+            ConfigError: settings or times that do not fit the path.
+            ShapeError: a field whose output is not of x's shape, or a start that is not finite.
         """

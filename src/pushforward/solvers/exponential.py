@@ -1,0 +1,157 @@
+"""Exponential multistep methods: what is known of the ODE is solved exactly, what the network says is extrapolated.
+
+In the right variable the probability-flow ODE is a plain integral of what a network says. With rho = sigma / alpha,
+u = 1 / rho, theta = atan2(sigma, alpha) and s = hypot(alpha, sigma):
+
+    hold x0     d(x / sigma) = x0 du           x' = (sigma' / sigma) x + sigma' int x0 du
+    hold eps    d(x / alpha) = eps drho        x' = (alpha' / alpha) x + alpha' int eps drho
+    hold v      d(x / s) = (v / s) dtheta      x' = (s' / s) x         + s' int (v / s) dtheta
+
+A method of order k puts a polynomial in some clock through the last k held values and integrates that, so each is a row
+of weights w_j = int l_j(clock) d(variable), with l_j Lagrange's polynomials. Order 1 is DDIM whatever is held.
+
+    hold   clock             known as
+    x0     log_snr           DPM-Solver++ (multistep), exponential Adams-Bashforth
+    eps    log_snr           DPM-Solver (multistep)
+    eps    ratio             DEIS with rho as the clock, iPNDM for equal intervals
+    v      angle             Adams-Bashforth on the circle
+
+With `correct`, the value that a step reached is put right at the next call with the polynomial that goes through the
+new value too (UniPC): one order more for the same number of calls.
+
+References: Lu et al. 2022 (arXiv 2206.00927, 2211.01095), Zhang and Chen 2022 (arXiv 2204.13902), Zhao et al. 2023
+(arXiv 2302.04867), Hochbruck and Ostermann 2010 for exponential methods.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import torch
+
+from pushforward._errors import ConfigError, explain
+from pushforward.paths import Path, Prediction, eps, v, x0
+from pushforward.solvers.levels import Level, across, bridges
+from pushforward.solvers.multistep import Linear, Step
+
+Hold = Literal["x0", "eps", "v"]
+Clock = Literal["log_snr", "ratio", "angle", "t"]
+_HELD = {"x0": x0, "eps": eps, "v": v}
+
+
+@dataclass(frozen=True)
+class Exponential(Linear):
+    """Exponential Adams-Bashforth of orders 1 to 4, with Adams-Moulton's correction if wanted.
+
+    Args:
+        order: how many values the polynomial goes through; 2 and 3 are usual.
+        hold: what is extrapolated. x0 is the safe choice under guidance and for few steps.
+        clock: the variable of the polynomial.
+        correct: put each step right at the next call.
+
+    At ends that a clock does not reach (log-SNR at clean data) a step is of order 1.
+    """
+
+    order: int = 2
+    hold: Hold = "x0"
+    clock: Clock = "log_snr"
+    correct: bool = False
+
+    def validate(self) -> None:
+        if not 1 <= self.order <= 4 or self.hold not in _HELD or self.clock not in ("log_snr", "ratio", "angle", "t"):
+            got = f"order {self.order}, hold {self.hold!r}, clock {self.clock!r}"
+            expected = "an order of 1 to 4, hold x0, eps or v, and clock log_snr, ratio, angle or t"
+            raise ConfigError(explain(expected, got, "Change it."))
+
+    def step(self, nodes: Sequence[Level], i: int, first: int, prediction: Prediction, path: Path) -> Step:
+        here, later = nodes[i], nodes[i + 1]
+        before = [nodes[i - back] for back in range(min(self.order, i - first + 1))]
+        hold = self._row(here, prediction)
+        fix = self._fix(nodes, i, first, path) if self.correct and i > first else ()
+        weights = self._weights(here, later, before, path) if hold else None
+        if hold is None or weights is None:  # nothing to extrapolate from: DDIM
+            a, b = across(here, later, prediction)
+            return Step(a, b, hold=hold or (0.0, 0.0), fix=fix)
+        return Step(self._carried(here, later), 0.0, weights, hold=hold, fix=fix)
+
+    def _row(self, here: Level, prediction: Prediction) -> tuple[float, float] | None:
+        """(a, b) of what is held here, or None where the output does not say."""
+        a, b = bridges([here], prediction, _HELD[self.hold], strict=False)[0]
+        if math.isnan(a):
+            return None
+        return (a / here.size, b / here.size) if self.hold == "v" else (a, b)
+
+    def _carried(self, here: Level, later: Level) -> float:
+        """What x is multiplied by."""
+        if self.hold == "v":
+            return later.size / here.size
+        return later.sigma / here.sigma if self.hold == "x0" else later.alpha / here.alpha
+
+    def _weights(self, here: Level, later: Level, at: Sequence[Level], path: Path) -> tuple[float, ...] | None:
+        """Weights of the values held at these levels, or None where only order 1 makes sense."""
+        start = {"x0": here.sigma, "eps": here.alpha, "v": 1.0}[self.hold]
+        readings = [self._reading(level) for level in at]
+        finite = next((k for k, reading in enumerate(readings) if not math.isfinite(reading)), len(readings))
+        if start == 0 or finite == 0 or not math.isfinite(self._reading(later)):
+            return None
+        return _integrals(self.hold, here, later, tuple(readings[:finite]), self._clock(path))
+
+    def _fix(self, nodes: Sequence[Level], i: int, first: int, path: Path) -> tuple[float, ...]:
+        """How the step from node i - 1 changes once node i has spoken."""
+        here, now = nodes[i - 1], nodes[i]
+        back = [nodes[i - 1 - k] for k in range(min(self.order, i - first))]
+        predicted = self._weights(here, now, back, path)
+        better = self._weights(here, now, [now, *back], path)
+        if predicted is None or better is None or len(better) == 1:
+            return ()
+        padded = (*predicted, *(0.0,) * (len(better) - 1 - len(predicted)))
+        return (better[0], *(after - was for after, was in zip(better[1:], padded)))
+
+    def _reading(self, level: Level) -> float:
+        """The clock at a level."""
+        if self.clock == "log_snr":
+            return level.log_ratio
+        return {"ratio": level.ratio, "angle": level.angle, "t": level.t}[self.clock]
+
+    def _clock(self, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+        """The clock as a function of the angle."""
+        if self.clock == "t":
+            return lambda angle: path.time_at(*(torch.from_numpy(f(angle)) for f in (np.cos, np.sin))).numpy()
+        table = {"log_snr": lambda angle: np.log(np.tan(angle)), "ratio": np.tan, "angle": np.asarray}
+        return table[self.clock]
+
+
+def _integrals(
+    hold: Hold, here: Level, later: Level, at: tuple[float, ...], clock: Callable[[np.ndarray], np.ndarray]
+) -> tuple[float, ...]:
+    """The weights of the values held where the clock reads `at`, by Gauss and Legendre's quadrature."""
+    if hold == "x0" and later.sigma == 0:  # all the weight is at the end
+        return tuple(later.alpha * float(basis) for basis in _lagrange(at, clock(np.array(0.0))))
+    points, weights = _gauss()
+    if hold == "v" or here.alpha == 0 or later.sigma == 0:
+        angle = here.angle + (later.angle - here.angle) * points
+        slope = {"x0": -1 / np.sin(angle) ** 2, "eps": 1 / np.cos(angle) ** 2, "v": np.ones_like(angle)}[hold]
+        measure = weights * slope * (later.angle - here.angle)
+    else:  # in log(rho), where both kernels are exponentials
+        start, change = here.log_ratio, later.log_ratio - here.log_ratio
+        ratio = np.exp(start + change * points)
+        angle, measure = np.arctan(ratio), weights * change * {"x0": -1 / ratio, "eps": ratio}[hold]
+    outside = {"x0": later.sigma, "eps": later.alpha, "v": later.size}[hold]
+    return tuple(outside * float(measure @ basis) for basis in _lagrange(at, clock(angle)))
+
+
+def _lagrange(at: tuple[float, ...], z: np.ndarray) -> list[np.ndarray]:
+    """Lagrange's polynomials through `at`, at the places z."""
+    return [
+        np.prod([(z - other) / (own - other) for other in at if other != own], axis=0) * np.ones_like(z) for own in at
+    ]
+
+
+@cache
+def _gauss() -> tuple[np.ndarray, np.ndarray]:
+    """Points and weights of Gauss and Legendre's rule on [0, 1]."""
+    points, weights = np.polynomial.legendre.leggauss(32)
+    return (points + 1) / 2, weights / 2
