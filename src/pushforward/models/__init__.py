@@ -2,13 +2,19 @@
 
 `NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field; both are
 `Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`, `trajectory`. `Normal`
-and `Logistic` are bases. May import every shelf below.
+and `Logistic` are bases. `gaussian`, `mixture`, `ring` and `empirical` are exact models of known data, whose networks
+are `Oracle`s. May import every shelf below.
 """
 
 from pushforward.models.base import Base, Logistic, Normal
 from pushforward.models.diffusion import Diffusion
+from pushforward.models.exact import empirical, gaussian, mixture, ring
 from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
+from pushforward.models.oracles import Oracle
 
-__all__ = ["Base", "Diffusion", "Logistic", "Model", "Normal", "NormalizingFlow", "nice", "prepare", "real_nvp"]
+__all__ = [
+    "Base", "Diffusion", "Logistic", "Model", "Normal", "NormalizingFlow", "Oracle", "empirical", "gaussian", "mixture",
+    "nice", "prepare", "real_nvp", "ring",
+]  # fmt: skip
