@@ -9,9 +9,9 @@ In lambda = log(alpha / sigma), with h = lambda' - lambda, g = (1 + eta) h and D
     order 2     d = (D_0 - D_1) / r with the weight (1 - e**-g) / 2 for phi_2       (2M)
     order 3     d, c the divided differences of three, phi_2 = (e**-g - 1) / g + 1, phi_3 = phi_2 / g - 1 / 2     (3M)
 
-r is the previous interval over this one. These differ from `Exponential(hold="x0")` in the weight of d for order 2
-alone. eta = 0 is the ODE, eta = 1 the SDE with the full noise of the reverse process. The last interval into clean
-data is of order 1.
+r is the previous interval over this one. eta = 0 is the ODE, eta = 1 the SDE with the noise of the reverse process.
+The last interval into clean data is of order 1. The published 3M gives c half the weight of the exact integral
+(2 phi_3), so it converges with order 2; `Exponential(hold="x0", order=3)` has the exact weights and order 3.
 
 References: Lu et al. 2022 (arXiv 2211.01095); Crowson 2022 (k-diffusion) for the stochastic 2M and 3M.
 """

@@ -8,7 +8,8 @@ u = 1 / rho, theta = atan2(sigma, alpha) and s = hypot(alpha, sigma):
     hold v      d(x / s) = (v / s) dtheta      x' = (s' / s) x         + s' int (v / s) dtheta
 
 A method of order k puts a polynomial in some clock through the last k held values and integrates that, so each is a row
-of weights w_j = int l_j(clock) d(variable), with l_j Lagrange's polynomials. Order 1 is DDIM whatever is held.
+of weights w_j = int l_j(clock) d(variable), with l_j Lagrange's polynomials. Order 1 is DDIM (but for v: Euler on the
+circle).
 
     hold   clock             known as
     x0     log_snr           DPM-Solver++ (multistep), exponential Adams-Bashforth
@@ -30,7 +31,6 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
-import torch
 
 from pushforward._errors import ConfigError, explain
 from pushforward.paths import Path, Prediction, eps, v, x0
@@ -38,7 +38,7 @@ from pushforward.solvers.levels import Level, across, bridges
 from pushforward.solvers.multistep import Linear, Step
 
 Hold = Literal["x0", "eps", "v"]
-Clock = Literal["log_snr", "ratio", "angle", "t"]
+Clock = Literal["log_snr", "ratio", "angle"]
 _HELD = {"x0": x0, "eps": eps, "v": v}
 
 
@@ -61,21 +61,21 @@ class Exponential(Linear):
     correct: bool = False
 
     def validate(self) -> None:
-        if not 1 <= self.order <= 4 or self.hold not in _HELD or self.clock not in ("log_snr", "ratio", "angle", "t"):
+        if not 1 <= self.order <= 4 or self.hold not in _HELD or self.clock not in ("log_snr", "ratio", "angle"):
             got = f"order {self.order}, hold {self.hold!r}, clock {self.clock!r}"
-            expected = "an order of 1 to 4, hold x0, eps or v, and clock log_snr, ratio, angle or t"
+            expected = "an order of 1 to 4, hold x0, eps or v, and clock log_snr, ratio or angle"
             raise ConfigError(explain(expected, got, "Change it."))
 
     def step(self, nodes: Sequence[Level], i: int, first: int, prediction: Prediction, path: Path) -> Step:
         here, later = nodes[i], nodes[i + 1]
         before = [nodes[i - back] for back in range(min(self.order, i - first + 1))]
         hold = self._row(here, prediction)
-        fix = self._fix(nodes, i, first, path) if self.correct and i > first else ()
-        weights = self._weights(here, later, before, path) if hold else None
-        if hold is None or weights is None:  # nothing to extrapolate from: DDIM
+        fix = self._fix(nodes, i, first) if self.correct and i > first else ()
+        weights = self._weights(here, later, before) if hold else ()
+        if not weights:  # what is held says too little here, at one end of the path: DDIM
             a, b = across(here, later, prediction)
             return Step(a, b, hold=hold or (0.0, 0.0), fix=fix)
-        return Step(self._carried(here, later), 0.0, weights, hold=hold, fix=fix)
+        return Step(self._carried(here, later), 0.0, weights, hold=hold or (0.0, 0.0), fix=fix)
 
     def _row(self, here: Level, prediction: Prediction) -> tuple[float, float] | None:
         """(a, b) of what is held here, or None where the output does not say."""
@@ -86,42 +86,46 @@ class Exponential(Linear):
 
     def _carried(self, here: Level, later: Level) -> float:
         """What x is multiplied by."""
-        if self.hold == "v":
-            return later.size / here.size
-        return later.sigma / here.sigma if self.hold == "x0" else later.alpha / here.alpha
+        return _coordinate(self.hold, later) / _coordinate(self.hold, here)
 
-    def _weights(self, here: Level, later: Level, at: Sequence[Level], path: Path) -> tuple[float, ...] | None:
-        """Weights of the values held at these levels, or None where only order 1 makes sense."""
-        start = {"x0": here.sigma, "eps": here.alpha, "v": 1.0}[self.hold]
+    def _weights(self, here: Level, later: Level, at: Sequence[Level]) -> tuple[float, ...]:
+        """Weights of the values held at these levels; none where x cannot be carried."""
+        if _coordinate(self.hold, here) == 0:
+            return ()
         readings = [self._reading(level) for level in at]
-        finite = next((k for k, reading in enumerate(readings) if not math.isfinite(reading)), len(readings))
-        if start == 0 or finite == 0 or not math.isfinite(self._reading(later)):
-            return None
-        return _integrals(self.hold, here, later, tuple(readings[:finite]), self._clock(path))
+        known = next((k for k, reading in enumerate(readings) if not math.isfinite(reading)), len(readings))
+        if known < 2 or not math.isfinite(self._reading(later)):
+            carried = self._carried(here, later)
+            exact = {"x0": later.alpha - here.alpha * carried, "eps": later.sigma - here.sigma * carried}
+            return (exact[self.hold] if self.hold != "v" else later.size * (later.angle - here.angle),)
+        return _integrals(self.hold, here, later, tuple(readings[:known]), _CLOCKS[self.clock])
 
-    def _fix(self, nodes: Sequence[Level], i: int, first: int, path: Path) -> tuple[float, ...]:
+    def _fix(self, nodes: Sequence[Level], i: int, first: int) -> tuple[float, ...]:
         """How the step from node i - 1 changes once node i has spoken."""
         here, now = nodes[i - 1], nodes[i]
         back = [nodes[i - 1 - k] for k in range(min(self.order, i - first))]
-        predicted = self._weights(here, now, back, path)
-        better = self._weights(here, now, [now, *back], path)
-        if predicted is None or better is None or len(better) == 1:
+        predicted, better = self._weights(here, now, back), self._weights(here, now, [now, *back])
+        if len(better) < 2:
             return ()
         padded = (*predicted, *(0.0,) * (len(better) - 1 - len(predicted)))
         return (better[0], *(after - was for after, was in zip(better[1:], padded)))
 
     def _reading(self, level: Level) -> float:
         """The clock at a level."""
-        if self.clock == "log_snr":
-            return level.log_ratio
-        return {"ratio": level.ratio, "angle": level.angle, "t": level.t}[self.clock]
+        return {"log_snr": level.log_ratio, "ratio": level.ratio, "angle": level.angle}[self.clock]
 
-    def _clock(self, path: Path) -> Callable[[np.ndarray], np.ndarray]:
-        """The clock as a function of the angle."""
-        if self.clock == "t":
-            return lambda angle: path.time_at(*(torch.from_numpy(f(angle)) for f in (np.cos, np.sin))).numpy()
-        table = {"log_snr": lambda angle: np.log(np.tan(angle)), "ratio": np.tan, "angle": np.asarray}
-        return table[self.clock]
+
+def _coordinate(hold: Hold, level: Level) -> float:
+    """What x is divided by, so that the held quantity is the slope of the quotient."""
+    return {"x0": level.sigma, "eps": level.alpha, "v": level.size}[hold]
+
+
+_CLOCKS: dict[Clock, Callable[[np.ndarray], np.ndarray]] = {
+    "log_snr": lambda angle: np.log(np.tan(angle)),
+    "ratio": np.tan,
+    "angle": np.asarray,
+}
+"""Each clock as a function of the angle."""
 
 
 def _integrals(
@@ -129,7 +133,7 @@ def _integrals(
 ) -> tuple[float, ...]:
     """The weights of the values held where the clock reads `at`, by Gauss and Legendre's quadrature."""
     if hold == "x0" and later.sigma == 0:  # all the weight is at the end
-        return tuple(later.alpha * float(basis) for basis in _lagrange(at, clock(np.array(0.0))))
+        return tuple(later.alpha * float(basis[0]) for basis in _lagrange(at, clock(np.zeros(1))))
     points, weights = _gauss()
     if hold == "v" or here.alpha == 0 or later.sigma == 0:
         angle = here.angle + (later.angle - here.angle) * points
@@ -139,8 +143,7 @@ def _integrals(
         start, change = here.log_ratio, later.log_ratio - here.log_ratio
         ratio = np.exp(start + change * points)
         angle, measure = np.arctan(ratio), weights * change * {"x0": -1 / ratio, "eps": ratio}[hold]
-    outside = {"x0": later.sigma, "eps": later.alpha, "v": later.size}[hold]
-    return tuple(outside * float(measure @ basis) for basis in _lagrange(at, clock(angle)))
+    return tuple(_coordinate(hold, later) * float(measure @ basis) for basis in _lagrange(at, clock(angle)))
 
 
 def _lagrange(at: tuple[float, ...], z: np.ndarray) -> list[np.ndarray]:

@@ -68,6 +68,7 @@ def grid_levels(grid: Grid, steps: int, path: Path, start: float, end: float, cl
     """
     if start == end:
         raise ConfigError(explain("an end that is not the start", f"t={start:g} twice", "Give another end."))
+    checked((start, end))
     if clean and start > end and levels(path, (end,))[0].sigma > 0:
         if grid.stops_short:
             times = grid.times(steps, start, end, path)[:-1]

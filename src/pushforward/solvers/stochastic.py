@@ -1,4 +1,4 @@
-"""Solvers of the reverse SDE; those of whole networks calls a step are rows of numbers like the deterministic ones.
+"""Solvers of the reverse SDE; noise is added on the way, addressed by seed, sample and time.
 
     EulerMaruyama       dx = (u - w/2 score) dt + sqrt(w) dw,  w = eta**2 g**2 of the path, or eta**2 sigma
     Karras              churn: add noise up to rho_hat = rho (1 + gamma), then Heun in rho    (EDM, algorithm 2)
@@ -8,11 +8,12 @@ In rho = sigma / alpha and x / alpha the ODE is d(x / alpha) = eps d(rho), and H
 
     x' = alpha' ( x / alpha + (rho' - rho) (eps + eps') / 2 ),      without the correction where rho' = 0.
 
-The Langevin step x <- x + e score + sqrt(2 e) z has e = 2 (snr |z| / |score|)**2, each sample by its own norms, so
-that a sample does not depend on its neighbours (the paper takes means over the batch).
+The Langevin step x <- x + e score + sqrt(2 e) z has e = 2 (snr sigma)**2: the paper's 2 (snr |z| / |score|)**2 with the
+size 1 / sigma that the score of noise has. The paper takes norms over the batch, which makes samples neighbours.
 
 References: Karras et al. 2022 (arXiv 2206.00364), Song et al. 2021 (arXiv 2011.13456), Ma et al. 2024 (arXiv
-2401.08740) for w = sigma."""
+2401.08740) for w = sigma.
+"""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from torch import Tensor
 
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
-from pushforward._typing import Sample, per_sample
+from pushforward._typing import Sample
 from pushforward.paths import Path, Prediction, eps, score, velocity, x0
 from pushforward.solvers import grids
 from pushforward.solvers.ancestral import Ancestral
@@ -198,18 +199,15 @@ class PredictorCorrector(Solver):
                 x = x.add_(self.noise.between(draw, x, here.t, later.t), alpha=step.noise)
             for k in range(self.corrections if later.sigma > 0 else 0):
                 m, nfe = field(x, x.new_full((len(x),), later.t)), nfe + 1
-                x = self._langevin(x, combine(x, m, *bridges([later], prediction, score)[0]), draw, later.t, k)
+                e = 2 * (self.snr * later.sigma) ** 2
+                a, b = bridges([later], prediction, score)[0]
+                x = combine(x, m, 1 + e * a, e * b)
+                x = x.add_(normal(draw, x, "langevin", later.t, k), alpha=math.sqrt(2 * e))
             edited = yield State(x, x.new_full((len(x),), later.t), tell, nfe)
             if edited is not None:
                 check_state(edited)
                 x = edited
         return x
-
-    def _langevin(self, x: Tensor, slope: Tensor, draw: Draw, t: float, k: int) -> Tensor:
-        z = normal(draw, x, "langevin", t, k)
-        norms = [part.flatten(1).norm(dim=1) for part in (z, slope)]
-        e = per_sample(2 * (self.snr * norms[0] / norms[1].clamp(min=1e-12)).square(), x)
-        return x + e * slope + (2 * e).sqrt() * z
 
 
 def _corrected(
