@@ -1,11 +1,12 @@
 """Exponential multistep methods: what is known of the ODE is solved exactly, what the network says is extrapolated.
 
 In the right variable the probability-flow ODE is a plain integral of what a network says. With rho = sigma / alpha,
-u = 1 / rho, theta = atan2(sigma, alpha) and s = hypot(alpha, sigma):
+u = 1 / rho, theta = atan2(sigma, alpha), s = hypot(alpha, sigma), w = alpha + sigma and tau = sigma / w:
 
-    hold x0     d(x / sigma) = x0 du           x' = (sigma' / sigma) x + sigma' int x0 du
-    hold eps    d(x / alpha) = eps drho        x' = (alpha' / alpha) x + alpha' int eps drho
-    hold v      d(x / s) = (v / s) dtheta      x' = (s' / s) x         + s' int (v / s) dtheta
+    hold x0     d(x / sigma) = x0 du               x' = (sigma' / sigma) x + sigma' int x0 du
+    hold eps    d(x / alpha) = eps drho            x' = (alpha' / alpha) x + alpha' int eps drho
+    hold v      d(x / s) = (v / s) dtheta          x' = (s' / s) x         + s' int (v / s) dtheta
+    hold flow   d(x / w) = (eps - x0) dtau         x' = (w' / w) x         + w' int (eps - x0) dtau
 
 A method of order k puts a polynomial in some clock through the last k held values and integrates that, so each is a row
 of weights w_j = int l_j(clock) d(variable), with l_j Lagrange's polynomials. Order 1 is DDIM (but for v: Euler on the
@@ -16,6 +17,7 @@ circle).
     eps    log_snr           DPM-Solver (multistep)
     eps    ratio             DEIS with rho as the clock, iPNDM for equal intervals
     v      angle             Adams-Bashforth on the circle
+    flow   linear            Adams-Bashforth on the straight path
 
 With `correct`, the value that a step reached is put right at the next call with the polynomial that goes through the
 new value too (UniPC): one order more for the same number of calls.
@@ -31,15 +33,31 @@ from functools import cache
 from typing import Literal
 
 import numpy as np
+import torch
 
 from pushforward._errors import ConfigError, explain
-from pushforward.paths import Path, Prediction, eps, v, x0
+from pushforward.paths import Coefficients, Path, Prediction, Row, eps, v, x0
 from pushforward.solvers.levels import Level, across, bridges
 from pushforward.solvers.multistep import Linear, Step
 
-Hold = Literal["x0", "eps", "v"]
-Clock = Literal["log_snr", "ratio", "angle"]
-_HELD = {"x0": x0, "eps": eps, "v": v}
+Hold = Literal["x0", "eps", "v", "flow"]
+Clock = Literal["log_snr", "ratio", "angle", "linear"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Flow(Prediction):
+    """eps - x0, the velocity of the straight path, on any path."""
+
+    @property
+    def name(self) -> str:
+        return "eps - x0"
+
+    def row(self, c: Coefficients) -> Row:
+        one = torch.ones_like(c.alpha)
+        return Row(-one, one, one)
+
+
+_HELD: dict[Hold, Prediction] = {"x0": x0, "eps": eps, "v": v, "flow": _Flow()}
 
 
 @dataclass(frozen=True)
@@ -61,9 +79,9 @@ class Exponential(Linear):
     correct: bool = False
 
     def validate(self) -> None:
-        if not 1 <= self.order <= 4 or self.hold not in _HELD or self.clock not in ("log_snr", "ratio", "angle"):
+        if not 1 <= self.order <= 4 or self.hold not in _HELD or self.clock not in _CLOCKS:
             got = f"order {self.order}, hold {self.hold!r}, clock {self.clock!r}"
-            expected = "an order of 1 to 4, hold x0, eps or v, and clock log_snr, ratio or angle"
+            expected = f"an order of 1 to 4, hold of {', '.join(_HELD)}, and clock of {', '.join(_CLOCKS)}"
             raise ConfigError(explain(expected, got, "Change it."))
 
     def step(self, nodes: Sequence[Level], i: int, first: int, prediction: Prediction, path: Path) -> Step:
@@ -96,8 +114,11 @@ class Exponential(Linear):
         known = next((k for k, reading in enumerate(readings) if not math.isfinite(reading)), len(readings))
         if known < 2 or not math.isfinite(self._reading(later)):
             carried = self._carried(here, later)
-            exact = {"x0": later.alpha - here.alpha * carried, "eps": later.sigma - here.sigma * carried}
-            return (exact[self.hold] if self.hold != "v" else later.size * (later.angle - here.angle),)
+            if self.hold == "v":
+                return (later.size * (later.angle - here.angle),)
+            if self.hold == "x0":
+                return (later.alpha - here.alpha * carried,)
+            return (later.sigma - here.sigma * carried,)
         return _integrals(self.hold, here, later, tuple(readings[:known]), _CLOCKS[self.clock])
 
     def _fix(self, nodes: Sequence[Level], i: int, first: int) -> tuple[float, ...]:
@@ -112,18 +133,20 @@ class Exponential(Linear):
 
     def _reading(self, level: Level) -> float:
         """The clock at a level."""
-        return {"log_snr": level.log_ratio, "ratio": level.ratio, "angle": level.angle}[self.clock]
+        table = {"log_snr": level.log_ratio, "ratio": level.ratio, "angle": level.angle, "linear": level.share}
+        return table[self.clock]
 
 
 def _coordinate(hold: Hold, level: Level) -> float:
     """What x is divided by, so that the held quantity is the slope of the quotient."""
-    return {"x0": level.sigma, "eps": level.alpha, "v": level.size}[hold]
+    return {"x0": level.sigma, "eps": level.alpha, "v": level.size, "flow": level.alpha + level.sigma}[hold]
 
 
 _CLOCKS: dict[Clock, Callable[[np.ndarray], np.ndarray]] = {
     "log_snr": lambda angle: np.log(np.tan(angle)),
     "ratio": np.tan,
     "angle": np.asarray,
+    "linear": lambda angle: np.sin(angle) / (np.sin(angle) + np.cos(angle)),
 }
 """Each clock as a function of the angle."""
 
@@ -135,9 +158,10 @@ def _integrals(
     if hold == "x0" and later.sigma == 0:  # all the weight is at the end
         return tuple(later.alpha * float(basis[0]) for basis in _lagrange(at, clock(np.zeros(1))))
     points, weights = _gauss()
-    if hold == "v" or here.alpha == 0 or later.sigma == 0:
+    if hold in ("v", "flow") or here.alpha == 0 or later.sigma == 0:
         angle = here.angle + (later.angle - here.angle) * points
-        slope = {"x0": -1 / np.sin(angle) ** 2, "eps": 1 / np.cos(angle) ** 2, "v": np.ones_like(angle)}[hold]
+        sin, cos = np.sin(angle), np.cos(angle)
+        slope = {"x0": -1 / sin**2, "eps": 1 / cos**2, "v": np.ones_like(angle), "flow": 1 / (sin + cos) ** 2}[hold]
         measure = weights * slope * (later.angle - here.angle)
     else:  # in log(rho), where both kernels are exponentials
         start, change = here.log_ratio, later.log_ratio - here.log_ratio

@@ -10,8 +10,10 @@ those of noise do; with rho_t = sigma / alpha:
     Karras      rho_t**(1 / rho)                    (Karras et al. 2022, rho = 7)
     LogSNR      log(rho_t)                          also called exponential
     Angle       atan(rho_t)                         even steps on the circle of (alpha, sigma)
+    Share       rho_t / (scale + rho_t)             even steps of the straight path, whatever the path
 
-and `Chain` stops at whole steps of a discrete path as the diffusers format places them, `Times` where you say. Where
+and `Chain` stops at whole steps of a discrete path as the diffusers format places them, `Times` and `Angles` where
+you say. Where
 a path begins in pure noise or ends in clean data, rho_t is infinite or zero, and clocks of noise have no place for
 it. The first time is then as given and the even part starts at `most`; the even part ends at `least` and one more
 interval goes from there to the end.
@@ -152,6 +154,46 @@ class Angle(_Noise):
 
     def ratio(self, reading: float) -> float:
         return math.tan(reading) * self.scale
+
+
+@dataclass(frozen=True, slots=True)
+class Share(_Noise):
+    """Even in the time of the straight path; `scale` is the noise level at its middle (its shift, in flow matching).
+
+    >>> from pushforward.paths import Linear
+    >>> [round(t, 3) for t in Share().times(4, 1.0, 0.0, Linear())]  # the path's own clock
+    [1.0, 0.75, 0.5, 0.25, 0.0]
+    """
+
+    scale: float = 1.0
+    least: float = 0.0
+    most: float = math.inf
+
+    def clock(self, ratio: float) -> float:
+        return ratio / (self.scale + ratio) if math.isfinite(ratio) else 1.0
+
+    def ratio(self, reading: float) -> float:
+        return self.scale * reading / (1 - reading)
+
+
+@dataclass(frozen=True, slots=True)
+class Angles(Grid):
+    """Exactly these angles atan2(sigma, alpha), between the path's own at the start and the end: a grid for every path.
+
+    >>> from pushforward.paths import Cosine
+    >>> [round(t, 3) for t in Angles((1.2, 0.4)).times(3, 1.0, 0.0, Cosine())]
+    [1.0, 0.764, 0.255, 0.0]
+    """
+
+    given: tuple[float, ...]
+
+    def times(self, steps: int, start: float, end: float, path: Path | None = None) -> tuple[float, ...]:
+        given = self.given if start > end else self.given[::-1]
+        if path is None or len(given) != steps - 1:
+            expected = f"a path and {len(given) + 1} steps for {len(given)} angles"
+            raise ConfigError(explain(expected, f"{path} and {steps}", "Pass path=, and set steps."))
+        angles = torch.tensor(given, dtype=torch.float64)
+        return (start, *(path.time_at(angles.cos(), angles.sin()).tolist() if given else ()), end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ class Level(NamedTuple):
         return math.atan2(self.sigma, self.alpha)
 
     @property
+    def share(self) -> float:
+        """tau = sigma / (alpha + sigma), the time of the straight path with the same ratio."""
+        return self.sigma / (self.alpha + self.sigma)
+
+    @property
     def log_ratio(self) -> float:
         """log rho = -lambda, infinite at both pure ends."""
         return math.log(self.ratio) if self.alpha and self.sigma else math.copysign(math.inf, self.sigma - self.alpha)
