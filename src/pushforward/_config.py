@@ -183,7 +183,7 @@ def _to_value(value: object, kinds: Kinds) -> Any:
 
 def _from_value(hint: Any, value: Any, kinds: Kinds, where: str, missing: object) -> object:
     choices = _members(hint)
-    classes = [each for each in choices if isinstance(each, type) and dataclasses.is_dataclass(each)]
+    classes = [each for each in choices if isinstance(each, type) and _is_config(each, kinds)]
     if isinstance(value, dict) and (KIND in value or len(classes) > 1):
         _look_up(value.get(KIND), _kinds_of(classes, kinds), where)
     for choice in choices:
@@ -204,7 +204,7 @@ def _fit(choice: Any, value: Any, kinds: Kinds, where: str, missing: object) -> 
     if not isinstance(choice, type):
         return _REQUIRED
     if isinstance(value, dict):
-        fits = dataclasses.is_dataclass(choice) and (KIND not in value or _is_a(kinds[value[KIND]], choice))
+        fits = _is_config(choice, kinds) and (KIND not in value or _is_a(kinds[value[KIND]], choice))
         return from_table(choice, value, kinds, where, missing) if fits else _REQUIRED
     if choice is Path and isinstance(value, str):
         return Path(value)
@@ -243,6 +243,11 @@ def _look_up(kind: object, kinds: Kinds, where: str) -> type:
 
 def _is_a(cls: type, parent: Any) -> bool:
     return parent in cls.__mro__
+
+
+def _is_config(cls: type, kinds: Kinds) -> bool:
+    """Whether a table may stand for it: a dataclass, or what some kind derives from."""
+    return dataclasses.is_dataclass(cls) or bool(_kinds_of((cls,), kinds))
 
 
 def _kinds_of(classes: Iterable[type], kinds: Kinds) -> Kinds:

@@ -12,16 +12,18 @@ from pushforward.solvers.ancestral import DDIM, Ancestral
 from pushforward.solvers.divergence import Exact, Hutchinson, Trace, augmented
 from pushforward.solvers.dpm import DPMSolver
 from pushforward.solvers.exponential import Exponential
+from pushforward.solvers.files import load, save
 from pushforward.solvers.grids import Grid, Power, Uniform
 from pushforward.solvers.multistep import Linear, Step
 from pushforward.solvers.noise import Brownian, Noise, White
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
 from pushforward.solvers.state import Field, Solver, State, Trajectory, drain
 from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorrector
+from pushforward.solvers.tuned import Tuned, weights_of
 
 __all__ = [
     "Adaptive", "Ancestral", "Brownian", "DDIM", "DPMSolver", "Euler", "EulerMaruyama", "Exact", "Exponential", "Field",
     "Grid", "Heun", "Hutchinson", "Karras", "Linear", "Midpoint", "Noise", "Power", "PredictorCorrector", "RK4",
-    "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Uniform", "White", "augmented", "drain",
-    "grids",
+    "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented",
+    "drain", "grids", "load", "save", "weights_of",
 ]  # fmt: skip

@@ -27,9 +27,10 @@ References: Lu et al. 2022 (arXiv 2206.00927, 2211.01095), Zhang and Chen 2022 (
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -57,7 +58,8 @@ class _Flow(Prediction):
         return Row(-one, one, one)
 
 
-_HELD: dict[Hold, Prediction] = {"x0": x0, "eps": eps, "v": v, "flow": _Flow()}
+HELD: Mapping[Hold, Prediction] = MappingProxyType({"x0": x0, "eps": eps, "v": v, "flow": _Flow()})
+"""What may be held, as rows of the table; v is divided by s."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ class Exponential(Linear):
     correct: bool = False
 
     def validate(self) -> None:
-        if not 1 <= self.order <= 4 or self.hold not in _HELD or self.clock not in _CLOCKS:
+        if not 1 <= self.order <= 4 or self.hold not in HELD or self.clock not in _CLOCKS:
             got = f"order {self.order}, hold {self.hold!r}, clock {self.clock!r}"
-            expected = f"an order of 1 to 4, hold of {', '.join(_HELD)}, and clock of {', '.join(_CLOCKS)}"
+            expected = f"an order of 1 to 4, hold of {', '.join(HELD)}, and clock of {', '.join(_CLOCKS)}"
             raise ConfigError(explain(expected, got, "Change it."))
 
     def step(self, nodes: Sequence[Level], i: int, first: int, prediction: Prediction, path: Path) -> Step:
@@ -97,7 +99,7 @@ class Exponential(Linear):
 
     def _row(self, here: Level, prediction: Prediction) -> tuple[float, float] | None:
         """(a, b) of what is held here, or None where the output does not say."""
-        a, b = bridges([here], prediction, _HELD[self.hold], strict=False)[0]
+        a, b = bridges([here], prediction, HELD[self.hold], strict=False)[0]
         if math.isnan(a):
             return None
         return (a / here.size, b / here.size) if self.hold == "v" else (a, b)

@@ -94,11 +94,14 @@ class _Noise(Grid):
             return tuple(reversed(self.times(steps, end, start, path)))
         c = path.coefficients(torch.tensor([start, end], dtype=torch.float64))
         first, last = (c.sigma / c.alpha).tolist()
-        top, bottom = self.clock(min(first, self.most)), self.clock(max(last, self.least))
-        even = steps - 1 if last < self.least else steps
-        readings = [top + (bottom - top) * i / max(even, 1) for i in range(1, even + (last < self.least))]
-        inside = torch.tensor([self.ratio(reading) for reading in readings], dtype=torch.float64)
-        between = path.time_at(torch.ones_like(inside), inside).tolist() if readings else []
+        top, low = self.clock(min(first, self.most)), max(last, self.least)
+        if self.stops_short and self.ratio(top + (self.clock(self.least) - top) * (steps - 1) / steps) >= last:
+            bottom, intervals = self.clock(self.least), steps
+        else:  # where the lowest level is not the end, the last interval goes on from there
+            bottom, intervals = self.clock(low), steps - (self.stops_short or last < self.least)
+        inside = [self.ratio(top + (bottom - top) * i / intervals) for i in range(1, steps)]
+        ratios = torch.tensor(inside, dtype=torch.float64).clamp(min=last)
+        between = path.time_at(torch.ones_like(ratios), ratios).tolist() if inside else []
         return (start, *between, end)
 
 
@@ -148,6 +151,7 @@ class Angle(_Noise):
     scale: float = 1.0
     least: float = 0.0
     most: float = math.inf
+    stops_short = True
 
     def clock(self, ratio: float) -> float:
         return math.atan(ratio / self.scale)
@@ -168,6 +172,7 @@ class Share(_Noise):
     scale: float = 1.0
     least: float = 0.0
     most: float = math.inf
+    stops_short = True
 
     def clock(self, ratio: float) -> float:
         return ratio / (self.scale + ratio) if math.isfinite(ratio) else 1.0
@@ -186,6 +191,7 @@ class Angles(Grid):
     """
 
     given: tuple[float, ...]
+    stops_short = True
 
     def times(self, steps: int, start: float, end: float, path: Path | None = None) -> tuple[float, ...]:
         given = self.given if start > end else self.given[::-1]
