@@ -14,6 +14,7 @@ FIXED = {
 ORDERS = {
     "ddim": (solvers.DDIM(), 1),
     "karras": (solvers.Karras(grid=grids.Uniform()), 2),
+    "reversible": (solvers.Reversible(), 2),
     "dpm-1": (solvers.DPMSolver(order=1), 1),
     "dpm-2": (solvers.DPMSolver(order=2), 2),
     "dpm-3": (solvers.DPMSolver(order=3), 2),  # published with half the weight of the second difference

@@ -1,10 +1,11 @@
 """Solvers: follow what a model says along a path and stream the states on the way.
 
 One-step methods (`Euler`, `Midpoint`, `Heun`, `RK4`), an adaptive pair (`Adaptive`), multistep methods whose steps
-are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`), and those of the reverse SDE (`Ancestral`, `EulerMaruyama`,
-`Karras`, `PredictorCorrector`), whose noise is a function of seed, sample and time (`White`, `Brownian`). All are
-generators of `State` that accept edits by `send`; they see fields f(x, t), never networks. `grids` say where they
-stop, `Exact` and `Hutchinson` compute the divergence that likelihoods need. May import `paths`."""
+are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`), one that can be undone exactly (`Reversible`), and those of
+the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`), whose noise is a function of seed,
+sample and time (`White`, `Brownian`). All are generators of `State` that accept edits by `send`; they see fields f(x,
+t), never networks. `grids` say where they stop, `Exact` and `Hutchinson` compute the divergence that likelihoods
+need. May import `paths`."""
 
 from pushforward.solvers import grids
 from pushforward.solvers.adaptive import Adaptive
@@ -16,14 +17,15 @@ from pushforward.solvers.files import load, save
 from pushforward.solvers.grids import Grid, Power, Uniform
 from pushforward.solvers.multistep import Linear, Step
 from pushforward.solvers.noise import Brownian, Noise, White
+from pushforward.solvers.reversible import Pair, Reversible
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
 from pushforward.solvers.state import Field, Solver, State, Trajectory, drain
 from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorrector
 from pushforward.solvers.tuned import Tuned, weights_of
 
 __all__ = [
-    "Adaptive", "Ancestral", "Brownian", "DDIM", "DPMSolver", "Euler", "EulerMaruyama", "Exact", "Exponential", "Field",
-    "Grid", "Heun", "Hutchinson", "Karras", "Linear", "Midpoint", "Noise", "Power", "PredictorCorrector", "RK4",
-    "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented",
-    "drain", "grids", "load", "save", "weights_of",
+    "Adaptive", "Ancestral", "Brownian", "DDIM", "DPMSolver", "Euler", "EulerMaruyama", "Exact", "Exponential",
+    "Field", "Grid", "Heun", "Hutchinson", "Karras", "Linear", "Midpoint", "Noise", "Pair", "Power",
+    "PredictorCorrector", "RK4", "Reversible", "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace",
+    "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids", "load", "save", "weights_of",
 ]  # fmt: skip
