@@ -1,7 +1,7 @@
 """How close a solver comes to the exact flow within a number of network calls, beside other libraries' solvers.
 
     python benchmarks/solvers.py [--oracle ring digits] [--path VE VP linear] [--nfe 4 6 8 10 16 20 32 50]
-                                 [--seeds 0 1 2] [--starts 1000] [--screen 300] [--only TEXT] [--out FILE.json] [--quick]
+                                 [--seeds 0 1 2] [--starts 1000] [--screen 100] [--only TEXT] [--out FILE.json] [--quick]
 
 The network is perfect (`peers/problem.py`), so what differs from the truth is the solver's error. Calls are counted
 in the network. At a budget of n calls a row is that solver with as many steps as fit into n; "best" is the smallest
@@ -12,7 +12,7 @@ error among all of a library's rows whose calls do not exceed n, the mean over t
     wrong    the share of endpoints next to another mode, in percent
 
 On the digits a call costs hundreds of times more than on the ring: all rows run on the first `screen` starts of the
-first seed, and at each budget the best dozen, and each library's best, on everything. Libraries that are not installed
+first seed, and at each budget the best eight, and each library's best two, on everything. Libraries that are not installed
 have no rows. One thread.
 """
 
@@ -36,7 +36,7 @@ from pushforward.models import Diffusion
 
 BUDGETS = (4, 6, 8, 10, 16, 20, 32, 50)
 ORACLES = {"ring": ring, "digits": digits}
-FINALISTS = 12
+FINALISTS = 8
 
 
 @dataclass(frozen=True)
@@ -133,16 +133,17 @@ class Problem:
 def measured(problem: Problem, rows: Sequence[Peer], budgets: Sequence[int], screen: int) -> list[Row]:
     """Every solver at every budget, on a part first where `screen` is not 0."""
     part = problem.first(screen) if screen else problem
-    steps = {peer: within(peer, problem.denoiser, problem.eps[0], budgets) for peer in rows}
     found: list[Row] = []
     for nfe in budgets:
-        tried = [(peer, part.measure(peer, fit[nfe], nfe)) for peer, fit in steps.items() if nfe in fit]
+        counts = {peer: within(peer, problem.eps[0], nfe) for peer in rows}
+        steps = {peer: count for peer, count in counts.items() if count is not None}
+        tried = [(peer, part.measure(peer, count, nfe)) for peer, count in steps.items()]
         if screen:
             tried.sort(key=lambda pair: pair[1].rmse)
             chosen = tried[:FINALISTS]
             for library in {peer.library for peer in rows}:
-                chosen += [pair for pair in tried if pair[0].library == library][: None if library == "pushforward" else 1]
-            again = {peer: problem.measure(peer, steps[peer][nfe], nfe) for peer, _ in chosen}
+                chosen += [pair for pair in tried if pair[0].library == library][:2]
+            again = {peer: problem.measure(peer, steps[peer], nfe) for peer, _ in chosen}
             tried = [(peer, again.get(peer, row)) for peer, row in tried]
         found += [row for _, row in tried]
     return found
@@ -212,7 +213,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--nfe", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--starts", type=int, default=1000, help="for each seed")
-    parser.add_argument("--screen", type=int, default=300, help="starts of the first pass over the digits; 0 for none")
+    parser.add_argument("--screen", type=int, default=100, help="starts of the first pass over the digits; 0 for none")
     parser.add_argument("--only", default="", help="rows whose 'library: name' contains this")
     parser.add_argument("--out", type=Path, help="rows as JSON; tables beside it as .md")
     parser.add_argument("--quick", action="store_true", help="the ring on VE with 200 starts at 4 and 10 calls")

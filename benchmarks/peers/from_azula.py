@@ -16,7 +16,7 @@ from torch import Tensor
 from peers.peer import Peer, at
 from peers.problem import LINEAR, Curve, Denoiser
 
-SAMPLERS = {"DDIM": sample.DDIMSampler, "Euler": sample.EulerSampler, "Heun": sample.HeunSampler}
+SAMPLERS = {"DDIM": sample.DDIMSampler, "Heun": sample.HeunSampler}  # its Euler is DDIM
 MULTISTEP = {
     "zAB": sample.zABSampler, "vAB": sample.vABSampler, "zEAB": sample.zEABSampler,
     "xEAB": sample.xEABSampler, "REAB": sample.REABSampler,

@@ -1,6 +1,6 @@
 """A row of the table: a solver of another library, and how its network calls are counted."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,17 +40,27 @@ def at(denoiser: Denoiser, x: Tensor, alpha: Any, sigma: Any) -> Tensor:
     return denoiser(x / alpha, float(sigma) / alpha)
 
 
-def within(peer: Peer, denoiser: Denoiser, eps: Tensor, budgets: Sequence[int]) -> dict[int, int]:
-    """budget -> the largest number of steps whose calls stay within it; without those too small for this solver."""
-    calls: dict[int, int] = {}
-    for steps in range(1, max(budgets) + 2):
-        counted = Counted(denoiser)
+REFUSALS = (ValueError, IndexError, ZeroDivisionError, AssertionError, RuntimeError, UnboundLocalError)
+"""What libraries raise when they are given too few steps."""
+
+
+def within(peer: Peer, eps: Tensor, budget: int) -> int | None:
+    """The largest number of steps whose calls stay within the budget; None if all of those are too few for it.
+
+    Counted on two samples and a denoiser that always answers 0, by bisection: more steps are more calls.
+    """
+    fits, exceeds, guess, found = 0, budget + 1, budget, None
+    while exceeds - fits > 1:
+        counted = Counted(lambda y, s: y * 0)
         try:
-            peer.run(counted, eps[:2], steps)
-        except (ValueError, IndexError, ZeroDivisionError, AssertionError, RuntimeError, UnboundLocalError):
-            continue  # too few steps for this solver
-        if counted.calls > max(budgets):
-            break
-        calls[steps] = counted.calls
-    fitting = {budget: [steps for steps, n in calls.items() if n <= budget] for budget in budgets}
-    return {budget: max(steps) for budget, steps in fitting.items() if steps}
+            peer.run(counted, eps[:2], guess)
+        except REFUSALS:
+            fits = guess
+        else:
+            if counted.calls > budget:
+                exceeds = guess
+            else:
+                fits = found = guess
+            guess = guess * budget // counted.calls
+        guess = min(max(guess, fits + 1), exceeds - 1)
+    return found
