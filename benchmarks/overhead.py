@@ -73,8 +73,9 @@ def of_k_diffusion() -> Iterator[tuple[str, Run]]:
     warnings.filterwarnings("ignore", module="torchsde")
     k = sampling()
     for name in ("euler", "heun", "lms", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_sde"):
+        sample = getattr(k, f"sample_{name}")
 
-        def run(x: Tensor, field: Callable[..., Tensor], sample: Any = getattr(k, f"sample_{name}")) -> Tensor:
+        def run(x: Tensor, field: Callable[..., Tensor], sample: Any = sample) -> Tensor:
             return sample(field, x, k.get_sigmas_karras(STEPS, 0.002, 80.0), disable=True)
 
         yield f"k_diffusion: {name}" + (" (Brownian tree)" if name.endswith("sde") else ""), run

@@ -1,7 +1,8 @@
 """How close a solver comes to the exact flow within a number of network calls, beside other libraries' solvers.
 
     python benchmarks/solvers.py [--oracle ring digits] [--path VE VP linear] [--nfe 4 6 8 10 16 20 32 50]
-                                 [--seeds 0 1 2] [--starts 1000] [--screen 100] [--only TEXT] [--out FILE.json] [--quick]
+                                 [--seeds 0 1 2] [--starts 1000] [--screen 60] [--only TEXT] [--out FILE.json]
+                                 [--quick]
 
 The network is perfect (`peers/problem.py`), so what differs from the truth is the solver's error. Calls are counted
 in the network. At a budget of n calls a row is that solver with as many steps as fit into n; "best" is the smallest
@@ -12,8 +13,8 @@ error among all of a library's rows whose calls do not exceed n, the mean over t
     wrong    the share of endpoints next to another mode, in percent
 
 On the digits a call costs hundreds of times more than on the ring: all rows run on the first `screen` starts of the
-first seed, and at each budget the best eight, and each library's best two, on everything. Libraries that are not installed
-have no rows. One thread.
+first seed, and at each budget the best five, and each library's best, on everything. Libraries that are not
+installed have no rows. One thread.
 """
 
 import argparse
@@ -26,17 +27,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
 from peers import Peer, installed
 from peers.peer import Counted, at, within
 from peers.problem import CURVES, LINEAR, VE, Curve, Mixture, digits, ring, score, truth
+from torch import Tensor
+
 from pushforward import paths, solvers
 from pushforward.models import Diffusion
 
 BUDGETS = (4, 6, 8, 10, 16, 20, 32, 50)
 ORACLES = {"ring": ring, "digits": digits}
-FINALISTS = 8
+FINALISTS = 5
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Row:
 
 
 def model_of(denoiser: Mixture, curve: Curve, counted: Counted) -> Diffusion:
-    """The perfect network as a model on this path: it predicts x0, or the velocity where x0 says too little at t = 0."""
+    """The perfect network on this path: it predicts x0, or the velocity where x0 says too little at t = 0."""
     path = {"VE": paths.EDM(), "VP": paths.Discrete.scheduled(), "linear": paths.Linear()}[curve.name]
 
     def net(x: Tensor, t: Tensor, context: object) -> Tensor:
@@ -142,7 +143,7 @@ def measured(problem: Problem, rows: Sequence[Peer], budgets: Sequence[int], scr
             tried.sort(key=lambda pair: pair[1].rmse)
             chosen = tried[:FINALISTS]
             for library in {peer.library for peer in rows}:
-                chosen += [pair for pair in tried if pair[0].library == library][:2]
+                chosen += [pair for pair in tried if pair[0].library == library][:1]
             again = {peer: problem.measure(peer, steps[peer], nfe) for peer, _ in chosen}
             tried = [(peer, again.get(peer, row)) for peer, row in tried]
         found += [row for _, row in tried]
@@ -213,7 +214,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--nfe", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--starts", type=int, default=1000, help="for each seed")
-    parser.add_argument("--screen", type=int, default=100, help="starts of the first pass over the digits; 0 for none")
+    parser.add_argument("--screen", type=int, default=60, help="starts of the first pass over the digits; 0 for none")
     parser.add_argument("--only", default="", help="rows whose 'library: name' contains this")
     parser.add_argument("--out", type=Path, help="rows as JSON; tables beside it as .md")
     parser.add_argument("--quick", action="store_true", help="the ring on VE with 200 starts at 4 and 10 calls")

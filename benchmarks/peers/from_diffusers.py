@@ -22,7 +22,6 @@ from typing import Any
 
 import diffusers
 import numpy as np
-import torch
 from diffusers.utils import logging as diffusers_logging
 from torch import Tensor
 

@@ -1,8 +1,8 @@
 """flow_matching's ODESolver on its straight path: torchdiffeq's fixed steps over a grid of times.
 
 In its time data are at 1. Methods that look at the field at the very end meet a perfect velocity that is singular
-there where the data are points. The grid "edm" is the skewed one of its image example: Karras's noise levels s, as times
-1 / (1 + s), from its first level.
+there where the data are points. The grid "edm" is the skewed one of its image example: Karras's noise levels s, as
+times 1 / (1 + s), from its first level.
 """
 
 from collections.abc import Callable, Iterator

@@ -25,13 +25,15 @@ from peers.problem import VE, VP, Curve, Denoiser
 def sampling() -> Any:
     """k-diffusion's module of samplers, without its package."""
     spec = importlib.util.find_spec("k_diffusion")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
     package, tools = types.ModuleType("_k_diffusion"), types.ModuleType("_k_diffusion.utils")
     tools.append_dims = lambda x, n: x[(...,) + (None,) * (n - x.ndim)]  # type: ignore[attr-defined]
     package.utils = tools  # type: ignore[attr-defined]
     file = Path(spec.submodule_search_locations[0]) / "sampling.py"
     inner = importlib.util.spec_from_file_location("_k_diffusion.sampling", file)
-    assert inner is not None and inner.loader is not None
+    assert inner is not None
+    assert inner.loader is not None
     module = importlib.util.module_from_spec(inner)
     names = {"_k_diffusion": package, "_k_diffusion.utils": tools, "_k_diffusion.sampling": module}
     sys.modules.update(names)
