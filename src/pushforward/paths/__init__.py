@@ -13,6 +13,7 @@ from pushforward.paths.path import Coefficients, Path
 from pushforward.paths.prediction import (
     Prediction,
     Row,
+    bridge,
     convert,
     edm,
     eps,
@@ -30,6 +31,6 @@ from pushforward.paths.variance_preserving import VP, Cosine
 
 __all__ = [
     "Coefficients", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent", "Linear", "LogitNormal", "Path",
-    "Prediction", "Row", "TimeDistribution", "Uniform", "VE", "VP", "convert", "edm", "eps", "named", "recast", "score",
-    "solve", "v", "velocity", "x0",
+    "Prediction", "Row", "TimeDistribution", "Uniform", "VE", "VP", "bridge", "convert", "edm", "eps", "named",
+    "recast", "score", "solve", "v", "velocity", "x0",
 ]  # fmt: skip

@@ -10,12 +10,15 @@ Everything is linear in (x0, eps):  scale * m = p x0 + q eps.
     score        0            -1                sigma
     edm          sigma / h    -d**2 alpha / h   d        h = sqrt(sigma**2 + d**2 alpha**2), d = sigma_data
 
-Together with x_t = alpha x0 + sigma eps that is two equations for two unknowns:
+Together with x_t = alpha x0 + sigma eps that is two equations for two unknowns. A target S m' = P x0 + Q eps is then a
+combination of the two things that are known, `bridge`:
 
-    det = alpha q - sigma p,   x0 = (q x_t - sigma scale m) / det,   eps = (alpha scale m - p x_t) / det.
+    m' = a x_t + b m,     a = (P q - Q p) / (det S),  b = scale (alpha Q - sigma P) / (det S),  det = alpha q - sigma p.
 
-So any prediction becomes any other, exactly, wherever det is not 0; where it is, the network's output says
-nothing about what is asked, and `convert` says so. `scale` keeps every row finite up to both ends of the path.
+Where det is 0, or scale is 0 and m says nothing, the two equations are one, and the target is determined if and only if
+its row is a multiple of it. Then the limit is exact: m' = b m with (P, Q) S**-1 scale**-1 along (p, q), so eps becomes
+score at alpha = 0 although det = 0 there; or m' = a x_t, so x0 is x_t / alpha at sigma = 0 whatever the network said.
+Where it is not, `bridge` and `convert` say so. `scale` keeps every row finite up to both ends of the path.
 
 References: Salimans and Ho 2022 (arXiv 2202.00512) for v; Karras et al. 2022 (arXiv 2206.00364) for edm.
 """
@@ -167,25 +170,65 @@ def named(name: str) -> Prediction:
     return table[name]
 
 
-def solve(m: Sample, x_t: Sample, c: Coefficients, prediction: Prediction) -> tuple[Sample, Sample]:
-    """(x0, eps) from a network's output `m` at `x_t`. Not finite where the determinant vanishes; see `convert`."""
-    row = prediction.row(c)
-    det = c.alpha * row.q - c.sigma * row.p
+class _Bridge(NamedTuple):
+    """m' = a x_t + b m, where that is `known`, each [batch]."""
 
-    def times(factor: Tensor) -> Tensor:
-        return per_sample(factor / det, x_t)
+    a: Tensor
+    b: Tensor
+    known: Tensor
 
-    data = times(row.q) * x_t - times(c.sigma * row.scale) * m
-    noise = times(c.alpha * row.scale) * m - times(row.p) * x_t
-    return data, noise
+
+def _between(c: Coefficients, source: Prediction, target: Prediction) -> _Bridge:
+    """The bridge by rank; a and b are NaN where the target is not determined. No step depends on a value."""
+    zero = torch.zeros_like(c.alpha)
+    if source == target:
+        return _Bridge(zero, zero + 1, zero == 0)
+    (p, q, scale), (P, Q, S) = source.row(c), target.row(c)
+    det, across = c.alpha * q - c.sigma * p, c.alpha * Q - c.sigma * P
+    here, said, rounding = c.alpha**2 + c.sigma**2, p**2 + q**2, torch.finfo(c.alpha.dtype).eps
+    apart = (det**2 > rounding**2 * here * said) & (scale != 0)
+    along = across**2 <= rounding**2 * here * (P**2 + Q**2)
+    speaks = (scale != 0) & (said != 0)
+    known = (apart | along) & (S != 0)
+    det, said = torch.where(apart, det, zero + 1), torch.where(speaks, said, zero + 1)
+    a = torch.where(apart, (P * q - Q * p) / det, torch.where(speaks, zero, (P * c.alpha + Q * c.sigma) / here))
+    b = torch.where(apart, across / det, torch.where(speaks, (P * p + Q * q) / said, zero)) * scale
+    out = torch.where(known, S, torch.nan)
+    return _Bridge(a / out, b / out, known)
+
+
+def bridge(c: Coefficients, source: Prediction, target: Prediction) -> tuple[Tensor, Tensor]:
+    """(a, b), each [batch], with target = a x_t + b m for a network's output m of kind `source`.
+
+    Exact up to both ends of the path, and continuous: where the determinant vanishes it is the limit, if there is one.
+
+    Args:
+        c: the path's coefficients, each [batch].
+
+    Raises:
+        ConversionError: where the output and x_t do not determine the target, or it is infinite.
+
+    >>> from pushforward.paths import Linear
+    >>> bridge(Linear().coefficients(torch.tensor([0.5, 1.0])), velocity, x0)  # x0 = x_t - t m
+    (tensor([1., 1.]), tensor([-0.5000, -1.0000]))
+    """
+    a, b, known = _between(c, source, target)
+    if not bool(known.all()):
+        raise _undetermined(c, ~known, source, target)
+    return a, b
 
 
 def recast(m: Sample, x_t: Sample, c: Coefficients, source: Prediction, target: Prediction) -> Sample:
-    """`convert` without its check, for inner loops whose times are known to be regular."""
+    """`convert` without its check, for inner loops whose times are known to be regular; elsewhere it is NaN."""
     if source == target:
         return m
-    row = target.row(c)
-    return row.target(*solve(m, x_t, c, source)) / per_sample(row.scale, x_t)
+    a, b, _ = _between(c, source, target)
+    return per_sample(a, x_t) * x_t + per_sample(b, x_t) * m
+
+
+def solve(m: Sample, x_t: Sample, c: Coefficients, prediction: Prediction) -> tuple[Sample, Sample]:
+    """(x0, eps) from a network's output `m` at `x_t`; NaN where it is not determined (see `convert`)."""
+    return recast(m, x_t, c, prediction, x0), recast(m, x_t, c, prediction, eps)
 
 
 def convert(m: Sample, x_t: Sample, t: Time, path: Path, source: Prediction, target: Prediction) -> Sample:
@@ -197,24 +240,24 @@ def convert(m: Sample, x_t: Sample, t: Time, path: Path, source: Prediction, tar
         t: its times, [batch].
 
     Raises:
-        ConversionError: where the answer is not determined (the determinant is 0) or not finite.
+        ConversionError: where the output and x_t do not determine the answer, or it is infinite.
     """
     c = path.coefficients(t)
-    obstacle = obstacle_between(c, source, target)
-    if obstacle is not None:
-        where = t[obstacle][0].item()
-        a, s = c.alpha[obstacle][0].item(), c.sigma[obstacle][0].item()
-        raise ConversionError(
-            f"{source.name!r} cannot be converted to {target.name!r} at t={where:g}: alpha is {a:g} and sigma is {s:g} "
-            f"there, so the output does not determine it. Keep away from that end, or train with 'velocity'."
-        )
+    known = _between(c, source, target).known
+    if not bool(known.all()):
+        raise _undetermined(c, ~known, source, target, t)
     return recast(m, x_t, c, source, target)
 
 
-def obstacle_between(c: Coefficients, source: Prediction, target: Prediction) -> Tensor | None:
-    """Which samples cannot be converted, [batch] of booleans, or None where all can."""
-    if source == target:
-        return None
-    row, out = source.row(c), target.row(c)
-    bad = (c.alpha * row.q - c.sigma * row.p == 0) | (out.scale == 0)
-    return bad if bool(bad.any()) else None
+def _undetermined(
+    c: Coefficients, where: Tensor, source: Prediction, target: Prediction, t: Time | None = None
+) -> ConversionError:
+    """What is missing at the first of the samples `where` nothing is known."""
+    place = "" if t is None else f" at t={t[where][0].item():g}"
+    infinite = target.row(c).scale[where][0].item() == 0
+    reason = f"{target.name!r} is infinite" if infinite else "the output does not determine it"
+    alpha, sigma = c.alpha[where][0].item(), c.sigma[where][0].item()
+    return ConversionError(
+        f"{source.name!r} cannot be converted to {target.name!r}{place}: alpha is {alpha:g} and sigma is {sigma:g} there,"
+        f" so {reason}. Keep away from that end, or train with 'velocity'."
+    )
