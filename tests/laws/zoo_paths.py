@@ -6,7 +6,9 @@ from pushforward import paths
 
 PATHS = {
     "linear": paths.Linear(),
+    "polynomial": paths.Polynomial(2.0),
     "vp": paths.VP(),
+    "sub vp": paths.SubVP(),
     "cosine": paths.Cosine(),
     "ve": paths.VE(),
     "edm": paths.EDM(),

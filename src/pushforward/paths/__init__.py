@@ -8,7 +8,7 @@ other. `Uniform` and `LogitNormal` draw times; `Independent` pairs data with noi
 from pushforward.paths.coupling import Coupling, Independent
 from pushforward.paths.custom import Custom
 from pushforward.paths.discrete import Discrete
-from pushforward.paths.linear import Linear
+from pushforward.paths.linear import Linear, Polynomial
 from pushforward.paths.path import Coefficients, Path
 from pushforward.paths.prediction import (
     Prediction,
@@ -25,12 +25,13 @@ from pushforward.paths.prediction import (
     velocity,
     x0,
 )
+from pushforward.paths.sde import Reverse, reverse
 from pushforward.paths.times import LogitNormal, TimeDistribution, Uniform
 from pushforward.paths.variance_exploding import EDM, VE
-from pushforward.paths.variance_preserving import VP, Cosine
+from pushforward.paths.variance_preserving import VP, Cosine, SubVP
 
 __all__ = [
-    "Coefficients", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent", "Linear", "LogitNormal", "Path",
-    "Prediction", "Row", "TimeDistribution", "Uniform", "VE", "VP", "bridge", "convert", "edm", "eps", "named",
-    "recast", "score", "solve", "v", "velocity", "x0",
+    "Coefficients", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent", "Linear", "LogitNormal",
+    "Path", "Polynomial", "Prediction", "Reverse", "Row", "SubVP", "TimeDistribution", "Uniform", "VE", "VP",
+    "bridge", "convert", "edm", "eps", "named", "recast", "reverse", "score", "solve", "v", "velocity", "x0",
 ]  # fmt: skip

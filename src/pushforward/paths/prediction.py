@@ -243,10 +243,10 @@ def convert(m: Sample, x_t: Sample, t: Time, path: Path, source: Prediction, tar
         ConversionError: where the output and x_t do not determine the answer, or it is infinite.
     """
     c = path.coefficients(t)
-    known = _between(c, source, target).known
+    _, b, known = _between(c, source, target)
     if not bool(known.all()):
         raise _undetermined(c, ~known, source, target, t)
-    return recast(m, x_t, c, source, target)
+    return recast(m.masked_fill(per_sample(b == 0, m), 0.0), x_t, c, source, target)  # what is ignored may be infinite
 
 
 def _undetermined(
@@ -258,6 +258,6 @@ def _undetermined(
     reason = f"{target.name!r} is infinite" if infinite else "the output does not determine it"
     alpha, sigma = c.alpha[where][0].item(), c.sigma[where][0].item()
     return ConversionError(
-        f"{source.name!r} cannot be converted to {target.name!r}{place}: alpha is {alpha:g} and sigma is {sigma:g} there,"
-        f" so {reason}. Keep away from that end, or train with 'velocity'."
+        f"{source.name!r} cannot be converted to {target.name!r}{place}: alpha is {alpha:g} and sigma is {sigma:g} "
+        f"there, so {reason}. Keep away from that end, or train with 'velocity'."
     )
