@@ -1,7 +1,7 @@
 """The grid of a peer at which most of its conversions at the ends are silently NaN: ours are right or refused.
 
-flow_matching converts between data, noise and velocity on its CondOT, VP and cosine schedulers. Of the 36 cells (3 paths,
-6 conversions, 2 ends) ten are NaN there, one is infinite, and two are wrong because cos(pi / 2) is not 0.
+flow_matching converts between data, noise and velocity on its CondOT, VP and cosine schedulers. Of the 36 cells
+(3 paths, 6 conversions, 2 ends) ten are NaN there, one is infinite, and two are wrong as cos(pi / 2) is not 0.
 """
 
 import itertools
@@ -43,7 +43,7 @@ def ends(path, t, source, target):
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
 def test_every_cell_is_right_or_refused(cell):
-    path, t, source, target = cell
+    path, _, source, target = cell
     end, x_t, m, truth = ends(*cell)
     ours = PREDICTIONS[source], PREDICTIONS[target]
     if cell in UNDETERMINED:

@@ -10,8 +10,8 @@ The same marginals come from a diffusion that starts at the data,
 
     dx = f x dt + g dw,       f = alpha' / alpha,       g**2 = 2 sigma sigma' - 2 f sigma**2 = -sigma**2 (log_snr)',
 
-for which beta(t) is the customary name where f = -beta / 2 and g**2 = beta. Nothing noisy comes out of a linear SDE with
-finite coefficients in finite time, so both are infinite where alpha = 0. Its way back is `reverse`, in `sde`.
+with beta the customary name where f = -beta / 2 and g**2 = beta. A linear SDE of finite coefficients never forgets its
+start, so f and g are infinite where alpha = 0. Its way back is `reverse`, in `sde`.
 
 Reference: Song et al. 2021 (arXiv 2011.13456).
 """
