@@ -6,6 +6,7 @@ from pushforward import paths
 
 PATHS = {
     "linear": paths.Linear(),
+    "linear from some noise": paths.Linear(sigma_min=0.01),
     "polynomial": paths.Polynomial(2.0),
     "vp": paths.VP(),
     "sub vp": paths.SubVP(),

@@ -105,16 +105,6 @@ def test_edm_row_is_karras_preconditioning():
     torch.testing.assert_close(paths.edm(d).input_scale(c), 1 / (sigma**2 + d**2).sqrt())
 
 
-@pytest.mark.parametrize("times", [paths.Uniform(), paths.LogitNormal(0.3, 1.2)])
-def test_times_follow_their_quantiles_and_split_by_sample(times):
-    draw = Draw(3, "time", step=5)
-    whole = times.sample(4096, draw)
-    u = torch.linspace(0.05, 0.95, 19)
-    torch.testing.assert_close(torch.quantile(whole, u), times.quantile(u), rtol=0, atol=2e-3)
-    part = times.sample(100, Draw(3, "time", step=5, first=1000))
-    assert torch.equal(part, whole[1000:1100])
-
-
 def test_independent_noise_is_standard_and_keyed_by_sample():
     x = torch.zeros(5000, 2)
     eps = paths.Independent().pair(x, None, Draw(0, "eps"))

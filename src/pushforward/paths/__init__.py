@@ -10,6 +10,7 @@ from pushforward.paths.custom import Custom
 from pushforward.paths.discrete import Discrete
 from pushforward.paths.linear import Linear, Polynomial
 from pushforward.paths.path import Coefficients, Path
+from pushforward.paths.preconditioning import Preconditioning, preconditioning
 from pushforward.paths.prediction import (
     Prediction,
     Row,
@@ -26,12 +27,23 @@ from pushforward.paths.prediction import (
     x0,
 )
 from pushforward.paths.sde import Reverse, reverse
-from pushforward.paths.times import LogitNormal, TimeDistribution, Uniform
+from pushforward.paths.times import (
+    CosMap,
+    LogitNormal,
+    LogNormal,
+    Mode,
+    Spread,
+    Stops,
+    TimeDistribution,
+    Uniform,
+    uniforms,
+)
 from pushforward.paths.variance_exploding import EDM, VE
 from pushforward.paths.variance_preserving import VP, Cosine, SubVP
 
 __all__ = [
-    "Coefficients", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent", "Linear", "LogitNormal",
-    "Path", "Polynomial", "Prediction", "Reverse", "Row", "SubVP", "TimeDistribution", "Uniform", "VE", "VP",
-    "bridge", "convert", "edm", "eps", "named", "recast", "reverse", "score", "solve", "v", "velocity", "x0",
+    "Coefficients", "CosMap", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent", "Linear",
+    "LogNormal", "LogitNormal", "Mode", "Path", "Polynomial", "Preconditioning", "Prediction", "Reverse", "Row",
+    "Spread", "Stops", "SubVP", "TimeDistribution", "Uniform", "VE", "VP", "bridge", "convert", "edm", "eps",
+    "named", "preconditioning", "recast", "reverse", "score", "solve", "uniforms", "v", "velocity", "x0",
 ]  # fmt: skip

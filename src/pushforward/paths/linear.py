@@ -3,6 +3,8 @@
     Linear        alpha = 1 - t         the path of flow matching and rectified flow
     Polynomial    alpha = (1 - t)**n    slower near the noise, where the velocity of every pair fades to 0
 
+(with sigma_min > 0, Lipman et al.'s: alpha + sigma is 1 at the noise and 1 + sigma_min at the data).
+
 References: Lipman et al. 2022 (arXiv 2210.02747), Liu et al. 2022 (arXiv 2209.03003), Albergo and
 Vanden-Eijnden 2022 (arXiv 2209.15571). They put data at t = 1; here data are at t = 0 everywhere.
 """
@@ -21,16 +23,21 @@ from pushforward.paths.path import Coefficients, Path
 class Linear(Path):
     """alpha = 1 - t, sigma = t: the velocity is eps - x0, constant along each pair.
 
+    Args:
+        sigma_min: noise that is left at t = 0: sigma = sigma_min + (1 - sigma_min) t.
+
     >>> Linear().coefficients(torch.tensor([0.25])).alpha
     tensor([0.7500])
     """
 
+    sigma_min: float = 0.0
+
     def coefficients(self, t: Time) -> Coefficients:
-        one = torch.ones_like(t)
-        return Coefficients(1 - t, t, -one, one)
+        one, rise = torch.ones_like(t), 1 - self.sigma_min
+        return Coefficients(1 - t, self.sigma_min + rise * t, -one, rise * one)
 
     def time_at(self, alpha: Tensor, sigma: Tensor) -> Time:
-        return sigma / (alpha + sigma)
+        return (sigma - self.sigma_min * alpha) / ((1 - self.sigma_min) * alpha + sigma)
 
 
 @dataclass(frozen=True, slots=True)
