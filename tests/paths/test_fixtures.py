@@ -7,7 +7,6 @@ import torch
 
 from pushforward import paths
 from pushforward._errors import ConfigError
-from pushforward._random import Draw
 
 
 def test_vp_ends_where_score_sde_does():
@@ -103,11 +102,3 @@ def test_edm_row_is_karras_preconditioning():
     c_skip, c_out = d**2 / (sigma**2 + d**2), sigma * d / (sigma**2 + d**2).sqrt()
     torch.testing.assert_close(c_skip[:, None] * x + c_out[:, None] * f, x0)
     torch.testing.assert_close(paths.edm(d).input_scale(c), 1 / (sigma**2 + d**2).sqrt())
-
-
-def test_independent_noise_is_standard_and_keyed_by_sample():
-    x = torch.zeros(5000, 2)
-    eps = paths.Independent().pair(x, None, Draw(0, "eps"))
-    assert eps.mean().abs() < 0.03
-    assert eps.std().item() == pytest.approx(1.0, abs=0.03)
-    assert torch.equal(paths.Independent().pair(x[:10], None, Draw(0, "eps", first=40)), eps[40:50])

@@ -124,7 +124,7 @@ class SoftMinSNR(Weighting):
 class Sigmoid(Weighting):
     """sigmoid(bias - log snr) on eps: monotone, so still a bound on the likelihood of noisy data.
 
-    Kingma and Gao's loss also has the density of log-SNR; here times are drawn from any distribution, and that factor is
+    Kingma and Gao's loss also has the density of log-SNR; here times have any distribution, and that factor is
     theirs.
     """
 
