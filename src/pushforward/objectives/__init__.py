@@ -5,10 +5,12 @@
 `presets` the formulations of the papers. May import `models` and below.
 """
 
+from pushforward.objectives import presets
 from pushforward.objectives import weighting as weightings
 from pushforward.objectives.distillation import Distillation
 from pushforward.objectives.likelihood import Likelihood
 from pushforward.objectives.objective import Objective
+from pushforward.objectives.presets import Formulation
 from pushforward.objectives.reflow import Pairs, pairs, pairs_from
 from pushforward.objectives.regression import Regression
 from pushforward.objectives.uncertainty import Uncertainty
@@ -16,6 +18,7 @@ from pushforward.objectives.weighting import Weighting
 
 __all__ = [
     "Distillation",
+    "Formulation",
     "Likelihood",
     "Objective",
     "Pairs",
@@ -24,5 +27,6 @@ __all__ = [
     "Weighting",
     "pairs",
     "pairs_from",
+    "presets",
     "weightings",
 ]

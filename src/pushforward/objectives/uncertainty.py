@@ -21,6 +21,7 @@ class Uncertainty(nn.Module):
         frequencies: how many waves.
         fastest: cycles of the fastest wave between t = 0 and t = 1.
 
+    >>> import torch
     >>> Uncertainty()(torch.tensor([0.2, 0.7]))
     tensor([0., 0.], grad_fn=<SqueezeBackward1>)
     """
