@@ -10,8 +10,8 @@
     stochastic_interpolant  Linear,     velocity     t          Uniform           1 on velocity
                             Cosine
 
-Score matching's weights sigma**2 on the score are 1 on eps. The papers of ddpm and score_vp scale t by 999, for networks
-that expect whole steps; such a network is told so by `preconditioning("vp")`. Every entry is an ordinary value: take it
+Score matching's weights sigma**2 on the score are 1 on eps. The papers of ddpm and score_vp scale t by 999 for nets
+that expect whole steps; such a net is told so by `preconditioning("vp")`. Every entry is an ordinary value: take it
 apart, replace what you like, or write the line yourself.
 
 References: Ho et al. 2020 (arXiv 2006.11239), Song et al. 2021 (arXiv 2011.13456), Karras et al. 2022 (arXiv

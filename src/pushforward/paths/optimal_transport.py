@@ -13,9 +13,8 @@ nearest to it, the noise of a class would no longer be the source, and samples o
 source, would start where nothing was learned. (A context that no other event of the batch shares leaves nothing to
 match: with continuous contexts this is the independent coupling.)
 
-A pair depends on its whole batch here, in space and not in chance: for equal batches pairs are equal, but parts of a
-batch are paired otherwise than the whole. Of all that draws random numbers in this library only this does not split by
-sample.
+A pair depends on its whole batch: equal batches are paired equally, but a part of a batch otherwise than the whole. Of
+all that training draws only this does not split by sample, so gradient accumulation and more processes change it.
 
 References: Tong et al. 2023 (arXiv 2302.00482), Pooladian et al. 2023 (arXiv 2304.14772), Cheng and Schwing 2025
 (arXiv 2503.10636) for the context; Cuturi 2013 (arXiv 1306.0895) for the entropy. POT (Flamary et al. 2021) solves.
