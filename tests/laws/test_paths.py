@@ -34,6 +34,14 @@ def test_time_at_inverts_the_ratio_at_any_scale(path):
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_pure_data_and_pure_noise_have_their_times_at_the_ends(path, dtype):
+    """Also on paths that never get there: a model moved from another path asks at its ends."""
+    pure = torch.tensor([0.0, 1.0], dtype=dtype)
+    torch.testing.assert_close(path.time_at(1 - pure, pure).clamp(0, 1), pure)
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_time_at_log_snr_inverts_log_snr(path):
     torch.testing.assert_close(path.time_at_log_snr(path.log_snr(TIMES)), TIMES, rtol=0, atol=1e-8)
 
@@ -74,6 +82,23 @@ def test_conversion_loses_no_more_than_the_rounding_of_its_two_terms(path, dtype
         assert fine[known].all(), (source, target)
         # what is refused has an alpha below the rounding of sigma
         assert (c.alpha[~known] < torch.finfo(dtype).eps).all()
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_conversion_is_differentiable_in_time_and_maps_over_samples(path):
+    """By rank, and yet without a branch on a value: for flow maps (jvp in t) and exact divergences (vmap)."""
+    t = torch.tensor([0.3, 0.6], dtype=torch.float64)
+    x, m = torch.randn(2, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for source, target in PAIRS:
+
+        def recast(x, m, t, pair=(source, target)):
+            return paths.recast(m, x, path.coefficients(t), *pair)
+
+        _, slope = torch.func.jvp(lambda t: recast(x, m, t), (t,), (torch.ones_like(t),))
+        difference = (recast(x, m, t + 1e-6) - recast(x, m, t - 1e-6)) / 2e-6
+        torch.testing.assert_close(slope, difference, rtol=1e-5, atol=1e-5)
+        each = torch.vmap(lambda x, m, t: recast(x[None], m[None], t[None])[0])(x, m, t)
+        torch.testing.assert_close(each, recast(x, m, t))
 
 
 def said(prediction, c, x0, eps):

@@ -111,6 +111,11 @@ def test_impossible_gammas_are_refused(gamma):
             kind(gamma)
 
 
+def test_weights_of_unknown_units_are_refused():
+    with pytest.raises(ConfigError, match="in units of the denoiser's error"):
+        Regression(weighting=lambda c: c.alpha)
+
+
 def test_uncertainty_learns_the_log_of_the_loss():
     """loss = L exp(-u) + u, least at u = log E[L | t]: here L = t**2 + 0.1 plus noise of mean 0."""
     torch.manual_seed(0)

@@ -9,6 +9,7 @@ import itertools
 import pytest
 import torch
 
+from gaussian import gaussian_model
 from pushforward import paths
 from pushforward._errors import ConversionError
 
@@ -73,3 +74,13 @@ def test_parity_with_flow_matching_where_it_is_finite_and_right():
         elif cell not in UNDETERMINED:
             torch.testing.assert_close(result, truth, rtol=1e-9, atol=1e-9)
     assert len(silent) == 10
+
+
+@pytest.mark.parametrize("path", [*PATHS.values(), paths.SubVP(), paths.EDM(), paths.Discrete.scheduled()], ids=str)
+@pytest.mark.parametrize("there", [paths.Linear(), paths.Cosine(), paths.VP()], ids=str)
+def test_a_change_of_path_is_finite_at_both_ends(path, there):
+    """flow_matching's change of a trained CondOT model to VP is NaN at one end. Ours carries samples across."""
+    moved = gaussian_model(path, paths.velocity).on(there)
+    x = torch.tensor([[0.4, -1.1]], dtype=torch.float64)
+    for t in moved.span:
+        assert moved.velocity(x, torch.tensor([t], dtype=torch.float64)).isfinite().all()

@@ -105,7 +105,10 @@ def test_stops_are_the_steps_of_a_chain():
     )
 
 
-@pytest.mark.parametrize("bad", [lambda: Mode(1.8), lambda: Mode(-1.1), lambda: Stops(1)])
+@pytest.mark.parametrize(
+    "bad",
+    [lambda: Mode(1.8), lambda: Mode(-1.1), lambda: Stops(1), lambda: paths.uniforms(3, Draw(0), "sobol")],
+)
 def test_impossible_times_are_refused(bad):
     with pytest.raises(ConfigError, match="Expected"):
         bad()

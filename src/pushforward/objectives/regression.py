@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import PerSample, per_sample
 from pushforward.data.batch import Batch
@@ -39,6 +40,11 @@ class Regression(Objective):
     coupling: Coupling = Independent()
     weighting: Weighting | None = None
     spread: Spread = "low-discrepancy"
+
+    def __post_init__(self) -> None:
+        if not (self.weighting is None or isinstance(self.weighting, Weighting)):
+            fix = "Take one of objectives.weightings, or derive from Weighting: one method."
+            raise ConfigError(explain("a Weighting, in units of the denoiser's error", repr(self.weighting), fix))
 
     def __call__(self, model: Model, batch: Batch, draw: Draw) -> PerSample:
         model = needs_diffusion(model)

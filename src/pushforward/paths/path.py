@@ -47,7 +47,10 @@ class Path(abc.ABC):
 
     @abc.abstractmethod
     def time_at(self, alpha: Tensor, sigma: Tensor) -> Time:
-        """The time at which this path's (alpha, sigma) points the same way: equal signal-to-noise ratio."""
+        """The time at which this path's (alpha, sigma) points the same way: equal signal-to-noise ratio.
+
+        Ratios beyond the path's own have times at or beyond its ends, so that clamping to [0, 1] gives the nearest.
+        """
 
     def mix(self, x0: Sample, eps: Sample, t: Time) -> Sample:
         """x_t = alpha x0 + sigma eps, [batch, *event]."""

@@ -23,7 +23,7 @@ logit-normal, the mode and the cosine map; Kingma et al. 2021 (arXiv 2107.00630)
 import abc
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -58,7 +58,13 @@ class TimeDistribution(abc.ABC):
 
 
 def uniforms(n: int, draw: Draw, spread: Spread = "low-discrepancy") -> Tensor:
-    """`n` numbers, each uniform on [0, 1), together spread as the module's table says, [n], in float64."""
+    """`n` numbers, each uniform on [0, 1), together spread as the module's table says, [n], in float64.
+
+    Raises:
+        ConfigError: a spread that is not in the table.
+    """
+    if spread not in get_args(Spread):
+        raise ConfigError(explain(f"a spread of {', '.join(get_args(Spread))}", repr(spread), "Choose one of them."))
     if spread == "independent":
         return draw.uniform(n, dtype=torch.float64)
     start = Draw(draw.seed, draw.purpose, draw.step, device=draw.device).uniform(1, dtype=torch.float32).double()

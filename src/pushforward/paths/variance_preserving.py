@@ -84,6 +84,6 @@ def _betas(t: Time, low: float, high: float) -> tuple[Tensor, Tensor]:
 
 
 def _time_of(minus_log_alpha: Tensor, low: float, high: float) -> Time:
-    """The time at which half the integral of beta is this."""
+    """The time at which half the integral of beta is this; never, if that is infinite."""
     root = (low**2 / 4 + (high - low) * minus_log_alpha).sqrt()
-    return 2 * minus_log_alpha / (low / 2 + root)
+    return torch.where(minus_log_alpha.isinf(), minus_log_alpha, 2 * minus_log_alpha / (low / 2 + root))
