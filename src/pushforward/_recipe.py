@@ -124,7 +124,7 @@ class Diffusion:
 
     net: Transformer | MLP = field(default_factory=Transformer)
     """The network."""
-    path: Literal["linear", "vp", "cosine", "ve", "edm"] = "linear"
+    path: Literal["linear", "polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm"] = "linear"
     """From data to noise."""
     prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
     """What the network's output means."""

@@ -6,7 +6,10 @@ from pushforward import paths
 
 PATHS = {
     "linear": paths.Linear(),
+    "linear from some noise": paths.Linear(sigma_min=0.01),
+    "polynomial": paths.Polynomial(2.0),
     "vp": paths.VP(),
+    "sub vp": paths.SubVP(),
     "cosine": paths.Cosine(),
     "ve": paths.VE(),
     "edm": paths.EDM(),

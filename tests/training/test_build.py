@@ -22,7 +22,7 @@ RECIPES: dict[str, Recipe] = {
     "nice": NICE(couplings=2, hidden=8, layers=1, dropout=0.1),
     "real_nvp": RealNVP(couplings=2, hidden=8, layers=1),
     **{name: Diffusion(replace(SMALL, position=name)) for name in ("rotary", "sinusoidal", "learned", "unordered")},
-    **{path: Diffusion(MLP(8, 1), path) for path in ("vp", "cosine", "ve", "edm")},
+    **{path: Diffusion(MLP(8, 1), path) for path in ("polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm")},
     **{f"predicting {m}": Diffusion(MLP(8, 1), "vp", m) for m in ("x0", "eps", "v", "score")},
     "predicting edm": Diffusion(MLP(8, 1), "edm", "edm"),
 }

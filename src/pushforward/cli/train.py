@@ -47,8 +47,9 @@ class Train:
     model: Literal["auto", "transformer", "mlp", "nice", "real_nvp"] = "auto"
     """A diffusion model with a transformer or mlp inside, or a normalizing flow (nice, real_nvp). auto: a transformer
     for images, an mlp for everything else."""
-    path: Literal["linear", "vp", "cosine", "ve", "edm"] = "linear"
-    """From data to noise, for diffusion models: linear is flow matching, vp and cosine are DDPM's, ve is NCSN's."""
+    path: Literal["linear", "polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm"] = "linear"
+    """From data to noise, for diffusion models: linear is flow matching, discrete is DDPM's chain, vp, sub_vp and ve
+    are those of score matching, edm is Karras's."""
     prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
     """What the network of a diffusion model says; any of them can be converted to any other."""
     conditional: bool = False

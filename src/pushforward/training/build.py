@@ -36,8 +36,11 @@ def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) 
 
     path = {
         "linear": paths.Linear,
+        "polynomial": paths.Polynomial,
         "vp": paths.VP,
+        "sub_vp": paths.SubVP,
         "cosine": paths.Cosine,
+        "discrete": paths.Discrete.scheduled,
         "ve": paths.VE,
         "edm": paths.EDM,
     }[recipe.path]()
