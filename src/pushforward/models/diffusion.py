@@ -5,20 +5,24 @@ A network m(x_t, t) trained to predict any row of the table on any path is turne
     dx/dt = alpha' x0 + sigma' eps,      (x0, eps) solved from m and x_t,
 
 and everything else follows: samples integrate it from t = 1 to t = 0, `encode` integrates it back, and the
-log-density adds the integral of its divergence (the probability-flow ODE of Song et al. 2021, arXiv 2011.13456).
+log-density adds the integral of its divergence (the probability-flow ODE of Song et al. 2021, arXiv 2011.13456), by
+the angle between data and noise in place of the time (`angle.py`).
 """
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pushforward._errors import ConversionError, ShapeError
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
+from pushforward.models.angle import push, reach
 from pushforward.models.base import Base, Normal
 from pushforward.models.model import Model
 from pushforward.paths import Linear, Path, Prediction, eps, recast, score, solve, velocity, x0
-from pushforward.solvers import Exact, Heun, Solver, Trace, Trajectory, augmented, drain
+from pushforward.solvers import ByDimension, Heun, Solver, Trace, Trajectory, drain
 
 
 class Diffusion(Model):
@@ -30,11 +34,17 @@ class Diffusion(Model):
         prediction: the row of the table that `net` outputs.
         shape: the shape of one event; taken from `net.shape` if None.
         solver: how to integrate where a call names no other.
-        trace: how likelihoods get the divergence.
+        trace: how likelihoods get the divergence; `ByDimension()` if None.
+        data_mean, data_var: the data's mean and variance, numbers or tensors that broadcast over the event. With
+            them noise starts at N(alpha mean, alpha**2 var + sigma**2), the data's own moments at the last time,
+            where a path keeps some of the data there; without, at N(0, sigma**2).
 
     `span` is the stretch of times over which the velocity is defined: all of [0, 1] for velocity and v on every
     path and for each prediction where its determinant does not vanish; otherwise it stops 0.001 short of the end
-    where the network's output says nothing, and samples start or stop there.
+    where the network's output says nothing, and samples start or stop there. `reach` is the same for likelihoods,
+    which need no finite velocity (`angle.py`): it starts at 0 unless the output says nothing of eps there. Their
+    density is that of x_t at the first time of `reach`: of the data where sigma is 0 there, else of
+    alpha x0 + sigma eps.
 
     >>> model = Diffusion(lambda x, t, context: -x, shape=(2,))
     >>> model.sample(3, seed=0).shape
@@ -50,6 +60,8 @@ class Diffusion(Model):
         shape: tuple[int, ...] | None = None,
         solver: Solver | None = None,
         trace: Trace | None = None,
+        data_mean: float | Tensor = 0.0,
+        data_var: float | Tensor = 0.0,
     ) -> None:
         super().__init__()
         shape = shape if shape is not None else getattr(net, "shape", None)
@@ -59,10 +71,11 @@ class Diffusion(Model):
         self.path = Linear() if path is None else path
         self.prediction = prediction
         self.solver = Heun(steps=20) if solver is None else solver
-        self.trace = Exact() if trace is None else trace
+        self.trace = ByDimension() if trace is None else trace
         self.span = _span(self.path, prediction)
-        end = self.path.coefficients(torch.tensor([self.span[1]], dtype=torch.float64))
-        self.base: Base = Normal(tuple(shape), std=end.sigma.item())
+        self.reach = reach(self.path, prediction, self.span)
+        self.data_mean, self.data_var = data_mean, data_var
+        self.base: Base = _base(self.path, self.span[1], tuple(shape), data_mean, data_var)
 
     def raw(self, x: Sample, t: Time, context: Context = None) -> Sample:
         """The network's own output at (x, t), [batch, *event]: what training compares with its target."""
@@ -99,8 +112,11 @@ class Diffusion(Model):
         The solution of the ODE is unchanged: it is followed at another speed and scale.
         """
         target = self.prediction if prediction is None else prediction
-        moved = _Moved(self, path, target)
-        return Diffusion(moved, path, target, shape=self.shape, solver=self.solver, trace=self.trace)
+        return self._like(_Moved(self, path, target), path, target, self.data_mean, self.data_var)
+
+    def matched(self, mean: float | Tensor, var: float | Tensor) -> "Diffusion":
+        """The same model for data of this mean and variance (see `data_mean`); it shares the network."""
+        return self._like(self.net, self.path, self.prediction, mean, var)
 
     def decoding(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Trajectory:
         self._check(z)
@@ -116,23 +132,22 @@ class Diffusion(Model):
     def encode_and_ladj(
         self, x: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        return self._with_ladj(x, *self.span, context, solver)
+        self._check(x)
+        z, columns, _ = push(self, x, context, solver, self.trace, back=False)
+        return z, columns.mean(1)
 
     def decode_and_ladj(
         self, z: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        first, last = self.span
-        return self._with_ladj(z, last, first, context, solver)
+        self._check(z)
+        x, columns, _ = push(self, z, context, solver, self.trace, back=True)
+        return x, columns.mean(1)
 
-    def _with_ladj(
-        self, x: Sample, start: float, end: float, context: Context, solver: Solver | None
-    ) -> tuple[Sample, PerSample]:
-        self._check(x)
-        chosen = self.solver if solver is None else solver
-        field = augmented(self.trace.of(self._field(context), x), self.shape)
-        state = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1)
-        state = drain(chosen.trajectory(field, state, start, end))
-        return state[:, :-1].unflatten(1, self.shape), state[:, -1]
+    def _like(
+        self, net: Any, path: Path, prediction: Prediction, mean: float | Tensor, var: float | Tensor
+    ) -> "Diffusion":
+        kept = {"shape": self.shape, "solver": self.solver, "trace": self.trace}
+        return Diffusion(net, path, prediction, **kept, data_mean=mean, data_var=var)
 
     def _field(self, context: Context) -> Callable[[Tensor, Tensor], Tensor]:
         """The velocity given this context."""
@@ -156,7 +171,7 @@ class _Moved(nn.Module):
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
         here = self.path.coefficients(t)
         x = x / per_sample(self.prediction.input_scale(here), x)
-        low, high = self.model.span
+        low, high = max(self.model.reach[0], 1e-12), self.model.reach[1]
         t_there = self.model.path.time_at(here.alpha, here.sigma).clamp(low, high)
         there = self.model.path.coefficients(t_there)
         ratio = torch.hypot(there.alpha, there.sigma) / torch.hypot(here.alpha, here.sigma)
@@ -164,6 +179,16 @@ class _Moved(nn.Module):
         data, noise = solve(self.model.raw(x_there, t_there, context), x_there, there, self.model.prediction)
         row = self.prediction.row(here)
         return row.target(data, noise) / per_sample(row.scale, x)
+
+
+def _base(path: Path, t: float, shape: tuple[int, ...], mean: float | Tensor, var: float | Tensor) -> Base:
+    """N(alpha mean, alpha**2 var + sigma**2) at the last time, in float64."""
+    c = path.coefficients(torch.tensor([t], dtype=torch.float64))
+    alpha, sigma = c.alpha.item(), c.sigma.item()
+    if not isinstance(mean, Tensor) and not isinstance(var, Tensor):
+        return Normal(shape, math.sqrt(alpha**2 * var + sigma**2), alpha * mean)
+    mean, var = (torch.as_tensor(number, dtype=torch.float64).expand(shape) for number in (mean, var))
+    return Normal(shape, (alpha**2 * var + sigma**2).sqrt(), alpha * mean)
 
 
 def _span(path: Path, prediction: Prediction) -> tuple[float, float]:
