@@ -5,8 +5,8 @@ A network m(x_t, t) trained to predict any row of the table on any path is turne
     dx/dt = alpha' x0 + sigma' eps,      (x0, eps) solved from m and x_t,
 
 and everything else follows: samples integrate it from t = 1 to t = 0, `encode` integrates it back, and the
-log-density adds the integral of its divergence (the probability-flow ODE of Song et al. 2021, arXiv 2011.13456), by
-the angle between data and noise in place of the time (`angle.py`).
+log-density adds the integral of its divergence (the probability-flow ODE of Song et al. 2021, arXiv 2011.13456), on
+the straight path whatever the model's own (`straight.py`).
 """
 
 import math
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConversionError, ShapeError
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
-from pushforward.models.angle import push, reach
+from pushforward.models.straight import push, reach
 from pushforward.models.base import Base, Normal
 from pushforward.models.model import Model
 from pushforward.paths import Linear, Path, Prediction, eps, recast, score, solve, velocity, x0
@@ -42,7 +42,7 @@ class Diffusion(Model):
     `span` is the stretch of times over which the velocity is defined: all of [0, 1] for velocity and v on every
     path and for each prediction where its determinant does not vanish; otherwise it stops 0.001 short of the end
     where the network's output says nothing, and samples start or stop there. `reach` is the same for likelihoods,
-    which need no finite velocity (`angle.py`): it starts at 0 unless the output says nothing of eps there. Their
+    which need no finite velocity (`straight.py`): it starts at 0 unless the output says nothing of eps there. Their
     density is that of x_t at the first time of `reach`: of the data where sigma is 0 there, else of
     alpha x0 + sigma eps.
 
