@@ -59,7 +59,7 @@ class Logistic(Base):
     """Independent standard logistics (NICE's prior on MNIST and SVHN; Dinh et al. 2014, arXiv 1410.8516)."""
 
     shape: tuple[int, ...]
-    std: float = field(default=math.pi / math.sqrt(3), init=False)
+    std: float | Tensor = field(default=math.pi / math.sqrt(3), init=False)
 
     def sample(self, n: int, draw: Draw) -> Sample:
         # log(u/(1-u)) with u kept off both ends, by a quarter of float32's spacing at 1

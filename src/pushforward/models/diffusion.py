@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConversionError, ShapeError
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
-from pushforward.models.straight import push, reach
 from pushforward.models.base import Base, Normal
 from pushforward.models.model import Model
+from pushforward.models.straight import push, reach
 from pushforward.paths import Linear, Path, Prediction, eps, recast, score, solve, velocity, x0
 from pushforward.solvers import ByDimension, Heun, Solver, Trace, Trajectory, drain
 
@@ -112,7 +112,15 @@ class Diffusion(Model):
         The solution of the ODE is unchanged: it is followed at another speed and scale.
         """
         target = self.prediction if prediction is None else prediction
-        return self._like(_Moved(self, path, target), path, target, self.data_mean, self.data_var)
+        moved = self._like(_Moved(self, path, target), path, target, self.data_mean, self.data_var)
+        # nearer to the data or to noise than this model's own path goes, nothing is known
+        c = self.path.coefficients(torch.tensor([self.reach[0], self.span[1]], dtype=torch.float64))
+        first, last = path.time_at(c.alpha, c.sigma).nan_to_num(1.0).clamp(0, 1).tolist()
+        last = last if last < moved.span[1] - 1e-9 else moved.span[1]
+        moved.span = (moved.span[0], last)
+        moved.reach = (max(first, moved.reach[0]), last)
+        moved.base = _base(path, last, self.shape, self.data_mean, self.data_var)
+        return moved
 
     def matched(self, mean: float | Tensor, var: float | Tensor) -> "Diffusion":
         """The same model for data of this mean and variance (see `data_mean`); it shares the network."""
@@ -146,8 +154,9 @@ class Diffusion(Model):
     def _like(
         self, net: Any, path: Path, prediction: Prediction, mean: float | Tensor, var: float | Tensor
     ) -> "Diffusion":
-        kept = {"shape": self.shape, "solver": self.solver, "trace": self.trace}
-        return Diffusion(net, path, prediction, **kept, data_mean=mean, data_var=var)
+        return Diffusion(
+            net, path, prediction, shape=self.shape, solver=self.solver, trace=self.trace, data_mean=mean, data_var=var
+        )
 
     def _field(self, context: Context) -> Callable[[Tensor, Tensor], Tensor]:
         """The velocity given this context."""

@@ -6,12 +6,12 @@ sample. All are generators of `State` that accept edits by `send`; they see fiel
 """
 
 from pushforward.solvers.adaptive import Adaptive
-from pushforward.solvers.divergence import ByDimension, Exact, HutchPlus, Hutchinson, Trace, augmented
+from pushforward.solvers.divergence import ByDimension, Exact, Hutchinson, HutchPlus, Trace, augmented
 from pushforward.solvers.grids import Grid, Power, Uniform
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
 from pushforward.solvers.state import Field, Solver, State, Trajectory, drain
 
 __all__ = [
-    "Adaptive", "ByDimension", "Euler", "Exact", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Midpoint", "Power",
-    "RK4", "RungeKutta", "Solver", "State", "Tableau", "Trace", "Trajectory", "Uniform", "augmented", "drain",
+    "Adaptive", "ByDimension", "Euler", "Exact", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Midpoint",
+    "Power", "RK4", "RungeKutta", "Solver", "State", "Tableau", "Trace", "Trajectory", "Uniform", "augmented", "drain",
 ]  # fmt: skip

@@ -192,7 +192,7 @@ def _linear(field: Field, x: Sample, t: Time) -> tuple[Sample, Callable[[Tensor]
     function of the old kind) is differentiated by plain autograd, one vector after another.
     """
     try:
-        slope, pull = torch.func.vjp(lambda x: field(x, t), x)
+        slope, pull = torch.func.vjp(lambda x: field(x, t), x)[:2]
     except RuntimeError:
         return _looped(field, x, t)
 
