@@ -41,7 +41,7 @@ class Likelihood:
         columns: how many random columns each event had; 0 where the trace is exact.
         solver_error: how far a coarser solve ended from `log_prob`, [batch]; nan where none was made.
         coarser: which solve that was, in words.
-        nfe: network calls of all solves, the largest over the batch; each makes as many products as the trace has.
+        nfe: network calls of all solves, the largest over the batch; transforms, of a flow.
         z: the noise the events come from, [batch, *event].
         alpha, sigma: the density is that of alpha x0 + sigma eps.
     """
@@ -79,7 +79,7 @@ def likelihood(
     """The log-density of each event with its errors.
 
     Args:
-        model: a `Diffusion` or a `NormalizingFlow`.
+        model: a `Diffusion`, a `NormalizingFlow`, or any model; of the errors of others nothing is known.
         x: the events, [batch, *event].
         context: what they are conditioned on.
         solver: `RK4(steps)` or `Adaptive()`; adaptive if None.
@@ -89,18 +89,15 @@ def likelihood(
         chunk: events per solve.
 
     Raises:
-        ConfigError: a solver that cannot carry the divergence, or a model of another kind.
+        ConfigError: a solver that cannot carry the divergence.
 
     >>> model = Diffusion(lambda x, t, context: 0 * x, shape=(2,))
     >>> found = likelihood(model, torch.zeros(1, 2))
     >>> round(found.log_prob.item(), 4), found.error.item(), found.sigma
     (-1.8379, 0.0, 0.0)
     """
-    if isinstance(model, NormalizingFlow):
-        return _of_flow(model, x, context)
     if not isinstance(model, Diffusion):
-        fix = "Ask the model inside."
-        raise ConfigError(explain("a Diffusion or a NormalizingFlow", type(model).__name__, fix))
+        return _in_one_pass(model, x, context, solver)
     if chunk < 1:
         raise ConfigError(explain("chunk of 1 or more", str(chunk), "Set chunk=256."))
     solver, trace = Adaptive() if solver is None else solver, model.trace if trace is None else trace
@@ -131,11 +128,14 @@ def _solved(
     return Likelihood(log_prob, _standard_error(columns, count), count, off, said, nfe, z, alpha, sigma)
 
 
-def _of_flow(model: NormalizingFlow, x: Sample, context: Context) -> Likelihood:
-    z, ladj = model.encode_and_ladj(x, context)
+def _in_one_pass(model: Model, x: Sample, context: Context, solver: Solver | None) -> Likelihood:
+    z, ladj = model.encode_and_ladj(x, context, solver)
     log_prob = model.base.log_prob(z) + ladj
-    none = torch.zeros_like(log_prob)
-    return Likelihood(log_prob, none, 0, none, "none needed", len(model.chain), z)
+    if isinstance(model, NormalizingFlow):
+        none = torch.zeros_like(log_prob)
+        return Likelihood(log_prob, none, 0, none, "none needed", len(model.chain), z)
+    unknown = torch.full_like(log_prob, math.nan)
+    return Likelihood(log_prob, unknown, 0, unknown, "none", 0, z)
 
 
 def _standard_error(columns: Tensor, count: int) -> PerSample:
