@@ -48,7 +48,7 @@ class Evaluate:
     likelihood: int = 256
     """Held-out events whose likelihood is computed; 0 skips the slowest part."""
     draws: int = 1
-    """Draws of the noise that spreads whole-numbered values, for a closer bound; above 1 divergences are exact, slower."""
+    """Draws of the noise that spreads whole numbers, for a closer bound; above 1 divergences are exact and slower."""
     solve: Annotated[Solve, FLAT] = Solve()
     machine: Annotated[Machine, FLAT] = Machine()
     session: Annotated[Session, FLAT] = Session()
