@@ -22,7 +22,7 @@ from torch import Tensor
 
 import pushforward as pf
 from pushforward.models import Likelihood, likelihood
-from pushforward.solvers import RK4, Adaptive, Exact, HutchPlus, Hutchinson, Solver, Trace
+from pushforward.solvers import RK4, Adaptive, Exact, Hutchinson, HutchPlus, Solver, Trace
 
 Field = Callable[[Tensor, Tensor], Tensor]
 TORCHDIFFEQ = importlib.util.find_spec("torchdiffeq") is not None
