@@ -226,7 +226,8 @@ def test_matched_noise_is_the_datas_own_at_the_last_time():
     # what is left is the skewness of the data, of which alpha**3 stays
     assert (plain.log_prob(POINTS) - exact).abs().max() > 3e-3
     assert (model.log_prob(POINTS) - exact).abs().max() < 2e-4
-    for moved in (model.on(paths.VP(), paths.v), plain.matched(torch.full((1,), MEAN), torch.tensor(VAR))):
+    vp = plain.on(paths.VP(), paths.v)
+    for moved in (model.on(vp.path, paths.v), vp.matched(torch.full((1,), MEAN), torch.tensor(VAR))):
         assert (moved.log_prob(POINTS) - exact).abs().max() < 2e-4
     x = plain.matched(3.0, 0.0).noise(20_000, seed=0)
     assert x.mean().item() == pytest.approx(3 * 0.06827, abs=0.02)

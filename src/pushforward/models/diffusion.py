@@ -117,14 +117,11 @@ class Diffusion(Model):
         c = self.path.coefficients(torch.tensor([self.reach[0], self.span[1]], dtype=torch.float64))
         first, last = path.time_at(c.alpha, c.sigma).nan_to_num(1.0).clamp(0, 1).tolist()
         last = last if last < moved.span[1] - 1e-9 else moved.span[1]
-        moved.span = (moved.span[0], last)
-        moved.reach = (max(first, moved.reach[0]), last)
-        moved.base = _base(path, last, self.shape, self.data_mean, self.data_var)
-        return moved
+        return moved._within((moved.span[0], last), (max(first, moved.reach[0]), last))
 
     def matched(self, mean: float | Tensor, var: float | Tensor) -> "Diffusion":
         """The same model for data of this mean and variance (see `data_mean`); it shares the network."""
-        return self._like(self.net, self.path, self.prediction, mean, var)
+        return self._like(self.net, self.path, self.prediction, mean, var)._within(self.span, self.reach)
 
     def decoding(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Trajectory:
         self._check(z)
@@ -150,6 +147,12 @@ class Diffusion(Model):
         self._check(z)
         x, columns, _ = push(self, z, context, solver, self.trace, back=True)
         return x, columns.mean(1)
+
+    def _within(self, span: tuple[float, float], reach: tuple[float, float]) -> "Diffusion":
+        """This new model, with other ends and the noise that belongs there."""
+        self.span, self.reach = span, reach
+        self.base = _base(self.path, span[1], self.shape, self.data_mean, self.data_var)
+        return self
 
     def _like(
         self, net: Any, path: Path, prediction: Prediction, mean: float | Tensor, var: float | Tensor
