@@ -159,6 +159,8 @@ def test_evaluation_says_and_writes_its_numbers(people: Path, capsys: pytest.Cap
     assert all(name in shown for name in numbers)
     assert numbers["energy distance"]["value"] > numbers["energy distance"]["real_data"]
     assert numbers["bits per dimension"]["standard_error"] > 0
+    assert "likelihood: " in shown
+    assert "of continuous values; exact divergence; solver " in shown
 
 
 def test_straightened_and_distilled_runs_are_runs(people: Path, place: Path) -> None:

@@ -52,7 +52,7 @@ def test_the_velocity_is_the_exact_one(name):
 @pytest.mark.parametrize("name", FOREIGN)
 def test_the_density_is_the_exact_one(name):
     model, coefficients, x = adopted(name), FOREIGN[name][1], points()
-    (a, s), (b, r) = (coefficients(torch.tensor([t], dtype=torch.float64)) for t in model.span)
+    (a, s), (b, r) = (coefficients(torch.tensor([t], dtype=torch.float64)) for t in model.reach)
     std, z_std = (a**2 * VAR + s**2).sqrt(), (b**2 * VAR + r**2).sqrt()
     z, ladj = model.encode_and_ladj(x, solver=CAREFUL)
     torch.testing.assert_close(z, b * MEAN + z_std * (x - a * MEAN) / std, rtol=1e-5, atol=1e-5)

@@ -38,10 +38,10 @@ def test_velocity_is_the_exact_one(path, prediction):
 
 @pytest.mark.parametrize(("path", "prediction"), GRID, ids=["-".join(pair) for pair in GRID])
 def test_log_prob_is_that_of_the_marginal_at_the_start(path, prediction):
-    """Data at the first time of the span: N(alpha mean, alpha**2 std**2 + sigma**2); noise at the last, as the base."""
+    """Data at the first time of `reach`: N(alpha mean, alpha**2 std**2 + sigma**2); noise at the last, as the base."""
     path = PATHS[path]
     model = gaussian_model(path, PREDICTIONS[prediction])
-    first, last = (path.coefficients(torch.tensor([t], dtype=torch.float64)) for t in model.span)
+    first, last = (path.coefficients(torch.tensor([t], dtype=torch.float64)) for t in model.reach)
     x = points()
     mean, std = first.alpha * 0.3, (first.alpha**2 * 0.25 + first.sigma**2).sqrt()
     z_mean, z_std = last.alpha * 0.3, (last.alpha**2 * 0.25 + last.sigma**2).sqrt()
@@ -49,7 +49,9 @@ def test_log_prob_is_that_of_the_marginal_at_the_start(path, prediction):
     torch.testing.assert_close(z, z_mean + z_std * (x - mean) / std, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ladj, 2 * (z_std / std).log().expand(6), rtol=1e-4, atol=1e-4)
     # what the base ignores of the data at t = 1 is a small, known error of the model, not of the method
-    assert (model.log_prob(x, solver=CAREFUL) - gaussian_log_prob(x, mean, std)).abs().max() < 0.02
+    exact = gaussian_log_prob(x, mean, std)
+    assert (model.log_prob(x, solver=CAREFUL) - exact).abs().max() < 0.02
+    assert (model.matched(0.3, 0.25).log_prob(x, solver=CAREFUL) - exact).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)

@@ -1,6 +1,6 @@
 """Base distributions: what gets pushed forward.
 
-normal     log p(z) = -(z/s)**2 / 2 - log s - log(2 pi) / 2      per dimension
+normal     log p(z) = -((z-m)/s)**2 / 2 - log s - log(2 pi) / 2  per dimension
 logistic   log p(z) = -softplus(z) - softplus(-z)                per dimension
 """
 
@@ -8,6 +8,7 @@ import abc
 import math
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -16,10 +17,10 @@ from pushforward._typing import PerSample, Sample
 
 
 class Base(abc.ABC):
-    """A distribution over noise of a given event shape, of mean 0; a frozen dataclass."""
+    """A distribution over noise of a given event shape; a frozen dataclass."""
 
     shape: tuple[int, ...]
-    std: float
+    std: float | Tensor
 
     @abc.abstractmethod
     def sample(self, n: int, draw: Draw) -> Sample:
@@ -30,9 +31,9 @@ class Base(abc.ABC):
         """Log-density in nats, [batch]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Normal(Base):
-    """Independent normals of mean 0 and one standard deviation.
+    """Independent normals: one mean and one standard deviation, or tensors of them that broadcast over the event.
 
     >>> import torch
     >>> round(Normal((2,)).log_prob(torch.zeros(1, 2)).item(), 4)
@@ -40,13 +41,16 @@ class Normal(Base):
     """
 
     shape: tuple[int, ...]
-    std: float = 1.0
+    std: float | Tensor = 1.0
+    mean: float | Tensor = 0.0
 
     def sample(self, n: int, draw: Draw) -> Sample:
-        return draw.normal(n, self.shape) * self.std
+        z = draw.normal(n, self.shape)
+        return z * like(self.std, z) + like(self.mean, z)
 
     def log_prob(self, z: Sample) -> PerSample:
-        each = -0.5 * (z / self.std).square() - math.log(self.std) - 0.5 * math.log(2 * math.pi)
+        std = like(self.std, z)
+        each = -0.5 * ((z - like(self.mean, z)) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
         return _total(each)
 
 
@@ -55,7 +59,7 @@ class Logistic(Base):
     """Independent standard logistics (NICE's prior on MNIST and SVHN; Dinh et al. 2014, arXiv 1410.8516)."""
 
     shape: tuple[int, ...]
-    std: float = field(default=math.pi / math.sqrt(3), init=False)
+    std: float | Tensor = field(default=math.pi / math.sqrt(3), init=False)
 
     def sample(self, n: int, draw: Draw) -> Sample:
         # log(u/(1-u)) with u kept off both ends, by a quarter of float32's spacing at 1
@@ -63,6 +67,11 @@ class Logistic(Base):
 
     def log_prob(self, z: Sample) -> PerSample:
         return _total(-softplus(z) - softplus(-z))
+
+
+def like(number: float | Tensor, z: Tensor) -> Tensor:
+    """A number or tensor with z's dtype and device."""
+    return torch.as_tensor(number, dtype=z.dtype, device=z.device)
 
 
 def _total(each: Tensor) -> PerSample:

@@ -5,9 +5,11 @@ A network m(x_t, t) trained to predict any row of the table on any path is turne
     dx/dt = alpha' x0 + sigma' eps,      (x0, eps) solved from m and x_t,
 
 and everything else follows: samples integrate it from t = 1 to t = 0, `encode` integrates it back, and the
-log-density adds the integral of its divergence (the probability-flow ODE of Song et al. 2021, arXiv 2011.13456).
+log-density adds the integral of its divergence (the probability-flow ODE of Song et al. 2021, arXiv 2011.13456), on
+the straight path whatever the model's own (`straight.py`).
 """
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -18,8 +20,9 @@ from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.base import Base, Normal
 from pushforward.models.model import Model
-from pushforward.paths import Linear, Path, Prediction, eps, recast, score, solve, velocity, x0
-from pushforward.solvers import Exact, Field, Heun, Solver, Trace, Trajectory, augmented, drain
+from pushforward.models.straight import push, reach
+from pushforward.paths import Linear, Path, Preconditioning, Prediction, eps, recast, score, solve, velocity, x0
+from pushforward.solvers import ByDimension, Field, Heun, Solver, Trace, Trajectory, drain
 
 
 class Diffusion(Model):
@@ -31,11 +34,21 @@ class Diffusion(Model):
         prediction: the row of the table that `net` outputs.
         shape: the shape of one event; taken from `net.shape` if None.
         solver: how to integrate where a call names no other.
-        trace: how likelihoods get the divergence.
+        trace: how likelihoods get the divergence; `ByDimension()` if None.
+        precondition: at what scale the network sees x and on which clock t (`paths.preconditioning`); by default the
+            prediction's own scale, and t.
+        uncertainty: u(t) of a learned weighting (`objectives.Uncertainty`), trained with the network; None for none.
+        base: where noise comes from; with another source than noise, for data to data. N(0, sigma**2) if None.
+        data_mean, data_var: the data's mean and variance, numbers or tensors that broadcast over the event. With
+            them noise starts at N(alpha mean, alpha**2 var + sigma**2), the data's own moments at the last time,
+            where a path keeps some of the data there; without, at N(0, sigma**2).
 
     `span` is the stretch of times over which the velocity is defined: all of [0, 1] for velocity and v on every
     path and for each prediction where its determinant does not vanish; otherwise it stops 0.001 short of the end
-    where the network's output says nothing, and samples start or stop there.
+    where the network's output says nothing, and samples start or stop there. `reach` is the same for likelihoods,
+    which need no finite velocity (`straight.py`): it starts at 0 unless the output says nothing of eps there. Their
+    density is that of x_t at the first time of `reach`: of the data where sigma is 0 there, else of
+    alpha x0 + sigma eps.
 
     >>> model = Diffusion(lambda x, t, context: -x, shape=(2,))
     >>> model.sample(3, seed=0).shape
@@ -51,6 +64,11 @@ class Diffusion(Model):
         shape: tuple[int, ...] | None = None,
         solver: Solver | None = None,
         trace: Trace | None = None,
+        precondition: Preconditioning | None = None,
+        uncertainty: nn.Module | None = None,
+        base: Base | None = None,
+        data_mean: float | Tensor = 0.0,
+        data_var: float | Tensor = 0.0,
     ) -> None:
         super().__init__()
         shape = shape if shape is not None else getattr(net, "shape", None)
@@ -60,15 +78,19 @@ class Diffusion(Model):
         self.path = Linear() if path is None else path
         self.prediction = prediction
         self.solver = Heun(steps=20) if solver is None else solver
-        self.trace = Exact() if trace is None else trace
-        self.span = _span(self.path, prediction)
-        end = self.path.coefficients(torch.tensor([self.span[1]], dtype=torch.float64))
-        self.base: Base = Normal(tuple(shape), std=end.sigma.item())
+        self.trace = ByDimension() if trace is None else trace
+        self.precondition, self.uncertainty = precondition, uncertainty
+        self.span = _span(self.path, prediction, precondition)
+        self.reach = reach(self.path, prediction, self.span)
+        self.data_mean, self.data_var = data_mean, data_var
+        self.base: Base = base or _base(self.path, self.span[1], tuple(shape), data_mean, data_var)
 
     def raw(self, x: Sample, t: Time, context: Context = None) -> Sample:
         """The network's own output at (x, t), [batch, *event]: what training compares with its target."""
-        scale = self.prediction.input_scale(self.path.coefficients(t))
-        return self.net(x * per_sample(scale, x), t, context)
+        c = self.path.coefficients(t)
+        if self.precondition is None:
+            return self.net(x * per_sample(self.prediction.input_scale(c), x), t, context)
+        return self.net(x * per_sample(self.precondition.input_scale(c), x), self.precondition.clock(t, c), context)
 
     def predict(self, what: Prediction, x: Sample, t: Time, context: Context = None) -> Sample:
         """Any row of the table at (x, t), whatever the network was trained on, [batch, *event].
@@ -100,8 +122,23 @@ class Diffusion(Model):
         The solution of the ODE is unchanged: it is followed at another speed and scale.
         """
         target = self.prediction if prediction is None else prediction
-        moved = _Moved(self, path, target)
-        return Diffusion(moved, path, target, shape=self.shape, solver=self.solver, trace=self.trace)
+        moved = Diffusion(
+            _Moved(self, path, target), path, target, shape=self.shape, solver=self.solver, trace=self.trace,
+            data_mean=self.data_mean, data_var=self.data_var,
+        )  # fmt: skip
+        # nearer to the data or to noise than this model's own path goes, nothing is known
+        c = self.path.coefficients(torch.tensor([self.reach[0], self.span[1]], dtype=torch.float64))
+        first, last = path.time_at(c.alpha, c.sigma).nan_to_num(1.0).clamp(0, 1).tolist()
+        last = last if last < moved.span[1] - 1e-9 else moved.span[1]
+        return moved._within((moved.span[0], last), (max(first, moved.reach[0]), last))
+
+    def matched(self, mean: float | Tensor, var: float | Tensor) -> "Diffusion":
+        """The same model for data of this mean and variance (see `data_mean`); it shares the network."""
+        same = Diffusion(
+            self.net, self.path, self.prediction, shape=self.shape, solver=self.solver, trace=self.trace,
+            precondition=self.precondition, uncertainty=self.uncertainty, data_mean=mean, data_var=var,
+        )  # fmt: skip
+        return same._within(self.span, self.reach)
 
     def decoding(
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
@@ -121,23 +158,22 @@ class Diffusion(Model):
     def encode_and_ladj(
         self, x: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        return self._with_ladj(x, *self.span, context, solver)
+        self._check(x)
+        z, columns, _ = push(self, x, context, solver, self.trace, back=False)
+        return z, columns.mean(1)
 
     def decode_and_ladj(
         self, z: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        first, last = self.span
-        return self._with_ladj(z, last, first, context, solver)
+        self._check(z)
+        x, columns, _ = push(self, z, context, solver, self.trace, back=True)
+        return x, columns.mean(1)
 
-    def _with_ladj(
-        self, x: Sample, start: float, end: float, context: Context, solver: Solver | None
-    ) -> tuple[Sample, PerSample]:
-        self._check(x)
-        chosen = self.solver if solver is None else solver
-        field = augmented(self.trace.of(self._field(context), x), self.shape)
-        state = torch.cat([x.flatten(1), x.new_zeros(len(x), 1)], 1)
-        state = drain(chosen.trajectory(field, state, start, end))
-        return state[:, :-1].unflatten(1, self.shape), state[:, -1]
+    def _within(self, span: tuple[float, float], reach: tuple[float, float]) -> "Diffusion":
+        """This new model, with other ends and the noise that belongs there."""
+        self.span, self.reach = span, reach
+        self.base = _base(self.path, span[1], self.shape, self.data_mean, self.data_var)
+        return self
 
     def field(self, context: Context = None) -> Field:
         """What the network says given this context, (x, t) -> [batch, *event]: for solvers, with `path` and
@@ -166,7 +202,7 @@ class _Moved(nn.Module):
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
         here = self.path.coefficients(t)
         x = x / per_sample(self.prediction.input_scale(here), x)
-        low, high = self.model.span
+        low, high = max(self.model.reach[0], 1e-12), self.model.reach[1]
         t_there = self.model.path.time_at(here.alpha, here.sigma).clamp(low, high)
         there = self.model.path.coefficients(t_there)
         ratio = torch.hypot(there.alpha, there.sigma) / torch.hypot(here.alpha, here.sigma)
@@ -176,15 +212,27 @@ class _Moved(nn.Module):
         return row.target(data, noise) / per_sample(row.scale, x)
 
 
-def _span(path: Path, prediction: Prediction) -> tuple[float, float]:
-    """The times over which `prediction` determines a finite velocity on `path`."""
+def _base(path: Path, t: float, shape: tuple[int, ...], mean: float | Tensor, var: float | Tensor) -> Base:
+    """N(alpha mean, alpha**2 var + sigma**2) at the last time, in float64."""
+    c = path.coefficients(torch.tensor([t], dtype=torch.float64))
+    alpha, sigma = c.alpha.item(), c.sigma.item()
+    if not isinstance(mean, Tensor) and not isinstance(var, Tensor):
+        return Normal(shape, math.sqrt(alpha**2 * var + sigma**2), alpha * mean)
+    mean, var = (torch.as_tensor(number, dtype=torch.float64).expand(shape) for number in (mean, var))
+    return Normal(shape, (alpha**2 * var + sigma**2).sqrt(), alpha * mean)
+
+
+def _span(path: Path, prediction: Prediction, precondition: Preconditioning | None) -> tuple[float, float]:
+    """The times over which `prediction` determines a finite velocity on `path` and the network's clock is finite."""
     margin = 1e-3
 
     def regular(t: float) -> bool:
-        c = path.coefficients(torch.tensor([t], dtype=torch.float64))
+        times = torch.tensor([t], dtype=torch.float64)
+        c = path.coefficients(times)
         row = prediction.row(c)
         det = c.alpha * row.q - c.sigma * row.p
-        finite = bool(torch.stack([*c, *row]).isfinite().all())
+        told = times if precondition is None else precondition.clock(times, c)
+        finite = bool(torch.stack([*c, *row, told]).isfinite().all())
         return finite and abs(det.item()) > 1e-12 and row.scale.item() > 0
 
     span = (0.0 if regular(0.0) else margin, 1.0 if regular(1.0) else 1.0 - margin)

@@ -104,7 +104,7 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
         raise ConfigError(explain("at least two events to start from", f"{len(batch)}", "Give a larger batch."))
     started = copy.deepcopy(flow)
     with torch.no_grad():
-        _start(started.chain, batch.x, batch.context, started.base.std)
+        _start(started.chain, batch.x, batch.context, float(torch.as_tensor(started.base.std).mean()))
     return started
 
 

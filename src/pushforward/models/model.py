@@ -105,7 +105,6 @@ class Model(nn.Module, abc.ABC):
         start, on_the_way = self._draws(seed, first)
         return (yield from self.decoding(self._base(n, start), context, solver, on_the_way))
 
-    @torch.no_grad()
     def sample_and_log_prob(
         self,
         n: int,
@@ -114,7 +113,7 @@ class Model(nn.Module, abc.ABC):
         seed: int | None = None,
         first: int = 0,
     ) -> tuple[Sample, PerSample]:
-        """`n` new events and their log-density in nats, in one pass."""
+        """`n` new events and their log-density in nats, in one pass; gradients of both flow if they are enabled."""
         z = self.noise(n, seed, first)
         x, ladj = self.decode_and_ladj(z, context, solver)
         return x, self.base.log_prob(z) - ladj

@@ -75,7 +75,7 @@ class _Fit:
     @classmethod
     def of(cls, search: Search, solver: Exponential, memory: int) -> "_Fit":
         path, span = search.model.path, search.model.span
-        inner, rows = weights_of(solver, path)
+        inner, rows = weights_of(solver, path, span[1])
         ends = path.coefficients(torch.tensor([span[1]], dtype=torch.float64))
         width = max(memory, *(len(row) - 1 for row in rows))
         padded = [[*row, *[0.0] * (width + 1 - len(row))] for row in rows]

@@ -21,9 +21,8 @@ References: Ho et al. 2020 (arXiv 2006.11239), Song et al. 2021 (arXiv 2011.1345
 
 from typing import NamedTuple
 
-from torch import Tensor, nn
+from torch import nn
 
-from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.models.diffusion import Diffusion
 from pushforward.objectives import weighting as weightings
 from pushforward.objectives.regression import Regression
@@ -43,7 +42,7 @@ from pushforward.paths import (
     velocity,
 )
 from pushforward.paths import edm as edm_output
-from pushforward.solvers import Euler, Heun, Solver
+from pushforward.solvers import Ancestral, Euler, EulerMaruyama, Heun, Karras, PredictorCorrector, Solver
 
 
 class Formulation(NamedTuple):
@@ -65,7 +64,7 @@ _AS_IT_IS = preconditioning("none")
 def ddpm(net: nn.Module, steps: int = 1000, schedule: str = "linear", told: Preconditioning = _AS_IT_IS) -> Formulation:
     """Denoising diffusion (Ho et al. 2020): eps on a chain of betas, its whole steps alike, the simple loss."""
     path = Discrete.scheduled(schedule, steps=steps)
-    return Formulation(_model(net, path, eps, told, Heun(steps=50)), Regression(times=Stops(steps)))
+    return Formulation(_model(net, path, eps, told, Ancestral(steps=steps)), Regression(times=Stops(steps)))
 
 
 def score_vp(
@@ -77,13 +76,13 @@ def score_vp(
         likelihood: weigh by g**2, the bound on the likelihood, instead of by sigma**2.
     """
     weighting = weightings.ELBO() if likelihood else None
-    return Formulation(_model(net, path or VP(), eps, told, Heun(steps=50)), Regression(weighting=weighting))
+    return Formulation(_model(net, path or VP(), eps, told, EulerMaruyama(steps=1000)), Regression(weighting=weighting))
 
 
 def score_ve(net: nn.Module, sigma_min: float = 0.01, sigma_max: float = 50.0) -> Formulation:
     """Score matching on the variance-exploding SDE (Song et al. 2021); the network's sign is free, and it says eps."""
     path = VE(sigma_min, sigma_max)
-    return Formulation(_model(net, path, eps, preconditioning("ve"), Heun(steps=50)), Regression())
+    return Formulation(_model(net, path, eps, preconditioning("ve"), PredictorCorrector(steps=1000)), Regression())
 
 
 def edm(
@@ -96,7 +95,7 @@ def edm(
         mean, std: P_mean and P_std, of the log of sigma / alpha.
     """
     told, weighting = preconditioning("edm", sigma_data), weightings.EDM(sigma_data)
-    model = _model(net, path or EDM(), edm_output(sigma_data), told, Heun(steps=18))
+    model = _model(net, path or EDM(), edm_output(sigma_data), told, Karras(steps=18))
     return Formulation(model, Regression(LogNormal(mean, std), weighting=weighting))
 
 
@@ -112,24 +111,8 @@ def rectified_flow(net: nn.Module, told: Preconditioning = _AS_IT_IS) -> Formula
 
 def stochastic_interpolant(net: nn.Module, path: Path | None = None, told: Preconditioning = _AS_IT_IS) -> Formulation:
     """SiT's one-sided interpolant (Ma et al. 2024): velocity on Linear, or Cosine for its GVP; sampled with noise."""
-    return Formulation(_model(net, path or Linear(), velocity, told, Heun(steps=125)), Regression())
+    return Formulation(_model(net, path or Linear(), velocity, told, EulerMaruyama(250, form="sigma")), Regression())
 
 
 def _model(net: nn.Module, path: Path, prediction: Prediction, told: Preconditioning, solver: Solver) -> Diffusion:
-    """The one place where a network and what it is told meet."""
-    net = net if told == _AS_IT_IS else _Told(net, path, prediction, told)
-    return Diffusion(net, path, prediction, solver=solver)
-
-
-class _Told(nn.Module):
-    """A network behind its preconditioning: x arrives at another scale, t on another clock."""
-
-    def __init__(self, net: nn.Module, path: Path, prediction: Prediction, told: Preconditioning) -> None:
-        super().__init__()
-        self.net, self.path, self.prediction, self.told = net, path, prediction, told
-        self.shape: tuple[int, ...] = getattr(net, "shape", ())
-
-    def forward(self, x: Sample, t: Time, context: Context = None) -> Tensor:
-        c = self.path.coefficients(t)
-        scale = self.told.input_scale(c) / self.prediction.input_scale(c)
-        return self.net(x * per_sample(scale, x), self.told.clock(t, c), context)
+    return Diffusion(net, path, prediction, precondition=told, solver=solver)

@@ -13,8 +13,6 @@ References: Ho et al. 2020 (arXiv 2006.11239), Lipman et al. 2022 (arXiv 2210.02
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import PerSample, per_sample
@@ -56,8 +54,7 @@ class Regression(Objective):
         output = model.raw(x_t, t, batch.context)
         error = (per_sample(row.scale, eps) * output - row.target(batch.x, eps)).square().flatten(1).mean(1)
         error = error if self.weighting is None else error * self.weighting.on(model.prediction, c)
-        uncertainty: nn.Module | None = getattr(model, "uncertainty", None)
-        if uncertainty is None:
+        if model.uncertainty is None:
             return error
-        u = uncertainty(t)
+        u = model.uncertainty(t)
         return error * (-u).exp() + u

@@ -59,6 +59,7 @@ class Discrete(Path):
 
     alphas_cumprod: tuple[float, ...] = field(repr=False)
     _table: Tensor = field(init=False, repr=False, compare=False)
+    _rounds: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         table = torch.tensor(self.alphas_cumprod, dtype=torch.float64)
@@ -68,7 +69,9 @@ class Discrete(Path):
             fix = "Pass the cumulative product of 1 - beta."
             raise ConfigError(explain("two or more values that fall strictly within [0, 1)", got, fix))
         level = table.log()
-        object.__setattr__(self, "_table", torch.stack([level, _slopes(level)]))
+        slopes = _slopes(level)
+        object.__setattr__(self, "_table", torch.stack([level, slopes]))
+        object.__setattr__(self, "_rounds", _newton_rounds(level, slopes))
 
     @classmethod
     def scheduled(
@@ -134,13 +137,15 @@ class Discrete(Path):
         table = self._table.to(angle.device, angle.dtype)
         k = torch.searchsorted(-table[0], -level.detach(), right=True).sub(1).clamp(0, self.steps - 2)
         pure = table[0, k + 1].isinf()
-        # both curves fall, so halving [0, 1] finds the part of the interval
+        # the cubic falls and bends little: Newton's steps, within what earlier ones have left of [0, 1]
         low, high = torch.zeros_like(angle), torch.ones_like(angle)
-        for _ in range(math.ceil(-math.log2(torch.finfo(angle.dtype).eps)) + 4):
-            part = (low + high) / 2
-            above = torch.where(pure, _last(part, table)[0] > angle, _cubic(part, table, k)[0] > level)
-            low, high = torch.where(above, part, low), torch.where(above, high, part)
-        return (k + (low + high) / 2) / (self.steps - 1)
+        part = (low + high) / 2
+        for _ in range(self._rounds):
+            here, slope = _cubic(part, table, k)
+            low, high = torch.where(here > level, part, low), torch.where(here > level, high, part)
+            part = torch.minimum(torch.maximum(part - (here - level) / slope, low), high)
+        part = torch.where(pure, _last_part(angle, table), part)
+        return (k + part) / (self.steps - 1)
 
 
 def _slopes(level: Tensor) -> Tensor:
@@ -157,6 +162,13 @@ def _slopes(level: Tensor) -> Tensor:
     return slopes
 
 
+def _newton_rounds(level: Tensor, slopes: Tensor) -> int:
+    """Newton's steps that find a place in a cubic to rounding: few where all are nearly straight."""
+    rise = level[level.isfinite()].diff()
+    ends = torch.stack([slopes[: len(rise)], slopes[1 : len(rise) + 1]]) / rise
+    return 8 if bool(((ends > 0.5) & (ends < 2)).all()) else 60
+
+
 def _cubic(part: Tensor, table: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
     """Value and slope of the cubic in interval k, where it is finite."""
     (left, m), (right, n) = table[:, k], table[:, k + 1]
@@ -167,11 +179,24 @@ def _cubic(part: Tensor, table: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
 
 def _last(part: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """asin(alpha) and its slope in the last interval of a chain that ends in pure noise."""
+    start, slope, bend = _parabola(table)
+    return start + part * (slope + part * bend), slope + 2 * part * bend
+
+
+def _last_part(angle: Tensor, table: Tensor) -> Tensor:
+    """The inverse of `_last`: the root at which the parabola falls through the angle."""
+    start, slope, bend = _parabola(table)
+    fall = start - angle
+    root = (slope.square() - 4 * bend * fall).clamp(min=0).sqrt()
+    return torch.where(fall > 0, 2 * fall / (root - slope), 0.0)
+
+
+def _parabola(table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """start + part slope + part**2 bend, from the angle before the last interval to 0."""
     level, m = table[:, -2]
     start = (level / 2).exp().asin()
     slope = torch.maximum(m / 2 * start.tan(), -2 * start)
-    bend = -start - slope
-    return start + part * (slope + part * bend), slope + 2 * part * bend
+    return start, slope, -start - slope
 
 
 def _linear(start: float, end: float, steps: int) -> Tensor:

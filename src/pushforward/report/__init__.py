@@ -1,13 +1,14 @@
 """Report: how good a model is, in numbers and on one HTML page.
 
 `write` judges a model and writes the page; `build` gives the page as a value. The numbers: `energy_distance`, `mmd`,
-`frechet_distance` between sets of samples, `bits_per_dim` of held-out data, `straightness` of a model's paths, all
-`Estimate`s with standard errors. The features: `judge`. The pictures: `plots`. The bricks of pages: `Page`, `Section`,
-`Text`, `Code`, `Table`, `Facts`, `Figure` and `picture`. May import `training` and every shelf below.
+`frechet_distance` between sets of samples, `bits_per_dim` of held-out data (`bits` has all their errors, as `Bits`),
+`straightness` of a model's paths, all `Estimate`s with standard errors. The features: `judge`. The pictures: `plots`.
+The bricks of pages: `Page`, `Section`, `Text`, `Code`, `Table`, `Facts`, `Figure` and `picture`. May import `training`
+and every shelf below.
 """
 
 from pushforward.report import plots
-from pushforward.report.bits import bits_per_dim
+from pushforward.report.bits import Bits, bits, bits_per_dim
 from pushforward.report.classifier import Judge, judge, random_judge, train_judge
 from pushforward.report.distances import (
     energy_distance,
@@ -22,7 +23,7 @@ from pushforward.report.straightness import Straightness, straightness
 from pushforward.report.write import build, write
 
 __all__ = [
-    "Code", "Estimate", "Facts", "Figure", "Judge", "Page", "Picture", "Section", "Straightness", "Table", "Text",
-    "bits_per_dim", "build", "energy_distance", "frechet_distance", "judge", "median_bandwidths", "mmd",
+    "Bits", "Code", "Estimate", "Facts", "Figure", "Judge", "Page", "Picture", "Section", "Straightness", "Table",
+    "Text", "bits", "bits_per_dim", "build", "energy_distance", "frechet_distance", "judge", "median_bandwidths", "mmd",
     "nearest_distances", "picture", "plots", "random_judge", "straightness", "train_judge", "write",
 ]  # fmt: skip

@@ -4,13 +4,14 @@ One-step methods (`Euler`, `Midpoint`, `Heun`, `RK4`), an adaptive pair (`Adapti
 are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`), one that can be undone exactly (`Reversible`), and those of
 the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`), whose noise is a function of seed,
 sample and time (`White`, `Brownian`). All are generators of `State` that accept edits by `send`; they see fields f(x,
-t), never networks. `grids` say where they stop, `Exact` and `Hutchinson` compute the divergence that likelihoods
-need. May import `paths`."""
+t), never networks. `grids` say where they stop, `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension` compute
+the divergence that likelihoods need. May import `paths`.
+"""
 
 from pushforward.solvers import grids
 from pushforward.solvers.adaptive import Adaptive
 from pushforward.solvers.ancestral import DDIM, Ancestral
-from pushforward.solvers.divergence import Exact, Hutchinson, Trace, augmented
+from pushforward.solvers.divergence import ByDimension, Exact, Hutchinson, HutchPlus, Trace, augmented
 from pushforward.solvers.dpm import DPMSolver
 from pushforward.solvers.exponential import Exponential
 from pushforward.solvers.files import load, save
@@ -24,8 +25,8 @@ from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorre
 from pushforward.solvers.tuned import Tuned, weights_of
 
 __all__ = [
-    "Adaptive", "Ancestral", "Brownian", "DDIM", "DPMSolver", "Euler", "EulerMaruyama", "Exact", "Exponential",
-    "Field", "Grid", "Heun", "Hutchinson", "Karras", "Linear", "Midpoint", "Noise", "Pair", "Power",
-    "PredictorCorrector", "RK4", "Reversible", "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace",
-    "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids", "load", "save", "weights_of",
+    "Adaptive", "Ancestral", "Brownian", "ByDimension", "DDIM", "DPMSolver", "Euler", "EulerMaruyama", "Exact",
+    "Exponential", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Karras", "Linear", "Midpoint", "Noise",
+    "Pair", "Power", "PredictorCorrector", "RK4", "Reversible", "RungeKutta", "Solver", "State", "Step", "Tableau",
+    "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids", "load", "save", "weights_of",
 ]  # fmt: skip

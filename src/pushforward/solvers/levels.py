@@ -66,7 +66,7 @@ def levels(path: Path, times: Sequence[float]) -> tuple[Level, ...]:
 
 
 def grid_levels(grid: Grid, steps: int, path: Path, start: float, end: float, clean: bool) -> tuple[Level, ...]:
-    """The levels where the network is called, and the last, where it is not: clean data if `clean`, or the path's.
+    """The levels where the network is called, and the last, where it is not: with `clean`, t = 0 stands for clean data.
 
     Raises:
         ConfigError: times that do not go one way within [0, 1].
@@ -74,7 +74,7 @@ def grid_levels(grid: Grid, steps: int, path: Path, start: float, end: float, cl
     if start == end:
         raise ConfigError(explain("an end that is not the start", f"t={start:g} twice", "Give another end."))
     checked((start, end))
-    if clean and start > end and levels(path, (end,))[0].sigma > 0:
+    if clean and end == 0 and levels(path, (end,))[0].sigma > 0:
         if grid.stops_short:
             times = grid.times(steps, start, end, path)[:-1]
         else:

@@ -16,7 +16,7 @@ References: Karras et al. 2022 (arXiv 2206.00364), Song et al. 2021 (arXiv 2011.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -28,7 +28,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Sample
-from pushforward.paths import Path, Prediction, eps, score, velocity, x0
+from pushforward.paths import Coefficients, Path, Prediction, eps, reverse, score, velocity, x0
 from pushforward.solvers import grids
 from pushforward.solvers.ancestral import Ancestral
 from pushforward.solvers.checks import check_output, check_state
@@ -60,20 +60,20 @@ class EulerMaruyama(Linear):
         here, later = nodes[i], nodes[i + 1]
         if later.sigma == 0:
             return Step(*across(here, later, prediction))
-        h, w = later.t - here.t, self._variance(here)
-        (a, b), (c, d) = (bridges([here], prediction, what)[0] for what in (velocity, score))
-        return Step(1 + h * (a - w / 2 * c), h * (b - w / 2 * d), noise=math.sqrt(w * abs(h)))
-
-    def _variance(self, here: Level) -> float:
-        """w at a level."""
-        if self.eta == 0 or self.form == "sigma":
-            return self.eta**2 * here.sigma
-        if here.alpha == 0:
-            fix = "Use form='sigma', or a grid that starts below t=1."
-            raise ConfigError(
-                explain("a start where alpha is not 0", f"t={here.t:g}, where the noise is infinite", fix)
+        if here.alpha == 0 and self.form == "path" and self.eta:
+            got, fix = (
+                f"t={here.t:g}, where its noise is infinite",
+                "Use form='sigma', or a grid that starts below t=1.",
             )
-        return self.eta**2 * 2 * here.sigma * (here.sigma_dot - here.alpha_dot / here.alpha * here.sigma)
+            raise ConfigError(explain("a start where alpha is not 0", got, fix))
+        drift, t = reverse(self._amount()), torch.tensor([here.t], dtype=torch.float64)
+        h, w = later.t - here.t, drift.diffusion(path, t).item()
+        a, b = bridges([here], prediction, drift)[0]
+        return Step(1 + h * a, h * b, noise=math.sqrt(w * abs(h)))
+
+    def _amount(self) -> float | Callable[[Coefficients], Tensor]:
+        """eta, or w as a function of the path's coefficients."""
+        return self.eta if self.form == "path" else lambda c: self.eta**2 * c.sigma
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,13 @@ class Tuned(Linear):
         )
 
 
-def weights_of(solver: Exponential, path: Path) -> tuple[tuple[float, ...], Weights]:
-    """An exponential method as (angles of its inner nodes, weights), whatever the prediction.
+def weights_of(solver: Exponential, path: Path, start: float = 1.0) -> tuple[tuple[float, ...], Weights]:
+    """An exponential method from `start` on as (angles of its inner nodes, weights), whatever the prediction.
 
     Raises:
         ConfigError: it holds what the path's start does not determine.
     """
-    nodes = grid_levels(solver.grid, solver.steps, path, 1.0, 0.0, solver.clean)
+    nodes = grid_levels(solver.grid, solver.steps, path, start, 0.0, solver.clean)
     rows = list[tuple[float, ...]]()
     for i, (here, later) in enumerate(pairwise(nodes)):
         step = solver.step(nodes, i, 0, HELD[solver.hold], path)
