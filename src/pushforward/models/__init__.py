@@ -10,11 +10,14 @@ from pushforward.models.base import Base, Logistic, Normal
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.exact import empirical, gaussian, mixture, ring
 from pushforward.models.flow import NormalizingFlow, prepare
+from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
 from pushforward.models.oracles import Oracle
+from pushforward.models.posterior import Isotropic, Measurement, Point, Tweedie, posterior
 
 __all__ = [
-    "Base", "Diffusion", "Logistic", "Model", "Normal", "NormalizingFlow", "Oracle", "empirical", "gaussian", "mixture",
-    "nice", "prepare", "real_nvp", "ring",
+    "Base", "Diffusion", "Isotropic", "Logistic", "Measurement", "Model", "Normal", "NormalizingFlow", "Oracle", "Point",
+    "Tweedie", "autoguided", "classifier_guided", "empirical", "gaussian", "guided", "mixture", "nice", "posterior",
+    "prepare", "real_nvp", "ring",
 ]  # fmt: skip
