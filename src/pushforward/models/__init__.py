@@ -17,7 +17,7 @@ from pushforward.models.oracles import Oracle
 from pushforward.models.posterior import Isotropic, Measurement, Point, Tweedie, posterior
 
 __all__ = [
-    "Base", "Diffusion", "Isotropic", "Logistic", "Measurement", "Model", "Normal", "NormalizingFlow", "Oracle", "Point",
-    "Tweedie", "autoguided", "classifier_guided", "empirical", "gaussian", "guided", "mixture", "nice", "posterior",
-    "prepare", "real_nvp", "ring",
+    "Base", "Diffusion", "Isotropic", "Logistic", "Measurement", "Model", "Normal", "NormalizingFlow", "Oracle",
+    "Point", "Tweedie", "autoguided", "classifier_guided", "empirical", "gaussian", "guided", "mixture", "nice",
+    "posterior", "prepare", "real_nvp", "ring",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ approximate x0 given x_t by a normal around D of covariance V. Then
 
     p(y | x_t) = N(y; A D, std**2 + A V A^T),    grad log p(y | x_t) = J^T A^T u,    (std**2 + A V A^T) u = y - A D,
 
-(the dependence of V on x_t left out), and x0 is nudged by delta = sigma**2 / alpha J^T A^T u. What V is names the method:
+(V's dependence on x_t left out), and x0 is nudged by delta = sigma**2 / alpha J^T A^T u. What V is names the method:
 
     Point       V = 0                                                         DPS
     Isotropic   V = s**2 sigma**2 / (alpha**2 s**2 + sigma**2)                PiGDM; exact for data N(m, s**2)
@@ -27,6 +27,7 @@ References: Chung et al. 2022 (arXiv 2209.14687) for DPS, Song et al. 2023 (PiGD
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,7 @@ class Covariance(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class Point(Covariance):
-    """No covariance: x0 is taken for known from x_t. Needs a std above 0, and pulls far too hard while there is noise."""
+    """None: x0 is taken for known from x_t. Needs a measurement's std above 0, and pulls far too hard amid noise."""
 
     iterations: int = 1
 
@@ -189,7 +190,8 @@ class _Posterior(nn.Module):
             m = model.raw(x, sooner, context)
             return recast(m, x, there, model.prediction, x0), m
 
-        guess, pull, m = torch.func.vjp(denoise, unscaled(x, c, model.prediction), has_aux=True)
+        made = torch.func.vjp(denoise, unscaled(x, c, model.prediction), has_aux=True)
+        guess, pull, m = cast("tuple[Tensor, Callable[[Tensor], tuple[Tensor]], Tensor]", made)
         if transformed() or bool((t > self.latest).any()):
             m = model.net(x, t, context)
         delta = self._delta(guess, there, lambda v: pull(v)[0])
