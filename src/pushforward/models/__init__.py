@@ -7,17 +7,21 @@ are `Oracle`s. May import every shelf below.
 """
 
 from pushforward.models.base import Base, Logistic, Normal
+from pushforward.models.continuity import Residual, residual
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.exact import empirical, gaussian, mixture, ring
 from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.guidance import autoguided, classifier_guided, guided
+from pushforward.models.inpainting import repaint, replacement
 from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
 from pushforward.models.oracles import Oracle
 from pushforward.models.posterior import Isotropic, Measurement, Point, Tweedie, posterior
+from pushforward.models.temperature import Truncated, tempered, truncated
 
 __all__ = [
     "Base", "Diffusion", "Isotropic", "Logistic", "Measurement", "Model", "Normal", "NormalizingFlow", "Oracle",
-    "Point", "Tweedie", "autoguided", "classifier_guided", "empirical", "gaussian", "guided", "mixture", "nice",
-    "posterior", "prepare", "real_nvp", "ring",
+    "Point", "Residual", "Truncated", "Tweedie", "autoguided", "classifier_guided", "empirical", "gaussian", "guided",
+    "mixture", "nice", "posterior", "prepare", "real_nvp", "repaint", "replacement", "residual", "ring", "tempered",
+    "truncated",
 ]  # fmt: skip

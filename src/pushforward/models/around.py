@@ -15,6 +15,8 @@ The gradient vanishes with alpha, as x_t then says nothing of x0, and delta has 
 which the quotient is computed as it stands (alpha = sigma / 100); later times take what stands over alpha from there.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ from pushforward.models.diffusion import Diffusion
 from pushforward.paths import Coefficients, Path, Prediction
 
 
-def around(model: Diffusion, net: nn.Module, first: float = 0.0) -> Diffusion:
+def around(model: Diffusion, net: nn.Module | Callable[..., Tensor], first: float = 0.0) -> Diffusion:
     """The model with a network around its own, its span starting no earlier than `first`; all else is shared."""
     wrapped = Diffusion(net, model.path, model.prediction, shape=model.shape, solver=model.solver, trace=model.trace)
     wrapped.base = model.base
