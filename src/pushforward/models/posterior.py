@@ -106,7 +106,11 @@ class Covariance(abc.ABC):
 
 @dataclass(frozen=True, slots=True)
 class Point(Covariance):
-    """None: x0 is taken for known from x_t. Needs a measurement's std above 0, and pulls far too hard amid noise."""
+    """None: x0 is taken for known from x_t.
+
+    Needs a measurement's std above 0, and pulls too hard amid noise, the more the smaller the std: fixed steps can then
+    diverge. Soften it with a `scale` below 1, or step adaptively.
+    """
 
     iterations: int = 1
 
