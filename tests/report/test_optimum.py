@@ -1,4 +1,4 @@
-"""The gap to the optimum: none for the optimum, and a model of the distribution is told from one of its training set."""
+"""The gap to the optimum: none for the optimum, and a model of the data is told from one of its training set."""
 
 from dataclasses import replace
 
