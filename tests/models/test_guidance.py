@@ -181,6 +181,16 @@ def test_parameters_are_shared_and_vectors_of_context_have_their_none():
     torch.testing.assert_close(away, 2 * model.raw(x, t, context) - model.raw(x, t, none.expand(6, 3)))
     wrapped.raw(x, t, context).sum().backward()
     assert net.leave.weight.grad is not None
+    net.eval()
+    assert guided(model, 2.0).training
+    assert not net.training
+
+
+def test_a_guided_model_moves_to_another_path():
+    x, t = queries()
+    moved = guided(two(paths.Linear(), paths.v), 2.5).on(paths.Cosine(), paths.eps)
+    there = guided(two(paths.Cosine(), paths.eps), 2.5)
+    torch.testing.assert_close(moved.velocity(x, t, LABELS), there.velocity(x, t, LABELS), rtol=1e-6, atol=1e-6)
 
 
 def test_rescaling_brings_the_spread_back():

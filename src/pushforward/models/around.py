@@ -30,7 +30,7 @@ def around(model: Diffusion, net: nn.Module | Callable[..., Tensor], first: floa
     wrapped = Diffusion(net, model.path, model.prediction, shape=model.shape, solver=model.solver, trace=model.trace)
     wrapped.base = model.base
     wrapped.span = (max(first, model.span[0]), model.span[1])
-    wrapped.train(model.training)
+    wrapped.training = model.training  # and not `train`, which would change the modules that are shared
     return wrapped
 
 

@@ -106,7 +106,8 @@ def tempered(model: Diffusion, temperature: float) -> Diffusion:
     path = Louder(model.path, math.sqrt(temperature))
     net = _Tempered(model, path)
     hot = Diffusion(net, path, model.prediction, shape=model.shape, solver=model.solver, trace=model.trace)
-    return hot.train(model.training)
+    hot.training = model.training
+    return hot
 
 
 def truncated(model: Diffusion, bound: float) -> Diffusion:
