@@ -117,7 +117,15 @@ def repaint(
     pin = _Pin(model.path, known.to(x.device), values.to(x).expand_as(x))
 
     def down(x: Sample, now: float, later: float, draw: Draw) -> State:
-        walk = chosen.trajectory(lambda x, t: model.velocity(x, t, context), x, start=now, end=later, path=model.path)
+        walk = chosen.trajectory(
+            model.field(context),
+            x,
+            start=now,
+            end=later,
+            path=model.path,
+            prediction=model.prediction,
+            draw=draw.of("solver"),
+        )
         state = list(walk)[-1]
         noise = draw.of("known").normal(n, model.shape).to(x)
         return dataclasses.replace(state, x=pin.at(state.x, noise, state.t))
