@@ -8,7 +8,7 @@ import torch
 from pushforward import data, models, paths
 from pushforward._random import Draw
 from pushforward.models import repaint, replacement
-from pushforward.solvers import Euler, Heun, drain
+from pushforward.solvers import Ancestral, Euler, Heun, drain
 
 KNOWN = torch.tensor([True, False])
 WAYS = {
@@ -57,6 +57,19 @@ def test_an_edit_is_walked_on_from(way):
     assert torch.equal(walk.send(first.x).x, next(plain).x)
     moved = walk.send(torch.zeros(3, 2))
     assert not torch.equal(moved.x, next(plain).x)
+
+
+def test_noise_on_the_way_is_new_in_each_walk_and_the_same_in_each_split():
+    values, solver = torch.tensor([1.5, 0.0]), Ancestral(steps=1, clean=False)
+
+    def way(n, first=0):
+        walk = repaint(correlated(), KNOWN, values, n, steps=40, walks=10, solver=solver, seed=0, first=first)
+        return drain(walk)[:, 1]
+
+    free = way(1000)
+    assert free.mean().item() == pytest.approx(1.2, abs=0.15)
+    assert free.std().item() == pytest.approx(0.6, abs=0.12)
+    torch.testing.assert_close(torch.cat([way(3), way(4, 3)]), free[:7])
 
 
 def test_walking_again_mends_what_replacement_gets_wrong():

@@ -3,9 +3,9 @@
 `NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field; both are
 `Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`, `trajectory`. `Normal`
 and `Logistic` are bases. `gaussian`, `mixture`, `ring` and `empirical` are exact models of known data, whose networks
-are `Oracle`s. `guided`, `autoguided`, `classifier_guided`, `posterior` (given a `Measurement`), `tempered` and `truncated`
-make a model of a model; `replacement` and `repaint` inpaint; `residual` asks whether a field is one of any density. May
-import every shelf below.
+are `Oracle`s. `guided`, `autoguided`, `classifier_guided`, `posterior` (given a `Measurement`), `tempered` and
+`truncated` make a model of a model; `replacement` and `repaint` inpaint; `residual` asks whether a field is one of any
+density. May import every shelf below.
 """
 
 from pushforward.models.base import Base, Logistic, Normal

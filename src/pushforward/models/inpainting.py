@@ -116,27 +116,23 @@ def repaint(
     x = model.noise(n, draw.seed, first)
     pin = _Pin(model.path, known.to(x.device), values.to(x).expand_as(x))
 
+    field, prediction = model.field(context), model.prediction
+
     def down(x: Sample, now: float, later: float, draw: Draw) -> State:
-        walk = chosen.trajectory(
-            model.field(context),
-            x,
-            start=now,
-            end=later,
-            path=model.path,
-            prediction=model.prediction,
-            draw=draw.of("solver"),
-        )
+        own = draw.of("solver")
+        walk = chosen.trajectory(field, x, start=now, end=later, path=model.path, prediction=prediction, draw=own)
         state = list(walk)[-1]
         noise = draw.of("known").normal(n, model.shape).to(x)
         return dataclasses.replace(state, x=pin.at(state.x, noise, state.t))
 
     nfe = 0
     for step, (now, later) in enumerate(pairwise(Uniform().times(steps, model.span[1], model.span[0]))):
-        state = down(x, now, later, draw.at(step * walks))
+        here = draw.of(f"interval {step}")  # by purpose: the step of an address is the solver's own
+        state = down(x, now, later, here)
         nfe += state.nfe
         for again in range(1, walks):
-            address = draw.at(step * walks + again)
-            state = down(_up(state.x, address.of("up"), model.path, later, now), now, later, address)
+            here = draw.of(f"interval {step}/walk {again}")
+            state = down(_up(state.x, here.of("up"), model.path, later, now), now, later, here)
             nfe += state.nfe
         edited = yield dataclasses.replace(state, nfe=nfe)
         x = state.x if edited is None else edited
