@@ -27,7 +27,7 @@ def test_points_from_end_to_end(tmp_path):
     text = path.read_text(encoding="utf-8")
     assert "Drawn &lt;here&gt; &amp; now." in text
     page = build(model, data, history=history(), calls=(1, 8), n=300)
-    assert titles(page) == ["At a glance", "Samples", "Distances", "Paths", "Training", "How to reproduce"]
+    assert titles(page) == ["At a glance", "Samples", "Distances", "Paths", "Memory", "Training", "How to reproduce"]
     assert [p.title for p in blocks(page, Figure)[0].pictures] == ["held-out data", "1 network call", "8 network calls"]
 
 

@@ -41,7 +41,7 @@ def gaussian(
         path: alpha and sigma; `Linear` if None.
         prediction: what the network outputs; the default is finite at both ends of every path.
         shape: the shape of one event; that of mean and std if None.
-        covariance: of the flattened event in place of `std`, symmetric and positive, [size, size].
+        covariance: of the flattened event in place of `std`, [size, size]; symmetric, no eigenvalue below 0.
 
     Raises:
         ShapeError: no shape is known, or the covariance is of another size.
@@ -61,8 +61,11 @@ def gaussian(
             got = f"{tuple(covariance.shape)} for events {event}"
             raise ShapeError(explain(f"a covariance [{size}, {size}]", got, "Flatten the event's axes into one."))
         values, axes = torch.linalg.eigh(_wide(covariance))
+        _positive(values + 1e-12 * values.abs().max())
         spread = values.clamp(min=0).sqrt().reshape(event)
-    net = Gaussian(event, _path(path), prediction, mean.expand(event), _positive(spread).expand(event), axes)
+    else:
+        _positive(spread)
+    net = Gaussian(event, _path(path), prediction, mean.expand(event), spread.expand(event), axes)
     return Diffusion(net, net.path, prediction)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 from pushforward.report.compare import compare, draw_samples, is_conditional, likelihood
+from pushforward.report.optimum import has_optimum, optimum_section
 from pushforward.report.sections import (
     Curve,
     distances_section,
@@ -101,6 +102,7 @@ def build(
         ]
         if isinstance(model, Diffusion):
             sections.append(paths_section(model, data, before, seed, given))
+            sections += [optimum_section(model, data, seed, given)] if has_optimum(data, given) else []
         sections += [training_section(history)] if history is not None and len(history.steps) > 1 else []
         sections.append(reproduce_section(data, code, seed))
     finally:

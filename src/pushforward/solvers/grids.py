@@ -98,7 +98,7 @@ class _Noise(Grid):
         if self.stops_short and self.ratio(top + (self.clock(self.least) - top) * (steps - 1) / steps) >= last:
             bottom, intervals = self.clock(self.least), steps
         else:  # where the lowest level is not the end, the last interval goes on from there
-            bottom, intervals = self.clock(low), steps - (self.stops_short or last < self.least)
+            bottom, intervals = self.clock(low), steps - (last < self.least)
         inside = [self.ratio(top + (bottom - top) * i / intervals) for i in range(1, steps)]
         ratios = torch.tensor(inside, dtype=torch.float64).clamp(min=last)
         between = path.time_at(torch.ones_like(ratios), ratios).tolist() if inside else []
