@@ -59,8 +59,7 @@ def tune(
     with tqdm(desc=f"tune, {calls} calls", disable=not progress, leave=False) as bar:
         begin = chosen(search, calls, bar, holds=("v", "x0", "flow"))
         fitted = _Fit.of(search, begin, memory).run(rounds, bar)
-    best = min((begin, fitted), key=lambda solver: search.error(solver, search.validation))
-    return search.choice(best)
+    return search.choice(fitted)
 
 
 @dataclass
@@ -90,12 +89,13 @@ class _Fit:
         """Levenberg and Marquardt's iteration; the solver that was best on the starts for validation."""
         on, damping = self.search.fitting, 1e-2
         best = self.solver()
-        least, error = self.search.error(best, self.search.validation), self.search.error(best, on)
+        least = self.search.measure(best, self.search.validation).error
+        error = self.search.measure(best, on).error
         for _ in range(rounds):
             residual, slopes = self._linearised(on, bar)
             while damping < 1e6:
                 tried = self._moved(_damped(residual, slopes, damping))
-                reached = self.search.error(tried.solver(), on) if tried is not None else math.inf
+                reached = self.search.measure(tried.solver(), on).error if tried is not None else math.inf
                 if tried is not None and reached < error:
                     break
                 damping *= 4
@@ -103,7 +103,7 @@ class _Fit:
                 break
             gain, error, damping = error - reached, reached, damping / 8
             self.angles, self.weights = tried.angles, tried.weights
-            held_out = self.search.error(self.solver(), self.search.validation)
+            held_out = self.search.measure(self.solver(), self.search.validation).error
             if held_out < least:
                 best, least = self.solver(), held_out
             if gain < 1e-3 * error or held_out > 1.5 * least:
