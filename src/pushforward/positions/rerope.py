@@ -34,7 +34,8 @@ class Sharpened:
     gain: Tensor
 
     def __call__(self, q: Heads, k: Heads) -> tuple[Heads, Heads]:
-        return self.turn((q.to(self.gain.dtype) * self.gain).to(q.dtype), k)
+        scaled, turned_k = self.turn(q.to(self.gain.dtype) * self.gain, k)
+        return scaled.to(q.dtype), turned_k
 
 
 @dataclass(frozen=True, slots=True)

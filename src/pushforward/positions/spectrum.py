@@ -78,6 +78,7 @@ class Spectrum:
 
     def tables(self, pos: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines [*batch, tokens, pairs] in `dtype`, times the amplitude; views of one tensor."""
+        _check_positions(pos)
         if self.precision == "float32":
             angles = self._along(pos.to(torch.float32)) * theta_of(self).to(pos.device, torch.float32)
             return paired(angles.cos() * self.amplitude, angles.sin() * self.amplitude, dtype)
@@ -86,6 +87,7 @@ class Spectrum:
 
     def phases(self, pos: Tensor, less: "Spectrum | None" = None) -> Tensor:
         """Radians [*batch, tokens, pairs], whole turns dropped; what another spectrum gives is subtracted exactly."""
+        _check_positions(pos)
         turns, theta = turns_of(self), theta_of(self)
         if less is not None:
             turns, theta = turns - turns_of(less), theta - theta_of(less)
@@ -99,11 +101,6 @@ class Spectrum:
 
     def _along(self, pos: Tensor) -> Tensor:
         """The coordinate of each pair, [*batch, tokens, pairs or 1]."""
-        if pos.dtype in (torch.bfloat16, torch.float16):
-            raise ShapeError(explain(
-                "positions as integers, float32 or float64", f"{pos.dtype}, which rounds 257 to 256",
-                "Make positions before the model is cast: torch.arange(tokens).",
-            ))  # fmt: skip
         if not self.axis:
             return pos.unsqueeze(-1)
         axes = max(self.axis) + 1
@@ -137,6 +134,15 @@ def paired(cos: Tensor, sin: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor
 def widest(device: torch.device | None) -> torch.dtype:
     """float64 where the device has it."""
     return torch.float32 if device is not None and device.type == "mps" else torch.float64
+
+
+def _check_positions(pos: Tensor) -> None:
+    """Refuse what cannot count."""
+    if pos.dtype in (torch.bfloat16, torch.float16):
+        raise ShapeError(explain(
+            "positions as integers, float32 or float64", f"{pos.dtype}, which rounds 257 to 256",
+            "Make positions before the model is cast: torch.arange(tokens).",
+        ))  # fmt: skip
 
 
 @functools.lru_cache(maxsize=256)
