@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from positions.test_spectrum import EXTENSIONS, D, each
+from positions.test_spectrum import EXTENSIONS, D, each, radians
 from pushforward.positions import (
     NTK,
     DynamicNTK,
@@ -17,11 +17,10 @@ from pushforward.positions import (
     Rotary,
     YaRN,
 )
-from pushforward.positions.spectrum import theta_of
 
 
 def theta(extension, base=10_000.0, precision="exact"):
-    return theta_of(Rotary(base, extension=extension, precision=precision).spectrum(D))
+    return radians(Rotary(base, extension=extension, precision=precision).spectrum(D))
 
 
 PUBLISHED = {  # D = 128; as transformers prints them

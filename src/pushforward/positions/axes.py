@@ -25,7 +25,7 @@ from pushforward.positions.layout import Layout, check_layout
 from pushforward.positions.position import Properties, Rotates, Rotation
 from pushforward.positions.rotary import Phased, check_base, check_precision
 from pushforward.positions.rotation import Turn
-from pushforward.positions.spectrum import Geometric, Spectrum, widest
+from pushforward.positions.spectrum import Spectrum, widest
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Axial(Phased):
                 f"a head size divisible by {2 * self.axes}: pairs of features for each of {self.axes} axes",
                 f"{features}", "Change width or heads.",
             ))  # fmt: skip
-        rows = tuple(Geometric(self.base, size, self.extension) for size in sizes)
+        rows = tuple((self.base, size, self.extension) for size in sizes)
         axis = tuple(a for a, size in enumerate(sizes) for _ in range(size // 2))
         return Spectrum(rows, axis, self.extension.amplitude, self.precision)
 
@@ -125,7 +125,7 @@ class Multimodal(Phased):
                 f"a head of {2 * sum(self.sections)} features for sections {self.sections}", f"{features}",
                 "Sections count pairs; make them smaller.",
             ))  # fmt: skip
-        row = Geometric(self.base, 2 * sum(self.sections), self.extension)
+        row = (self.base, 2 * sum(self.sections), self.extension)
         return Spectrum((row,), self._axis(), self.extension.amplitude, self.precision)
 
     def _axis(self) -> tuple[int, ...]:

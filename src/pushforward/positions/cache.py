@@ -50,7 +50,7 @@ def rerotate_(k: Heads, pos: Tensor, old: Phased, new: Phased) -> Heads:
         raise ConfigError(explain("encodings with precision 'exact'", "'float32'", "Recompute the keys."))
     if before.amplitude == 0:
         raise ConfigError(explain("an amplitude other than 0", "0", "Such keys are gone; recompute them."))
-    if before.axis != after.axis or turns_of(before).shape != turns_of(after).shape:
+    if before.axis != after.axis or turns_of(before.rows).shape != turns_of(after.rows).shape:
         raise ConfigError(explain("as many pairs, on the same axes", f"{old} and {new}", "Recompute the keys."))
     return _turned(k, after.phases(pos, less=before), after.amplitude / before.amplitude, new)
 

@@ -24,7 +24,7 @@ from pushforward._typing import Heads
 from pushforward.positions.position import Properties, Rotates, Rotation
 from pushforward.positions.rotary import check_base
 from pushforward.positions.rotation import kept
-from pushforward.positions.spectrum import Geometric, Spectrum
+from pushforward.positions.spectrum import PLAIN, Spectrum
 
 
 class Polar(nn.Module, Rotates):
@@ -59,7 +59,7 @@ class Polar(nn.Module, Rotates):
             raise ShapeError(explain(
                 f"heads of {self.delta.shape[-1]} features", f"{features}", "Make Polar for this size of a head.",
             ))  # fmt: skip
-        spectrum = Spectrum((Geometric(self.base, 2 * features),))
+        spectrum = Spectrum(((self.base, 2 * features, PLAIN),))
         phases_q = spectrum.phases(pos_q).unsqueeze(-3)
         phases_k = phases_q if pos_k is pos_q else spectrum.phases(pos_k).unsqueeze(-3)
         delta = self.delta.clamp(-2 * math.pi, 0).to(phases_k.dtype).unsqueeze(-2)

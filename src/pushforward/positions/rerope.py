@@ -23,7 +23,7 @@ from pushforward.positions.layout import Layout, check_layout, rotated_features
 from pushforward.positions.position import Properties, Rotates, Rotation, Scores
 from pushforward.positions.rotary import check_base
 from pushforward.positions.rotation import Turn, kept, rotate
-from pushforward.positions.spectrum import Geometric, Spectrum
+from pushforward.positions.spectrum import PLAIN, Spectrum
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +86,7 @@ class ReRoPE(Rotates, Scores):
         return torch.where(beyond, far * q.shape[-1] ** -0.5, 0.0)
 
     def _spectrum(self, features: int) -> Spectrum:
-        return Spectrum((Geometric(self.base, rotated_features(features, self.fraction)),))
+        return Spectrum(((self.base, rotated_features(features, self.fraction), PLAIN),))
 
     def _turn(self, x: Tensor, by: Tensor, spectrum: Spectrum) -> Tensor:
         cos, sin = (table.unsqueeze(-3) for table in spectrum.tables(by, kept(x.dtype)))

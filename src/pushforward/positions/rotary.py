@@ -13,6 +13,7 @@ References: Su et al. 2021, RoFormer, arXiv 2104.09864.
 """
 
 import abc
+import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +25,7 @@ from pushforward.positions.extension import Extension, Plain
 from pushforward.positions.layout import Layout, check_layout, rotated_features
 from pushforward.positions.position import Properties, Rotates, Rotation
 from pushforward.positions.rotation import Turn
-from pushforward.positions.spectrum import Geometric, Spectrum, rows_of
+from pushforward.positions.spectrum import Spectrum
 
 
 class Phased(Rotates):
@@ -84,7 +85,7 @@ class Rotary(Phased):
         return Properties(relative=True)
 
     def spectrum(self, features: int) -> Spectrum:
-        row = Geometric(self.base, rotated_features(features, self.fraction), self.extension)
+        row = (self.base, rotated_features(features, self.fraction), self.extension)
         return Spectrum((row,), (), self.extension.amplitude, self.precision)
 
 
@@ -109,7 +110,8 @@ class CustomRotary(Phased):
     def __post_init__(self) -> None:
         check_layout(self.layout)
         check_precision(self.precision)
-        rows_of(self.theta)
+        if not self.theta or not all(map(math.isfinite, self.theta)):
+            raise ConfigError(explain("finite frequencies, one per pair", f"{self.theta}", "In radians per position."))
         if self.axis and (len(self.axis) != len(self.theta) or set(self.axis) != set(range(max(self.axis) + 1))):
             raise ConfigError(explain(
                 f"an axis for each of {len(self.theta)} frequencies, every axis from 0 on used", f"{self.axis}",
@@ -121,7 +123,7 @@ class CustomRotary(Phased):
         return Properties(relative=True, axes=max(self.axis, default=0) + 1)
 
     def spectrum(self, features: int) -> Spectrum:
-        return Spectrum(rows_of(self.theta), self.axis, self.amplitude, self.precision)
+        return Spectrum(((0.0, 2 * len(self.theta), self.theta),), self.axis, self.amplitude, self.precision)
 
 
 def check_base(base: float) -> None:

@@ -16,7 +16,6 @@ References: Su et al. 2021, arXiv 2104.09864. The integers are a numerically con
 Gold 1971, A digital frequency synthesizer, IEEE Trans. Audio Electroacoust. 19(1).
 """
 
-import abc
 import functools
 import math
 from dataclasses import dataclass
@@ -25,39 +24,18 @@ from decimal import localcontext
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._errors import ShapeError, explain
 from pushforward.positions.arithmetic import DIGITS, Arithmetic, Exact, Number, Precision, Single
 from pushforward.positions.extension import Extension, Plain
 
 
-class Row(abc.ABC):
-    """Frequencies of consecutive pairs."""
+Row = tuple[float, int, Extension | tuple[float, ...]]
+"""Frequencies of consecutive pairs: a base, how many features they turn, and an extension; or the frequencies themselves.
 
-    @abc.abstractmethod
-    def frequencies(self, numbers: Arithmetic) -> list[Number]:
-        """Radians per unit of position."""
+A plain tuple, because `torch.compile` can take its parts for constants.
+"""
 
-
-@dataclass(frozen=True, slots=True)
-class Geometric(Row):
-    """base**(-2c/rotated) for each of rotated / 2 pairs, extended to longer contexts."""
-
-    base: float
-    rotated: int
-    extension: Extension = Plain()
-
-    def frequencies(self, numbers: Arithmetic) -> list[Number]:
-        return self.extension.frequencies(self.base, self.rotated, numbers)
-
-
-@dataclass(frozen=True, slots=True)
-class Given(Row):
-    """Frequencies as they are given, in radians."""
-
-    theta: tuple[float, ...]
-
-    def frequencies(self, numbers: Arithmetic) -> list[Number]:
-        return [numbers.number(theta) for theta in self.theta]
+PLAIN = Plain()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +58,7 @@ class Spectrum:
         """Cosines and sines [*batch, tokens, pairs] in `dtype`, times the amplitude; views of one tensor."""
         _check_positions(pos)
         if self.precision == "float32":
-            angles = self._along(pos.to(torch.float32)) * theta_of(self).to(pos.device, torch.float32)
+            angles = self._along(pos.to(torch.float32)) * theta_of(self.rows, "float32").to(pos.device, torch.float32)
             return paired(angles.cos() * self.amplitude, angles.sin() * self.amplitude, dtype)
         angles = self.phases(pos)
         return paired(angles.cos() * self.amplitude, angles.sin() * self.amplitude, dtype)
@@ -88,9 +66,9 @@ class Spectrum:
     def phases(self, pos: Tensor, less: "Spectrum | None" = None) -> Tensor:
         """Radians [*batch, tokens, pairs], whole turns dropped; what another spectrum gives is subtracted exactly."""
         _check_positions(pos)
-        turns, theta = turns_of(self), theta_of(self)
+        turns, theta = turns_of(self.rows), theta_of(self.rows, self.precision)
         if less is not None:
-            turns, theta = turns - turns_of(less), theta - theta_of(less)
+            turns, theta = turns - turns_of(less.rows), theta - theta_of(less.rows, less.precision)
         wide = widest(pos.device)
         turns, theta = turns.to(pos.device), theta.to(pos.device, wide)
         if not pos.is_floating_point():
@@ -112,16 +90,14 @@ class Spectrum:
         return pos[..., torch.tensor(self.axis, device=pos.device)]
 
 
-@torch.compiler.assume_constant_result
-def turns_of(spectrum: Spectrum) -> Tensor:
+def turns_of(rows: tuple[Row, ...]) -> Tensor:
     """Fractions of a turn per unit of position, times 2**64, as wrapping int64, [pairs]."""
-    return torch.tensor(_integers(spectrum.rows), dtype=torch.int64, device="cpu")
+    return torch.cat([_turns(*row) for row in rows])
 
 
-@torch.compiler.assume_constant_result
-def theta_of(spectrum: Spectrum) -> Tensor:
+def theta_of(rows: tuple[Row, ...], precision: Precision) -> Tensor:
     """Radians per unit of position in float64, [pairs]; of float32 precision exactly those float32 numbers."""
-    return torch.tensor(_radians(spectrum.rows, spectrum.precision), dtype=torch.float64, device="cpu")
+    return torch.cat([_theta(*row, precision) for row in rows])
 
 
 def paired(cos: Tensor, sin: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -145,33 +121,34 @@ def _check_positions(pos: Tensor) -> None:
         ))  # fmt: skip
 
 
+@torch.compiler.assume_constant_result
+def _turns(base: float, rotated: int, how: Extension | tuple[float, ...]) -> Tensor:
+    return torch.tensor(_integers(base, rotated, how), dtype=torch.int64, device="cpu")
+
+
+@torch.compiler.assume_constant_result
+def _theta(base: float, rotated: int, how: Extension | tuple[float, ...], precision: Precision) -> Tensor:
+    return torch.tensor(_radians(base, rotated, how, precision), dtype=torch.float64, device="cpu")
+
+
 @functools.lru_cache(maxsize=256)
-def _integers(rows: tuple[Row, ...]) -> tuple[int, ...]:
+def _integers(base: float, rotated: int, how: Extension | tuple[float, ...]) -> tuple[int, ...]:
     with localcontext(DIGITS):
         exact = Exact()
-        turns = [int((theta / exact.turn * (1 << 64)).to_integral_value()) for theta in _all(rows, exact)]
-    return tuple((turn + (1 << 63)) % (1 << 64) - (1 << 63) for turn in turns)
+        fractions = [theta / exact.turn * (1 << 64) for theta in _worked_out(base, rotated, how, exact)]
+        return tuple((int(f.to_integral_value()) + (1 << 63)) % (1 << 64) - (1 << 63) for f in fractions)
 
 
 @functools.lru_cache(maxsize=256)
-def _radians(rows: tuple[Row, ...], precision: Precision) -> tuple[float, ...]:
-    numbers = Single() if precision == "float32" else Exact()
+def _radians(base: float, rotated: int, how: Extension | tuple[float, ...], precision: Precision) -> tuple[float, ...]:
     with localcontext(DIGITS):
-        return tuple(float(theta) for theta in _all(rows, numbers))
+        numbers = Single() if precision == "float32" else Exact()
+        return tuple(float(theta) for theta in _worked_out(base, rotated, how, numbers))
 
 
-def _all(rows: tuple[Row, ...], numbers: Arithmetic) -> list[Number]:
-    return [theta for row in rows for theta in row.frequencies(numbers)]
-
-
-def rows_of(theta: tuple[float, ...]) -> tuple[Row, ...]:
-    """Given frequencies as rows.
-
-    Raises:
-        ConfigError: there are none, or one is not finite.
-    """
-    if not theta or not all(math.isfinite(value) for value in theta):
-        raise ConfigError(explain("finite frequencies, one per pair", f"{theta}", "Give radians per position."))
-    return (Given(theta),)
-
-
+def _worked_out(
+    base: float, rotated: int, how: Extension | tuple[float, ...], numbers: Arithmetic
+) -> list[Number]:
+    if isinstance(how, tuple):
+        return [numbers.number(theta) for theta in how]
+    return how.frequencies(base, rotated, numbers)

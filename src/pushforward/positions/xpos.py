@@ -28,7 +28,7 @@ from pushforward.positions.layout import Layout, check_layout, rotated_features
 from pushforward.positions.position import Properties, Rotates, Rotation
 from pushforward.positions.rotary import check_base, check_precision
 from pushforward.positions.rotation import Turn, kept
-from pushforward.positions.spectrum import Geometric, Spectrum, paired, widest
+from pushforward.positions.spectrum import PLAIN, Spectrum, paired, widest
 
 FASTEST = -math.log(0.4 / 1.4)
 """Minus the logarithm of the smallest zeta."""
@@ -70,7 +70,7 @@ class XPos(Rotates):
 
     def rotation(self, pos_q: Tensor, pos_k: Tensor, features: int, dtype: torch.dtype) -> Rotation:
         rotated, wide = rotated_features(features, self.fraction), widest(pos_k.device)
-        spectrum = Spectrum((Geometric(self.base, rotated),), (), 1.0, self.precision)
+        spectrum = Spectrum(((self.base, rotated, PLAIN),), (), 1.0, self.precision)
         origin = self._origin(pos_k)
         c = torch.arange(rotated // 2, device=pos_k.device, dtype=wide)
         log_zeta = ((2 * c + 0.4 * rotated) / (1.4 * rotated)).log() / self.scale
