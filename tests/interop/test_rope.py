@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from positions.test_spectrum import radians
 from pushforward import PushforwardError
 from pushforward.interop import rotary_from
 from pushforward.positions import DynamicNTK, Interpolation, LongRoPE, Multimodal, Rotary, YaRN
-from positions.test_spectrum import radians
 
 D, LENGTH = 128, 4096
 LONG = {

@@ -21,9 +21,7 @@ def turned(encoding, x, pos):
 def test_flux_shares_a_head_unequally():
     x, pos = heads(128), torch.tensor([[0, 0, 0], [0, 1, 2], [0, 5, 3], [1, 0, 0], [2, 2, 2], [0, 64, 64]])
     found = turned(Axial(10_000.0, axes=3, sizes=(16, 56, 56)), x, pos)
-    parts = [
-        turned(Rotary(), part, pos[:, axis]) for axis, part in enumerate(x.split([16, 56, 56], -1))
-    ]
+    parts = [turned(Rotary(), part, pos[:, axis]) for axis, part in enumerate(x.split([16, 56, 56], -1))]
     assert torch.equal(found, torch.cat(parts, -1))
 
 

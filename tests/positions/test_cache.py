@@ -13,7 +13,10 @@ D = 128
 long_factors = tuple(1 + c / 7 for c in range(D // 2))
 SWITCHES = {
     "dynamic": (DynamicNTK(2.0, 2048, 4096), DynamicNTK(2.0, 2048, 9000)),
-    "long": (LongRoPE((1.0,) * 64, long_factors, 4096, 4096, 32.0), LongRoPE((1.0,) * 64, long_factors, 4096, 4097, 32.0)),
+    "long": (
+        LongRoPE((1.0,) * 64, long_factors, 4096, 4096, 32.0),
+        LongRoPE((1.0,) * 64, long_factors, 4096, 4097, 32.0),
+    ),
 } | {f"plain-{name}": (EXTENSIONS["plain"], extension) for name, extension in EXTENSIONS.items()}
 
 

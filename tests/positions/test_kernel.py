@@ -29,7 +29,10 @@ def formula(x, cos, sin, layout):
 def tolerance(dtype):
     """One rounding of the result, and in float32 and float64 of three operations."""
     wide = dtype in (torch.float64, torch.float32)
-    return {"rtol": torch.finfo(dtype).eps * (2 if wide else 0.51), "atol": 4 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps}
+    return {
+        "rtol": torch.finfo(dtype).eps * (2 if wide else 0.51),
+        "atol": 4 * torch.finfo(torch.promote_types(dtype, torch.float32)).eps,
+    }
 
 
 @layouts
@@ -51,7 +54,7 @@ def test_in_place_is_the_formula(shape, rotated, dtype, layout):
 
 @layouts
 @dtypes
-@pytest.mark.parametrize("shape", [(3, 5, 300, 128), (2, 2, 2 * PIECE // 128 + 1, 128), (1, 2, 9, PIECE // 8)])
+@pytest.mark.parametrize("shape", [(3, 5, 300, 128), (2, 1, 2 * PIECE // 128 + 1, 128), (1, 2, 9, PIECE // 8)])
 def test_pieces_cover_everything(shape, dtype, layout):
     torch.manual_seed(0)
     x = torch.randn(shape).to(dtype)

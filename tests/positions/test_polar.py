@@ -49,7 +49,8 @@ def test_the_phase_is_learned():
 def test_it_is_what_x_transformers_does():
     theirs = pytest.importorskip("x_transformers.x_transformers", reason="compares with x-transformers, not installed")
     q, k = heads(torch.float32)
-    other = theirs.PolarEmbedding(D, 3, bias_uniform_init=True)
+    other = theirs.PolarEmbedding(D, 3)  # its bias_uniform_init=True raises: in-place on a leaf
+    torch.nn.init.uniform_(other.learned_bias, -7.0, 1.0)
     phases, bias = other(torch.arange(5))
     expected = theirs.apply_polar_pos_emb(q, phases[:, None]) @ theirs.apply_polar_pos_emb(k, phases + bias).mT
     encoding = Polar(3, D)

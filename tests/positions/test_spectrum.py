@@ -66,7 +66,7 @@ def test_tables_are_right_up_to_a_million_millions(pos, extension):
     assert (double - expected).abs().max() <= 2 * math.pi * abs(pos) * 2.0**-65 * extension.amplitude + 4e-15
 
 
-@pytest.mark.parametrize("pos", [0.5, -0.25, 1234.125, 1e6 + 1 / 3, -2.0**31 - 0.75, 3.7e9])
+@pytest.mark.parametrize("pos", [0.5, -0.25, 1234.125, 1e6 + 1 / 3, -(2.0**31) - 0.75, 3.7e9])
 def test_fractional_positions_are_as_exact_as_float64_gives_them(pos):
     rotary = Rotary()
     found = torch.stack(rotary.tables(torch.tensor([pos], dtype=torch.float64), D, torch.float64), -1)[0]

@@ -38,7 +38,7 @@ def test_the_last_query_sees_cached_keys_as_the_whole_text_did(tokens):  # elsew
     q, k = heads(tokens, torch.float32)
     pos = torch.arange(tokens)
     encoding = XPos(origin=0.0)
-    whole_q, cached = encoding.rotate(q, k, pos, pos)  # keys rotated once, and kept
+    _, cached = encoding.rotate(q, k, pos, pos)  # keys rotated once, and kept
     q_last, _ = encoding.rotate(q[:, :, -1:], k[:, :, -1:], pos[-1:], pos[-1:])
     expected = scores(encoding, q.double(), k.double(), pos, pos)[:, :, -1:]
     torch.testing.assert_close((q_last @ cached.mT).double(), expected, rtol=1e-4, atol=1e-4)

@@ -165,7 +165,8 @@ class Mixed(nn.Module, Rotates):
                 f"a head size divisible by {2 * group} and at least 1 axis", f"features={features}, axes={axes}",
                 "Change width or heads.",
             ))  # fmt: skip
-        self.axes, self.layout = axes, layout
+        self.axes: int = axes
+        self.layout: Layout = layout
         size = base ** (-2.0 * group / features * torch.arange(features // (2 * group)))
         self.theta = nn.Parameter(size.repeat(group) * _directions(axes, heads, features // 2))
 

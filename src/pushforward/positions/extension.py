@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from pushforward._errors import ConfigError, explain
 from pushforward.positions.arithmetic import Arithmetic, Number
 
+
 class Extension(abc.ABC):
     """How the frequencies of a row of pairs are changed."""
 
@@ -302,7 +303,9 @@ class Proportional(Extension):
 def check_factor(factor: float) -> None:
     """Refuse to shorten a context."""
     if not 1 <= factor < math.inf:
-        raise ConfigError(explain("a factor of at least 1", f"{factor:g}", "It is the new length over the trained one."))
+        raise ConfigError(
+            explain("a factor of at least 1", f"{factor:g}", "It is the new length over the trained one.")
+        )
 
 
 def check_length(trained: int) -> None:

@@ -2,8 +2,9 @@
 
 Six operations per pair are free beside reading and writing it, so what counts is passes over memory and fresh memory.
 
-    interleaved, float32    one complex multiplication of the tensor by the table, in place
-    anything else           pieces that fit a cache go through a small float32 workspace and back
+    interleaved, float32    one complex multiplication of the tensor by the table
+    half, float32           five real operations on pieces that fit a cache, one of which needs spare room
+    bfloat16, float16       pieces go to a float32 workspace, turn there, and come back
 
 The workspace rounds bfloat16 once, at the end. A rotation is linear, so its derivative is itself, and its transpose (the
 backward pass) is the rotation by the conjugate table. Only the tables are kept for it, never the tensor.
@@ -18,8 +19,8 @@ from torch.autograd import forward_ad
 
 from pushforward.positions.layout import Layout
 
-PIECE = 1 << 17
-"""Features of a piece: half a megabyte in float32."""
+PIECE = 1 << 18
+"""Features of a piece: a megabyte in float32. With a quarter of it, what Python does per piece costs as much as the work."""
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, out: Tensor, adjoint: bool = False) -> None:
@@ -48,9 +49,7 @@ class Turned(torch.autograd.Function):
     """The rotation as an operation with a derivative of every order; in place or not."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, adjoint: bool, in_place: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, adjoint: bool, in_place: bool) -> Tensor:
         ctx.save_for_backward(cos, sin)
         ctx.layout, ctx.adjoint = layout, adjoint
         if in_place:
@@ -75,26 +74,28 @@ def usable(x: Tensor, cos: Tensor, sin: Tensor) -> bool:
 
 
 def _interleaved(x: Tensor, table: Tensor, out: Tensor) -> None:
-    table = table.expand(*x.shape[:-1], table.shape[-1])
     work = torch.empty(_room(x), dtype=table.real.dtype, device=x.device)
-    for source, turns, target in _pieces(x, table, out):
-        y = work[: source.numel()].view(source.shape)
-        y.copy_(source)
+    for source, turns, target in _pieces(x, table.expand(*x.shape[:-1], -1), out):
+        y = work[: source.numel()].view(source.shape).copy_(source)
         _pairs(y).mul_(turns)
         target.copy_(y)
 
 
 def _half(x: Tensor, cos: Tensor, sin: Tensor, out: Tensor) -> None:
-    pairs = cos.shape[-1]
+    pairs, direct = cos.shape[-1], out.dtype == cos.dtype
+    work = torch.empty(0 if direct else _room(x), dtype=cos.dtype, device=x.device)
+    spare = torch.empty(_room(x) // 2, dtype=cos.dtype, device=x.device)
     cos, sin = cos.expand(*x.shape[:-1], pairs), sin.expand(*x.shape[:-1], pairs)
-    work = torch.empty(3, _room(x) // 2, dtype=cos.dtype, device=x.device)
     for source, c, s, target in _pieces(x, cos, sin, out):
-        a, b, kept = work[:, : c.numel()].unflatten(1, c.shape).unbind()
-        a.copy_(source[..., :pairs])
-        b.copy_(source[..., pairs:])
-        torch.mul(a, s, out=kept)
-        target[..., :pairs].copy_(a.mul_(c).addcmul_(b, s, value=-1))
-        target[..., pairs:].copy_(b.mul_(c).add_(kept))
+        y = target if direct else work[: source.numel()].view(source.shape)
+        if out is not x or not direct:
+            y.copy_(source)
+        a, b = y.split(pairs, -1)
+        a_s = torch.mul(a, s, out=spare[: a.numel()].view(a.shape))
+        a.mul_(c).addcmul_(b, s, value=-1)
+        b.mul_(c).add_(a_s)
+        if not direct:
+            target.copy_(y)
 
 
 def _pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

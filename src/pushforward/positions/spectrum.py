@@ -28,7 +28,6 @@ from pushforward._errors import ShapeError, explain
 from pushforward.positions.arithmetic import DIGITS, Arithmetic, Exact, Number, Precision, Single
 from pushforward.positions.extension import Extension, Plain
 
-
 Row = tuple[float, int, Extension | tuple[float, ...]]
 """Frequencies of consecutive pairs: a base, how many features they turn, and an extension; or the frequencies themselves.
 
@@ -146,9 +145,7 @@ def _radians(base: float, rotated: int, how: Extension | tuple[float, ...], prec
         return tuple(float(theta) for theta in _worked_out(base, rotated, how, numbers))
 
 
-def _worked_out(
-    base: float, rotated: int, how: Extension | tuple[float, ...], numbers: Arithmetic
-) -> list[Number]:
+def _worked_out(base: float, rotated: int, how: Extension | tuple[float, ...], numbers: Arithmetic) -> list[Number]:
     if isinstance(how, tuple):
         return [numbers.number(theta) for theta in how]
     return how.frequencies(base, rotated, numbers)

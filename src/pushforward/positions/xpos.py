@@ -10,8 +10,8 @@ libraries lose it: one gives queries and cached keys different origins, another 
 length (errors as large as the scores).
 
 Here the origin is the middle of the keys of the call, unless it is given. **Give it when rotated keys are cached**,
-and keep positions within reach of it: the factor of a key 3,000 positions from its origin is 1,500, of one 30,000 positions
-away 8e31.
+and keep positions within reach of it: the factor of a key 3,000 positions from its origin is 1,500, of one 30,000
+positions away 8e31.
 
 References: Sun et al. 2022, A Length-Extrapolatable Transformer, arXiv 2212.10554.
 """
@@ -74,14 +74,16 @@ class XPos(Rotates):
         origin = self._origin(pos_k)
         c = torch.arange(rotated // 2, device=pos_k.device, dtype=wide)
         log_zeta = ((2 * c + 0.4 * rotated) / (1.4 * rotated)).log() / self.scale
-        tables: list[Tensor] = []
-        for pos, sign in ((pos_q, 1), (pos_k, -1)):
+
+        def tables(pos: Tensor, sign: int) -> tuple[Tensor, Tensor]:
             exponent = sign * (pos.to(wide) - origin)
             self._check(exponent, kept(dtype))
             gain = (exponent.unsqueeze(-1) * log_zeta).exp()
             cos, sin = spectrum.tables(pos, wide)
-            tables += [table.unsqueeze(-3) for table in paired(cos * gain, sin * gain, kept(dtype))]
-        return Turn(*tables, self.layout)
+            cos, sin = paired(cos * gain, sin * gain, kept(dtype))
+            return cos.unsqueeze(-3), sin.unsqueeze(-3)
+
+        return Turn(*tables(pos_q, 1), *tables(pos_k, -1), self.layout)
 
     def _origin(self, pos_k: Tensor) -> Tensor | float:
         if self.origin is not None:
