@@ -3,11 +3,11 @@
     python benchmarks/rope.py [rounds] [shape ...]          shapes: small middle large
 
 One tensor of queries; tables are made before, as a model makes them once for all layers. Every implementation gets the
-tables it has in practice (those of transformers are in the dtype of the model). Rounds alternate between implementations;
-CPU time of one thread; median of the ratio to the copy of the same round, with its quartiles. Forward and backward
-starts from a tensor that is not a leaf, as a projection's output is. Memory is the peak of what torch's allocator handed out
-during a forward pass, in units of the input. Error is the relative distance (Frobenius) to float64. What is not
-installed is reported as absent.
+tables it has in practice (those of transformers are in the dtype of the model). Rounds alternate between
+implementations; CPU time of one thread; median of the ratio to the copy of the same round, with its quartiles. Forward
+and backward starts from a tensor that is not a leaf, as a projection's output is. Memory is the peak of what torch's
+allocator handed out during a forward pass, in units of the input. Error is the relative distance (Frobenius) to
+float64. What is not installed is reported as absent.
 """
 
 import importlib
@@ -190,9 +190,8 @@ def table(shape: tuple[int, ...], dtype: torch.dtype, rounds: int) -> None:
     began = time.thread_time()
     target.copy_(x)
     took = 1e3 * (time.thread_time() - began)
-    print(
-        f"\n{list(shape)}, {str(dtype)[6:]}: a copy of {x.numel() * x.element_size() / 2**20:.0f} MiB takes {took:.2f} ms"
-    )
+    size = x.numel() * x.element_size() / 2**20
+    print(f"\n{list(shape)}, {str(dtype)[6:]}: a copy of {size:.0f} MiB takes {took:.2f} ms")
     print("\n| | forward | forward and backward | memory | error |\n|---|---|---|---|---|")
     for c in there:
         if c.run is None:

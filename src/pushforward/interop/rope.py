@@ -48,7 +48,7 @@ def rotary_from(
     rope = dict(config.get("rope_scaling") or {}) | dict(config.get("rope_parameters") or {})
     if any(isinstance(value, Mapping) for value in rope.values()):
         raise ConfigError(explain(
-            "rope_parameters of one kind of layer", f"{sorted(rope)}", "Pass config | {'rope_parameters': one of them}.",
+            "rope_parameters of one kind of layer", f"{sorted(rope)}", "Pass one of them as rope_parameters.",
         ))  # fmt: skip
     base = float(_first(rope, config, "rope_theta") or 10_000.0)
     kind = rope.get("rope_type") or rope.get("type") or "default"

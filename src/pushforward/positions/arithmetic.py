@@ -1,8 +1,8 @@
 """Two kinds of numbers in which frequencies are worked out: decimals of fifty digits, and float32.
 
-Float32 has 24 bits. A frequency near 1 that is wrong in its last bit puts a token at position 10**6 wrong by 0.06 radians,
-and the product of position and frequency is rounded once more. So ours are exact, and float32 is there to repeat what
-other people's tables contain, bit by bit.
+Float32 has 24 bits. A frequency near 1 that is wrong in its last bit puts a token at position 10**6 wrong by 0.06
+radians, and the product of position and frequency is rounded once more. So ours are exact, and float32 is there to
+repeat what other people's tables contain, bit by bit.
 """
 
 import abc

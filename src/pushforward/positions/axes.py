@@ -5,8 +5,8 @@
     Mixed       every pair follows a direction of its own, phase = <pos, theta_hc>, learned per head
 
 Scores depend on the difference of positions, a vector. With one coordinate fixed, the rest of `Axial` is exactly the
-sequence on its slice; with equal coordinates, `Multimodal` is exactly `Rotary`. Coordinates may be fractional, so that a
-net trained on 16 x 16 tokens can be asked for 32 x 32 on the same square.
+sequence on its slice; with equal coordinates, `Multimodal` is exactly `Rotary`. Coordinates may be fractional, so that
+a net trained on 16 x 16 tokens can be asked for 32 x 32 on the same square.
 
 References: Heo et al. 2024, arXiv 2403.13298 (axial, base 100; mixed); Wang et al. 2024, Qwen2-VL, arXiv 2409.12191
 (M-RoPE); Su et al. 2021, arXiv 2104.09864.
@@ -138,8 +138,8 @@ class Multimodal(Phased):
 class Mixed(nn.Module, Rotates):
     """Rotary positions with learned frequencies, one vector of them for every pair of every head.
 
-    With one axis these are learned frequencies of a sequence, which start as those of `Rotary`; with two, pairs start in
-    perpendicular directions turned by a random angle per head; with more, in random directions. Keep the parameter
+    With one axis these are learned frequencies of a sequence, which start as those of `Rotary`; with two, pairs start
+    in perpendicular directions turned by a random angle per head; with more, in random directions. Keep the parameter
     out of weight decay, which would pull all positions together.
 
     Args:

@@ -1,12 +1,13 @@
 """Keys that are already in a cache, moved: to other positions, or to other frequencies.
 
-Rotations compose, R_a R_b = R_{a+b}, so a key turned by pos theta_old becomes one turned by pos theta_new by the difference
+Rotations compose, R_a R_b = R_{a+b}, so a key turned by pos theta_old becomes one turned by pos theta_new by
+the difference
 
     k -> R(pos (theta_new - theta_old)) k,        k -> R(by theta) k  for a shift,
 
 one pass over the cache instead of its recomputation: when dynamic NTK or LongRoPE change frequencies as the text
-grows, when tokens are evicted from the front, when a document is spliced in elsewhere. Differences are taken between whole
-numbers (`spectrum.py`), so what is left is the rounding of one more rotation. Amplitudes are exchanged too.
+grows, when tokens are evicted from the front, when a document is spliced in elsewhere. Differences are taken between
+whole numbers (`spectrum.py`), so what is left is the rounding of one more rotation. Amplitudes are exchanged too.
 """
 
 import torch
@@ -32,7 +33,7 @@ def rerotate_(k: Heads, pos: Tensor, old: Phased, new: Phased) -> Heads:
         k.
 
     Raises:
-        ConfigError: the two do not turn the same pairs, or one repeats float32 tables (whose rounding cannot be undone).
+        ConfigError: they do not turn the same pairs, or one repeats float32 tables, whose rounding stays.
 
     >>> from dataclasses import replace
     >>> from pushforward.positions import DynamicNTK, Rotary

@@ -16,8 +16,9 @@ YaRN's low and high are corr(fast), corr(slow) with corr(n) = r ln(N/(2 pi n)) /
 multiply cosines and sines by an amplitude, so scores by its square.
 
 A formula is written once and runs in two arithmetics (`arithmetic.py`): decimals, or float32 in the order of operations
-that made the tables of published checkpoints. (YaRN's ends and the amplitudes are float64 numbers in both.) Where a method depends on the length to serve, that length is
-a field: change it with `dataclasses.replace` and move cached keys with `rerotate_`. Nothing changes behind your back.
+that made the tables of published checkpoints. (YaRN's ends and the amplitudes are float64 numbers in both.) Where a
+method depends on the length to serve, that length is a field: change it with `dataclasses.replace` and move cached
+keys with `rerotate_`. Nothing changes behind your back.
 
 References: Chen et al. 2023 (position interpolation), arXiv 2306.15595; Peng et al. 2023 (YaRN), arXiv 2309.00071;
 Ding et al. 2024 (LongRoPE), arXiv 2402.13753; Grattafiori et al. 2024 (Llama 3), arXiv 2407.21783; Barbero et al.

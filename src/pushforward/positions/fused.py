@@ -1,13 +1,13 @@
-"""The rotation as one Triton kernel, for graphics processors: queries or keys once through memory, tables once per token.
+"""The rotation as one Triton kernel: all heads of a token turn by a row of the table that is read once.
 
 A program handles one token of one sequence. It reads that token's row of the table once, by its position, and turns all
 heads with it in float32:
 
     (a, b) -> (a cos - b sin, a sin + b cos) mu,      mu = w / sqrt(mean(x**2) + eps) with a norm, 1 without.
 
-The backward pass is the same kernel with the sign of the sine turned. The fused norm has no derivative: it is for inference.
-Import this module by itself, where triton is installed; nothing else here needs it. The arithmetic is tested under
-Triton's interpreter; on hardware it has not been measured.
+The backward pass is the same kernel with the sign of the sine turned. The fused norm has no derivative: it is for
+inference. Import this module by itself, where triton is installed; nothing else here needs it. The arithmetic is
+tested under Triton's interpreter; on hardware it has not been measured.
 """
 
 # pyright: basic, reportInvalidTypeForm=false

@@ -6,8 +6,8 @@ Six operations per pair are free beside reading and writing it, so what counts i
     half, float32           five real operations on pieces that fit a cache, one of which needs spare room
     bfloat16, float16       pieces go to a float32 workspace, turn there, and come back
 
-The workspace rounds bfloat16 once, at the end. A rotation is linear, so its derivative is itself, and its transpose (the
-backward pass) is the rotation by the conjugate table. Only the tables are kept for it, never the tensor.
+The workspace rounds bfloat16 once, at the end. A rotation is linear, so its derivative is itself, and its transpose
+(the backward pass) is the rotation by the conjugate table. Only the tables are kept for it, never the tensor.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from torch.autograd import forward_ad
 from pushforward.positions.layout import Layout
 
 PIECE = 1 << 18
-"""Features of a piece: a megabyte in float32. With a quarter of it, what Python does per piece costs as much as the work."""
+"""Features of a piece: a megabyte in float32. With an eighth, what Python does per piece costs as much as the work."""
 
 
 def turn(x: Tensor, cos: Tensor, sin: Tensor, layout: Layout, out: Tensor, adjoint: bool = False) -> None:

@@ -5,8 +5,8 @@ Row c of a head's query and key projection is feature c. In layout "half" the pa
 
     new[2c] = old[c],   new[2c + 1] = old[c + r/2]
 
-turns weights of the first into weights of the second with the same scores, bit for bit up to the order of a sum. Biases and
-the weights of query and key norms are permuted alike. Values and outputs are not touched.
+turns weights of the first into weights of the second with the same scores, bit for bit up to the order of a sum.
+Biases and the weights of query and key norms are permuted alike. Values and outputs are not touched.
 
 A wrong layout is not an error but a worse model, so it cannot be seen in shapes or names. What can be seen is the loss
 of the model under each (`detect_layout`): two passes over a few sentences settle it.

@@ -5,8 +5,8 @@
 so no distance is larger than those trained on, at the price of a second matrix of scores. With `trained`, queries
 are also scaled by max(1, ln(i + 1) / ln(trained)), which keeps the entropy of attention over longer texts.
 
-Attention hands the score hook queries and keys that are rotated already. They are turned back by their own positions, which
-is exact up to rounding, and the hook returns the difference of the two scores where the distance is long.
+Attention hands the score hook queries and keys that are rotated already. They are turned back by their own positions,
+which is exact up to rounding, and the hook returns the difference of the two scores where the distance is long.
 
 References: Su 2023, Rectified Rotary Position Embeddings, github.com/bojone/rerope; Su et al. 2021, arXiv 2104.09864.
 """

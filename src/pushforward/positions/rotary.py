@@ -6,8 +6,8 @@ scores depend on the distance alone, norms do not change, and R_a R_b = R_{a+b},
 moved to other positions by one more rotation (`cache.py`). Nothing is learned and no position is out of range.
 
 `Phased` is what the family has in common: pair c of a head turns by pos[axis_c] theta_c. A member says which
-frequencies and which coordinates (`axes.py` has grids). Tables are made of explicit positions when they are needed, from
-whole numbers (`spectrum.py`): there are no buffers that a cast or a move could spoil, and no length.
+frequencies and which coordinates (`axes.py` has grids). Tables are made of explicit positions when they are needed,
+from whole numbers (`spectrum.py`): there are no buffers that a cast or a move could spoil, and no length.
 
 References: Su et al. 2021, RoFormer, arXiv 2104.09864.
 """

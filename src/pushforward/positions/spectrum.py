@@ -29,7 +29,7 @@ from pushforward.positions.arithmetic import DIGITS, Arithmetic, Exact, Number, 
 from pushforward.positions.extension import Extension, Plain
 
 Row = tuple[float, int, Extension | tuple[float, ...]]
-"""Frequencies of consecutive pairs: a base, how many features they turn, and an extension; or the frequencies themselves.
+"""Frequencies of consecutive pairs: a base, how many features they turn, and an extension (or the frequencies).
 
 A plain tuple, because `torch.compile` can take its parts for constants.
 """
