@@ -49,13 +49,11 @@ def theirs(name):
 def test_frequencies_and_amplitude_equal_transformers_bit_by_bit(name, length):
     config = theirs(name)
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-    from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+    from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXRotaryEmbedding
 
     kind = PARAMETERS[name]["rope_type"]
-    if kind == "default":
-        inverse, amplitude = LlamaRotaryEmbedding.compute_default_rope_parameters(config)
-        if name == "partial":
-            pytest.skip("Llama of transformers has no partial rotary; GPT-NeoX's formula is the default's on the part")
+    if kind == "default":  # GPT-NeoX's, which may be partial
+        inverse, amplitude = GPTNeoXRotaryEmbedding.compute_default_rope_parameters(config)
     else:
         inverse, amplitude = ROPE_INIT_FUNCTIONS[kind](config, "cpu", seq_len=length)
     rotary = rotary_from(settings(name), length=length, precision="float32")

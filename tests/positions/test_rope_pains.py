@@ -11,7 +11,7 @@ import torch
 
 from pushforward import PushforwardError
 from pushforward.nets import Attention
-from pushforward.positions import Axial, Mixed, Rotary, YaRN, grid
+from pushforward.positions import Axial, CustomRotary, Mixed, Multimodal, Polar, ReRoPE, Rotary, XPos, YaRN, grid
 
 FAR = 4096
 
@@ -116,3 +116,21 @@ def test_decoding_token_by_token_is_the_whole_text(layout):  # offsets, per sequ
     steps = [rotary.rotate(q[:, :, i : i + 1], k[:, :, i : i + 1], *[start + i] * 2) for i in range(9)]
     for a, b in zip(whole, zip(*steps)):
         torch.testing.assert_close(torch.cat(b, 2), a, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        Rotary(extension=YaRN(4.0, 64)), Rotary(precision="float32"), Axial(), CustomRotary((0.5, 0.1)),
+        Multimodal((2, 1, 1)), XPos(), ReRoPE(3), Polar(2, 8), Mixed(2, 8),
+    ],
+    ids=lambda position: type(position).__name__,
+)  # fmt: skip
+def test_attention_compiles_without_a_graph_break(position):
+    torch.manual_seed(0)
+    layer, axes = Attention(16, 2, position, causal=True), position.properties.axes
+    x, pos = torch.randn(1, 20, 16), torch.arange(20)
+    pos = pos if axes == 1 else pos[:, None].expand(-1, axes)
+    whole = torch.compile(layer, backend="eager", fullgraph=True)
+    torch.testing.assert_close(whole(x, pos), layer(x, pos), rtol=0, atol=1e-6)
+    torch._dynamo.reset()

@@ -57,7 +57,9 @@ class Spectrum:
         """Cosines and sines [*batch, tokens, pairs] in `dtype`, times the amplitude; views of one tensor."""
         _check_positions(pos)
         if self.precision == "float32":
-            angles = self._along(pos.to(torch.float32)) * theta_of(self.rows, "float32").to(pos.device, torch.float32)
+            angles = self._along(pos.to(torch.float32)) * theta_of(self.rows, "float32").to(torch.float32).to(
+                pos.device
+            )
             return paired(angles.cos() * self.amplitude, angles.sin() * self.amplitude, dtype)
         angles = self.phases(pos)
         return paired(angles.cos() * self.amplitude, angles.sin() * self.amplitude, dtype)
@@ -69,7 +71,7 @@ class Spectrum:
         if less is not None:
             turns, theta = turns - turns_of(less.rows), theta - theta_of(less.rows, less.precision)
         wide = widest(pos.device)
-        turns, theta = turns.to(pos.device), theta.to(pos.device, wide)
+        turns, theta = turns.to(pos.device), theta.to(wide).to(pos.device)
         if not pos.is_floating_point():
             return (self._along(pos.long()) * turns).to(wide) * (2 * math.pi * 2.0**-64)
         whole = pos.detach().floor()
