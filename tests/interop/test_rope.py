@@ -6,7 +6,7 @@ import torch
 from positions.test_spectrum import radians
 from pushforward import PushforwardError
 from pushforward.interop import rotary_from
-from pushforward.positions import DynamicNTK, Interpolation, LongRoPE, Multimodal, Rotary, YaRN
+from pushforward.positions import DynamicNTK, Interpolation, LongRoPE, Multimodal, Rotary, YaRN, illustrated
 
 D, LENGTH = 128, 4096
 LONG = {
@@ -99,6 +99,28 @@ def test_multimodal_tables_equal_qwen(family, interleaved):
     tables = ours.tables(pos, D)
     assert torch.equal(tables[0], cos[..., : D // 2])
     assert torch.equal(tables[1], sin[..., : D // 2])
+
+
+def test_positions_of_illustrated_text_equal_qwen():
+    transformers = pytest.importorskip("transformers", reason="compares with transformers, which is not installed")
+    from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VLModel
+
+    small = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1, "intermediate_size": 16}
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [1, 1, 2]}
+    vision = {"depth": 1, "embed_dim": 16, "num_heads": 2, "hidden_size": 16, "spatial_merge_size": 1}
+    text = small | {"vocab_size": 32, "rope_parameters": rope, "bos_token_id": 0, "eos_token_id": 1}
+    config = transformers.Qwen2VLConfig(
+        text_config=text | {"num_key_value_heads": 2}, vision_config=vision,
+        image_token_id=5, video_token_id=6, vision_start_token_id=7, vision_end_token_id=8,
+    )  # fmt: skip
+    model = Qwen2VLModel._from_config(config)
+    ids = [10, 11, 7, *[5] * 12, 8, 12, 13, 7, *[5] * 2, 8, 14]
+    kinds = torch.tensor([[int(token == 5) for token in ids]])
+    grids = torch.tensor([[1, 3, 4], [1, 2, 1]])
+    expected, delta = model.get_rope_index(torch.tensor([ids]), kinds, image_grid_thw=grids)
+    ours = illustrated(3, (1, 3, 4), 4, (1, 2, 1), 2)
+    assert torch.equal(ours, expected[:, 0].T)
+    assert ours.max() + 1 - len(ids) == delta.item()
 
 
 def test_roformer_agrees():

@@ -73,6 +73,8 @@ def test_without_triton_the_error_says_so():
 
 def test_nothing_else_imports_it():
     users = [
-        name for name, tree in modules().items() if any("positions.fused" in dotted for _, dotted in imports(name, tree))
+        name
+        for name, tree in modules().items()
+        if any("positions.fused" in dotted for _, dotted in imports(name, tree))
     ]
     assert not users

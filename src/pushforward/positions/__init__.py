@@ -10,7 +10,7 @@ from pushforward.positions.absolute import Learned, Sinusoidal, Unordered, sinus
 from pushforward.positions.arithmetic import Precision
 from pushforward.positions.axes import Axial, Mixed, Multimodal
 from pushforward.positions.cache import rerotate_, shift_
-from pushforward.positions.coordinates import grid, packed
+from pushforward.positions.coordinates import grid, illustrated, packed
 from pushforward.positions.extension import (
     NTK,
     DynamicNTK,
@@ -78,6 +78,7 @@ __all__ = [
     "detect_layout",
     "frequencies",
     "grid",
+    "illustrated",
     "packed",
     "phases",
     "rerotate_",
