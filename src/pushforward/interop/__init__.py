@@ -2,6 +2,7 @@
 
 `adopt` makes a `Diffusion` of a network in one of the `CONVENTIONS` of the field, `to_convention` a network of
 theirs of one of our models. `save_folder` and `load_folder` write and read a model as the hubs keep them.
+`rotary_from` reads the positions of a language model from its configuration.
 Quirks of others live here and nowhere else. Imports training and what lies below it.
 """
 
@@ -9,8 +10,9 @@ from pushforward.interop.adopt import adopt, from_scheduler, to_convention
 from pushforward.interop.clock import Affine, Clock, NoiseLevel, Steps
 from pushforward.interop.convention import CONVENTIONS, Call, Convention
 from pushforward.interop.folder import load_folder, save_folder
+from pushforward.interop.rope import rotary_from
 
 __all__ = [
     "Affine", "CONVENTIONS", "Call", "Clock", "Convention", "NoiseLevel", "Steps", "adopt", "from_scheduler",
-    "load_folder", "save_folder", "to_convention",
+    "load_folder", "rotary_from", "save_folder", "to_convention",
 ]  # fmt: skip

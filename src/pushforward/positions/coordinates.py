@@ -37,3 +37,31 @@ def packed(lengths: Sequence[int], device: torch.device | None = None) -> tuple[
     pos = torch.cat([torch.arange(length, device=device) for length in lengths])
     owner = torch.repeat_interleave(torch.tensor(lengths, device=device))
     return pos, owner[:, None] == owner[None, :]
+
+
+def illustrated(*parts: int | tuple[int, int, int], device: torch.device | None = None) -> Tensor:
+    """Positions of text with pictures in it, for `Multimodal`, [tokens, 3]: time, row, column.
+
+    Text advances all coordinates together; a picture spreads from where the text stands; what follows begins after
+    its largest coordinate. The next position is the maximum of all + 1, whatever the number of tokens.
+
+    Args:
+        parts: a number of text tokens, or (frames, rows, columns) of a picture or a video, in order.
+        device: where the tensor lives.
+
+    References:
+        Wang et al. 2024, Qwen2-VL, arXiv 2409.12191, section 2.1.
+
+    >>> illustrated(2, (1, 2, 2), 1).tolist()
+    [[0, 0, 0], [1, 1, 1], [2, 2, 2], [2, 2, 3], [2, 3, 2], [2, 3, 3], [4, 4, 4]]
+    """
+    rows: list[Tensor] = []
+    start = 0
+    for part in parts:
+        if isinstance(part, int):
+            rows.append(torch.arange(part, device=device)[:, None].expand(-1, 3) + start)
+            start += part
+        else:
+            rows.append(grid(*part, device=device) + start)
+            start += max(part)
+    return torch.cat(rows) if rows else torch.zeros(0, 3, dtype=torch.int64, device=device)

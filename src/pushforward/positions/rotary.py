@@ -3,31 +3,61 @@
     q_m -> R_m q,   k_n -> R_n k,   <R_m q, R_n k> = <q, R_{n-m} k>:
 
 scores depend on the distance alone, norms do not change, and R_a R_b = R_{a+b}, so that cached keys can be
-moved to other positions by one more rotation. On a grid each axis has its own share of the features and
-its own coordinate (`Axial`). Nothing is learned and no position is out of range.
+moved to other positions by one more rotation (`cache.py`). Nothing is learned and no position is out of range.
 
-References: Su et al. 2021, RoFormer, arXiv 2104.09864; Heo et al. 2024, Rotary Position Embedding for Vision
-Transformer, arXiv 2403.13298 (axial, base 100).
+`Phased` is what the family has in common: pair c of a head turns by pos[axis_c] theta_c. A member says which
+frequencies and which coordinates (`axes.py` has grids). Tables are made of explicit positions when they are needed,
+from whole numbers (`spectrum.py`): there are no buffers that a cast or a move could spoil, and no length.
+
+References: Su et al. 2021, RoFormer, arXiv 2104.09864.
 """
 
+import abc
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._errors import ConfigError, explain
+from pushforward.positions.arithmetic import Precision
+from pushforward.positions.extension import Extension, Plain
+from pushforward.positions.layout import Layout, check_layout, rotated_features
 from pushforward.positions.position import Properties, Rotates, Rotation
-from pushforward.positions.rotation import Layout, Turn, check_layout, frequencies, phases, rotated_features
+from pushforward.positions.rotation import Turn
+from pushforward.positions.spectrum import Spectrum
+
+
+class Phased(Rotates):
+    """Pair c of a head turns by pos[axis_c] theta_c, with fixed frequencies."""
+
+    layout: Layout
+
+    @abc.abstractmethod
+    def spectrum(self, features: int) -> Spectrum:
+        """The frequencies of a head of this size, and the coordinate that each pair follows."""
+
+    def rotation(self, pos_q: Tensor, pos_k: Tensor, features: int, dtype: torch.dtype) -> Rotation:
+        return Turn.of(self.spectrum(features), pos_q, pos_k, self.layout, dtype)
+
+    def tables(self, pos: Tensor, features: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """Cosines and sines [*batch, tokens, pairs], for `rotate` and for other people's formulas.
+
+        As a complex tensor: `torch.complex(*tables)`. Twice side by side: `torch.cat([cos, cos], -1)`.
+        """
+        return self.spectrum(features).tables(pos, dtype)
 
 
 @dataclass(frozen=True, slots=True)
-class Rotary(Rotates):
+class Rotary(Phased):
     """Rotary positions on a sequence (RoPE).
 
     Args:
         base: frequencies run from 1 down to about 1/base radians per position.
         layout: which features make a pair; matters only for weights trained elsewhere.
         fraction: the part of each head that is rotated, in (0, 1].
+        extension: how frequencies change for a longer context (`extension.py`).
+        precision: "exact" at every position, or "float32" to repeat the tables of a checkpoint bit by bit.
 
     References:
         Su et al. 2021, arXiv 2104.09864.
@@ -42,73 +72,67 @@ class Rotary(Rotates):
     base: float = 10_000.0
     layout: Layout = "interleaved"
     fraction: float = 1.0
+    extension: Extension = Plain()
+    precision: Precision = "exact"
 
     def __post_init__(self) -> None:
         check_base(self.base)
         check_layout(self.layout)
+        check_precision(self.precision)
 
     @property
     def properties(self) -> Properties:
         return Properties(relative=True)
 
-    def rotation(self, pos_q: Tensor, pos_k: Tensor, features: int, dtype: torch.dtype) -> Rotation:
-        theta = frequencies(self.base, rotated_features(features, self.fraction), pos_q.device)
-        phases_q = phases(pos_q, theta)
-        phases_k = phases_q if pos_k is pos_q else phases(pos_k, theta)
-        return Turn.of(phases_q, phases_k, self.layout, dtype)
+    def spectrum(self, features: int) -> Spectrum:
+        row = (self.base, rotated_features(features, self.fraction), self.extension)
+        return Spectrum((row,), (), self.extension.amplitude, self.precision)
 
 
 @dataclass(frozen=True, slots=True)
-class Axial(Rotates):
-    """Rotary positions on a grid: the features of a head are shared out between the axes.
-
-    Positions are [*batch, tokens, axes], whole or fractional. With one coordinate fixed, the slice of the
-    other axis is exactly `Rotary` with the same base.
+class CustomRotary(Phased):
+    """Rotary positions with frequencies of your own: searched, fitted, read from a file, or of another clock.
 
     Args:
-        base: frequencies of each axis run from 1 down to about 1/base radians per unit of its coordinate.
-        axes: how many coordinates a position has: 2 for images, 3 for volumes or video.
-        layout: which features make a pair (across the whole head).
-
-    References:
-        Heo et al. 2024, arXiv 2403.13298.
+        theta: radians per unit of position, one per pair; a head has at least twice as many features.
+        axis: the coordinate that each pair follows; () for sequences.
+        layout: which features make a pair.
+        amplitude: what cosines and sines are multiplied by.
+        precision: see `Rotary`.
     """
 
-    base: float = 100.0
-    axes: int = 2
+    theta: tuple[float, ...]
+    axis: tuple[int, ...] = ()
     layout: Layout = "interleaved"
+    amplitude: float = 1.0
+    precision: Precision = "exact"
 
     def __post_init__(self) -> None:
-        check_base(self.base)
         check_layout(self.layout)
-        if self.axes < 1:
-            raise ConfigError(explain("at least 1 axis", str(self.axes), "Use axes=2 for images."))
+        check_precision(self.precision)
+        if not self.theta or not all(map(math.isfinite, self.theta)):
+            raise ConfigError(explain("finite frequencies, one per pair", f"{self.theta}", "In radians per position."))
+        if self.axis and (len(self.axis) != len(self.theta) or set(self.axis) != set(range(max(self.axis) + 1))):
+            raise ConfigError(explain(
+                f"an axis for each of {len(self.theta)} frequencies, every axis from 0 on used", f"{self.axis}",
+                "Leave axis out for sequences.",
+            ))  # fmt: skip
 
     @property
     def properties(self) -> Properties:
-        return Properties(relative=True, axes=self.axes)
+        return Properties(relative=True, axes=max(self.axis, default=0) + 1)
 
-    def rotation(self, pos_q: Tensor, pos_k: Tensor, features: int, dtype: torch.dtype) -> Rotation:
-        if features % (2 * self.axes):
-            raise ConfigError(explain(
-                f"a head size divisible by {2 * self.axes}: pairs of features for each of {self.axes} axes",
-                f"{features}", "Change width or heads.",
-            ))  # fmt: skip
-        theta = frequencies(self.base, features // self.axes, pos_q.device)
-        phases_q = self._phases(pos_q, theta)
-        phases_k = phases_q if pos_k is pos_q else self._phases(pos_k, theta)
-        return Turn.of(phases_q, phases_k, self.layout, dtype)
-
-    def _phases(self, pos: Tensor, theta: Tensor) -> Tensor:
-        if pos.ndim < 2 or pos.shape[-1] != self.axes:
-            raise ShapeError(explain(
-                f"positions [*batch, tokens, {self.axes}]", f"shape {list(pos.shape)}",
-                "Pass one coordinate per axis (see positions.grid), or use Rotary for sequences.",
-            ))  # fmt: skip
-        return phases(pos, theta).flatten(-2)
+    def spectrum(self, features: int) -> Spectrum:
+        return Spectrum(((0.0, 2 * len(self.theta), self.theta),), self.axis, self.amplitude, self.precision)
 
 
 def check_base(base: float) -> None:
     """Refuse a base that gives no falling row of frequencies."""
     if not base > 1:
         raise ConfigError(explain("a base above 1", f"{base:g}", "Use 10000 for sequences, 100 for small grids."))
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision that does not exist."""
+    if precision not in ("exact", "float32"):
+        raise ConfigError(explain("precision 'exact' or 'float32'", repr(precision), "Choose one of the two."))
