@@ -40,7 +40,7 @@ class Clipped(Scores, Values):
     def _index(self, pos_q, pos_k):
         return (pos_k - pos_q[:, None]).clamp(-2, 2) + 2
 
-    def score(self, q, k, pos_q, pos_k):
+    def score(self, q, k, pos_q, pos_k, mask=None):
         return torch.einsum("bhid,ijd->bhij", q, self.keys[self._index(pos_q, pos_k)]) / math.sqrt(q.shape[-1])
 
     def value(self, v, weights, pos_q, pos_k):

@@ -6,7 +6,7 @@
 
 All a, b, g start at zero and so does the last layer: every block is the identity and the output is 0 at the
 start (adaLN-zero). The modulations of all layers are one matrix product on [batch, width], small beside
-the tokens. Positions are made from the shape, passed explicitly, and turned into a rotation once per call.
+the tokens. Positions are made from the shape, passed explicitly, and turned into a rotation or a bias once per call.
 
 References: Peebles & Xie 2022, DiT, arXiv 2212.09748; Su et al. 2021, RoFormer, arXiv 2104.09864.
 """
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, Tokens
-from pushforward.nets.attention import Attention, Placed, place
+from pushforward.nets.attention import Attention
 from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
-from pushforward.positions import Axial, Embeds, Position, Rotary, Unordered, grid
+from pushforward.positions import Axial, Embeds, Placed, Position, Rotary, Unordered, grid, place
 
 
 class Block(nn.Module):
@@ -168,7 +168,7 @@ def _patch(shape: tuple[int, ...], patch: int | None) -> int:
 
 def _initialise(net: Transformer) -> None:
     for name, module in net.named_modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and not name.startswith("position."):  # encodings start themselves
             for part in module.weight.chunk(3 if name.endswith("qkv") else 1):  # three matrices in one
                 nn.init.xavier_uniform_(part)
             nn.init.zeros_(module.bias)
