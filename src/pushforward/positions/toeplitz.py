@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from pushforward._typing import Heads
@@ -80,11 +79,12 @@ class _Trained(torch.autograd.Function):
         return _fused(q.detach(), k.detach(), v.detach(), diagonals.detach(), scale)  # a trained mask is not fused
 
     @staticmethod
-    @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grads: Tensor
     ) -> tuple[Tensor | None, ...]:
         q, k, v, diagonals = ctx.saved_tensors
+        if torch.is_grad_enabled():  # second derivatives are wanted, which the formula has
+            return _again(ctx.saved_tensors, grads[0], ctx.scale)
         dq, dk, dv, dr = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v), torch.zeros_like(diagonals)
         queries, keys = q.shape[-2], k.shape[-2]
         rows = max(1, PAIRS // (keys * q[..., 0, 0].numel()))
@@ -101,6 +101,15 @@ class _Trained(torch.autograd.Function):
             dv += weights.mT @ out
             dr[:, part] += along_diagonals(slope.sum(0))
         return dq, dk, dv, dr, None
+
+
+def _again(inputs: tuple[Tensor, ...], grad: Tensor, scale: float) -> tuple[Tensor | None, ...]:
+    """The gradients of the formula, which may be differentiated once more."""
+    q, k, v, diagonals = inputs
+    weights = torch.softmax(scale * (q @ k.mT) + spread(diagonals, k.shape[-2]).flip(-2), -1)
+    wanted = [x for x in inputs if x.requires_grad]
+    found = iter(torch.autograd.grad(weights @ v, wanted, grad, create_graph=True))
+    return (*(next(found) if x.requires_grad else None for x in inputs), None)
 
 
 def along_diagonals(x: Tensor) -> Tensor:
