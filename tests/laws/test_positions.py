@@ -8,7 +8,7 @@ from torch import nn
 
 from laws.zoo_positions import HEADS, POSITIONS
 from pushforward.nets import attend
-from pushforward.positions import Placed, Rotates, Scores, Values, attention, check_encoding, place
+from pushforward.positions import Embeds, Placed, Rotates, Scores, Values, attention, check_encoding, place
 
 WIDTH = 48
 every = pytest.mark.parametrize("name", POSITIONS)
@@ -94,3 +94,37 @@ def test_terms_that_cost_all_pairs_are_only_those_that_need_them():
     scored = {name for name, placed in kinds.items() if isinstance(placed.position, Scores | Values)}
     assert dense == {"fire"}
     assert {name.partition("-")[0] for name in scored} == {"cope", "deberta", "floater", "shaw", "transformer", "xlnet"}
+
+
+LENGTH_FROM_POSITIONS = {"floater", "recurrent"}
+"""They are followed up to the largest position, which breaks the graph of `torch.compile`."""
+
+
+def whole(position, x, q, pos):
+    """An encoding at work: on tokens and in attention."""
+    marked = position.embed(x, pos) if isinstance(position, Embeds) else x
+    return marked, attend(q, q, q, place(position, pos, 12, q.dtype), causal=True)
+
+
+@pytest.mark.parametrize("name", sorted(set(POSITIONS) - LENGTH_FROM_POSITIONS))
+def test_one_graph_holds_it(name):
+    torch._dynamo.reset()
+    position, x, q = trained(name, 18), torch.randn(2, 18, WIDTH).double(), torch.randn(2, HEADS, 18, 12).double()
+    pos = indices(position, 18)
+    compiled = torch.compile(lambda *inputs: whole(position, *inputs), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, q, pos), whole(position, x, q, pos), rtol=1e-10, atol=1e-12)
+
+
+@every
+def test_it_can_be_made_on_the_meta_device(name):
+    with torch.device("meta"):
+        position = POSITIONS[name](18, WIDTH)
+        x, q = torch.randn(2, 18, WIDTH), torch.randn(2, HEADS, 18, 12)
+    marked, out = whole(position, x, q, indices(position, 18).to("meta"))
+    assert (marked.shape, out.shape) == (x.shape, q.shape)
+    if isinstance(position, nn.Module):
+        torch.manual_seed(0)
+        filled = position.to_empty(device="cpu")
+        filled.load_state_dict(trained(name, 18).float().state_dict())
+        x, q, pos = torch.randn(2, 18, WIDTH), torch.randn(2, HEADS, 18, 12), indices(position, 18)
+        torch.testing.assert_close(whole(filled, x, q, pos), whole(trained(name, 18).float(), x, q, pos))

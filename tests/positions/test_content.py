@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pushforward import PushforwardError
-from pushforward.positions import CoPE, DeBERTa, Shaw, TransformerXL, Unordered, XLNet, attention, place
+from pushforward.positions import CoPE, DeBERTa, Shaw, TransformerXL, Unordered, XLNet, attention, place, sinusoids
 
 B, H, T, D = 2, 3, 6, 4
 PAST = torch.ones(T, T, dtype=torch.bool).tril()
@@ -74,6 +74,18 @@ def test_transformer_xl(heads, clamp):
 
     expected = loop(term).softmax(-1) @ v
     torch.testing.assert_close(attention(q, k, v, place(xl, POS, D, q.dtype)), expected)
+
+
+def test_transformer_xl_reads_what_released_code_shifts(heads):
+    """Rows of distances from keys - 1 down to 0, padded on the left and reshaped, as its authors do."""
+    xl, (q, k, _), memory = random(TransformerXL(H, D)), heads, 2
+    q = q[:, :, memory:]
+    r = xl.project(sinusoids(torch.arange(T - 1, -1, -1), H * D, layout="half")).unflatten(-1, (H, D))
+    bd = torch.einsum("bhqd,rhd->bhqr", q + xl.distance[:, None], r)
+    shifted = torch.nn.functional.pad(bd, (1, 0)).view(B, H, T + 1, T - memory)[:, :, 1:].reshape(bd.shape)
+    expected = (xl.content[:, None] @ k.mT + shifted) * D**-0.5
+    got, past = xl.score(q, k, torch.arange(memory, T), torch.arange(T)), PAST[memory:]
+    torch.testing.assert_close(got[..., past], expected[..., past])
 
 
 def test_xlnet_adds_segments(heads):

@@ -79,7 +79,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.patch = _patch(self.shape, patch)
+        self.patch = patch_side(self.shape, patch)
         self.width, self.layers, self.heads = width, layers, heads
         self.position = position if position is not None else Axial() if len(self.shape) == 3 else Rotary()
         features = self.shape[1] if len(self.shape) == 2 else self.shape[0] * self.patch**2
@@ -146,7 +146,8 @@ def unpatches(h: Tokens, shape: tuple[int, ...], side: int) -> Tensor:
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(h), channels, rows, columns)
 
 
-def _patch(shape: tuple[int, ...], patch: int | None) -> int:
+def patch_side(shape: tuple[int, ...], patch: int | None = None) -> int:
+    """The side of a patch: the one asked for, or the smallest above 1 that leaves at most 64 of them."""
     if len(shape) == 2:
         return 1
     if len(shape) != 3:

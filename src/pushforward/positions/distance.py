@@ -34,12 +34,12 @@ def check_whole(pos: Tensor, instead: str) -> None:
 
 
 def reach(pos: Tensor, name: str) -> int:
-    """The largest of these positions, where they count from 0.
+    """The largest of these positions, where they count from 0. (Reading it breaks a graph in `torch.compile`.)
 
     Raises:
         ShapeError: a position is negative.
     """
-    if not readable(pos):
+    if pos.is_meta or not pos.numel():
         return 0
     low, high = int(pos.min()), int(pos.max())
     if low < 0:
