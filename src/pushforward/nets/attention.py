@@ -7,7 +7,8 @@ Each term belongs to one hook of `positions` and is there only if the encoding i
 positions alone is made once (`positions.place`) and shared by all layers. How it is computed:
 
     score or value                        the formula (`positions.attention`), which holds all scores
-    bias of the distance, no mask         on a processor: fused, with N numbers for the bias (`toeplitz_attention`)
+    bias of the distance, no mask         on a processor: fused, with N numbers for the bias (`toeplitz_attention`),
+                                          unless it is trained and scores are few
     any other bias, a mask                fused, with a number per pair
     rotation or nothing                   fused
 
@@ -28,6 +29,9 @@ from pushforward.positions import Placed, Position, Scores, Values, attention, p
 FEW = 16
 """Up to this many tokens the plain formula is at least as quick as the fused kernel on a processor."""
 
+HELD = 1 << 23
+"""Up to this many scores it is quicker to hold them for the gradient of a trained bias than to compute them again."""
+
 
 def attend(q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = None, causal: bool = False) -> Heads:
     """Softmax attention with any position encoding, [batch, heads, queries, features].
@@ -40,15 +44,14 @@ def attend(q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = N
         mask: where True, a query may see a key; broadcastable to [batch, heads, queries, keys].
         causal: a token sees itself and what stands before it in the sequence; the last query sees all keys.
     """
-    square = q.shape[-2] == k.shape[-2]
     if isinstance(placed.position, Scores | Values) or _plain(q, k):
         return attention(q, k, v, placed, _seen(q, k, mask, causal))
     if placed.rotation is not None:
         q, k = placed.rotation(q, k)
-    if placed.diagonals is not None and mask is None:
+    if placed.diagonals is not None and mask is None and not _held(q, k, placed.diagonals):
         return toeplitz_attention(q, k, v, placed.diagonals.to(q.dtype), causal, placed.scale)
     bias = placed.dense()
-    if causal and not (square and mask is None and bias is None):
+    if causal and not (mask is None and bias is None and q.shape[-2] == k.shape[-2]):
         mask, causal = _seen(q, k, mask, True), False
     if bias is not None:
         bias = bias.to(q.dtype)
@@ -103,6 +106,12 @@ def _seen(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | N
         return mask
     past = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(k.shape[-2] - q.shape[-2])
     return past if mask is None else mask & past
+
+
+def _held(q: Tensor, k: Tensor, bias: Tensor) -> bool:
+    """Whether scores are few enough to hold them all for the gradient of the bias."""
+    trained = bias.requires_grad and torch.is_grad_enabled()
+    return trained and q[..., 0].numel() * k.shape[-2] <= HELD
 
 
 def _plain(q: Tensor, k: Tensor) -> bool:

@@ -41,7 +41,7 @@ from pushforward.positions.rotation import (
     rotate,
 )
 from pushforward.positions.shaw import Shaw
-from pushforward.positions.toeplitz import spread, toeplitz_attention
+from pushforward.positions.toeplitz import diagonals, spread, toeplitz_attention
 from pushforward.positions.transformer_xl import TransformerXL, XLNet
 
 __all__ = [
@@ -85,6 +85,7 @@ __all__ = [
     "check_encoding",
     "complex_order",
     "convert_layout",
+    "diagonals",
     "frequencies",
     "grid",
     "packed",

@@ -17,7 +17,7 @@ from torch import Tensor
 from pushforward._typing import Heads
 from pushforward.positions.distance import consecutive
 from pushforward.positions.position import Biases, Position, Rotates, Rotation, Scores, Toeplitz, Values
-from pushforward.positions.toeplitz import spread
+from pushforward.positions.toeplitz import diagonals, spread
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,14 +60,13 @@ def place(position: Position, pos: Tensor, features: int, dtype: torch.dtype, po
     """
     pos_k = pos if pos_k is None else pos_k
     rotation = position.rotation(pos, pos_k, features, dtype) if isinstance(position, Rotates) else None
-    bias = diagonals = None
+    bias = along = None
     if isinstance(position, Toeplitz) and consecutive(pos) and consecutive(pos_k):
-        distance = torch.arange(1 - len(pos), len(pos_k)) + (pos_k[0] - pos[0])
-        diagonals = position.by_distance(distance).to(dtype)
+        along = diagonals(position, len(pos), len(pos_k), int(pos[0] - pos_k[0])).to(dtype)
     elif isinstance(position, Biases):
         bias = position.bias(pos, pos_k).to(dtype)
     scale = position.properties.scale
-    return Placed(position, pos, pos_k, rotation, bias, diagonals, features**-0.5 if scale is None else scale)
+    return Placed(position, pos, pos_k, rotation, bias, along, features**-0.5 if scale is None else scale)
 
 
 def attention(q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = None) -> Heads:

@@ -23,9 +23,23 @@ from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from pushforward._typing import Heads
+from pushforward.positions.position import Toeplitz
 
 PAIRS = 1 << 20
 """Scores that the backward pass holds at a time."""
+
+
+def diagonals(encoding: Toeplitz, queries: int, keys: int, offset: int | None = None) -> Tensor:
+    """The bias of consecutive positions at each distance, [heads, queries + keys - 1].
+
+    Args:
+        encoding: a bias of the distance.
+        queries: how many queries there are.
+        keys: how many keys.
+        offset: position of the first query minus that of the first key; None for queries that are the last tokens.
+    """
+    offset = keys - queries if offset is None else offset
+    return encoding.by_distance(torch.arange(1 - queries, keys) - offset)
 
 
 def spread(diagonals: Tensor, keys: int) -> Tensor:
