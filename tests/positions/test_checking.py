@@ -41,13 +41,15 @@ class Turned(Rotates):
 
     positions: object = staticmethod(lambda pos, tokens: pos)
     output: object = staticmethod(lambda x, pos: x)
+    before: object = staticmethod(lambda x: x)
     properties: Properties = Properties(relative=True, isometric=True, composes=True)
 
     def rotation(self, pos_q, pos_k, features, dtype):
         at_q, at_k = (self.positions(pos, pos.shape[-1]) for pos in (pos_q, pos_k))
         turn = Rotary().rotation(at_q, at_k, features, dtype)
         return lambda q, k: tuple(
-            self.output(z, at.to(z.dtype)[..., None]) for z, at in zip(turn(q, k), (at_q, at_k), strict=True)
+            self.output(z, at.to(z.dtype)[..., None])
+            for z, at in zip(turn(self.before(q), self.before(k)), (at_q, at_k), strict=True)
         )
 
 
@@ -124,6 +126,9 @@ LIARS: dict[str, tuple[Position, set[str]]] = {
         Turned(lambda pos, n: (pos.float() * 1.1).double() / 1.1),
         {"a common shift is not seen", "a shift by a million neither"},
     ),
+    "offsets-of-the-first-row": (
+        Turned(lambda pos, n: pos if pos.ndim < 2 or n > 1 else pos[:1]), {"caches have offsets of their own"},
+    ),
     "positions-ignored": (
         Turned(lambda pos, n: torch.arange(n)),
         {"order in memory does not matter", "shards are the whole", "cached is all at once", "turns add up"},
@@ -146,6 +151,7 @@ LIARS: dict[str, tuple[Position, set[str]]] = {
         Biased(lambda i, j: (0.5 * j + 0 * i).bfloat16().double(), Properties(linear_attention=False, relative=True)),
         {"a shift by a million neither"},
     ),
+    "in-place": (Turned(output=lambda x, at: x, before=torch.Tensor.neg_), {"inputs are not changed"}),
     "a-buffer": (Buffered(), {"nothing hides in buffers"}),
     "no-gradient": (Detached(), {"derivatives are differences"}),
 }  # fmt: skip

@@ -233,9 +233,13 @@ def _pieces(b: _Bench) -> list[Check]:
     h = torch.cat([b.embedded(b.x[:, part], b.pos[part]) for part in cut], 1)
     shards = torch.cat([b.mix(h, b.pos, b.past, part) for part in cut], 1)
     cached = [b.mix(h[:, : n + 1], b.pos[: n + 1], None, slice(n, n + 1)) for n in range(b.tokens)]
+    where, mask = padded([b.tokens // 2, b.tokens], b.tokens)
+    pos, mask, last = b.pos[where], mask & b.past, slice(b.tokens - 1, b.tokens)
+    h = b.embedded(b.x, pos)
     return [
         _equal("shards are the whole", shards, whole),
         _equal("cached is all at once", torch.cat(cached, 1), whole),
+        _equal("caches have offsets of their own", b.mix(h, pos, mask, last), b.mix(h, pos, mask)[:, last]),
     ]
 
 
@@ -271,6 +275,12 @@ def _structure(b: _Bench) -> list[Check]:
     p, position = b.position.properties, b.position
     scored = isinstance(position, Biases | Scores | Values)
     checks = [Check("scores are never formed", p.linear_attention, not scored, float(scored), 0.0)]
+    inputs = [b.x, *b.heads_of(b.x)]
+    before = [each.clone() for each in inputs]
+    b.embedded(inputs[0], b.pos)
+    b.attend(inputs[1], inputs[2], inputs[3], place(position, b.pos, b.width // b.heads, b.x.dtype), b.causal)
+    checks.append(_equal("inputs are not changed", torch.stack([(x - y).abs().max() for x, y in zip(inputs, before)]),
+                         torch.zeros(()), limit=0.0))  # fmt: skip
     if isinstance(position, Biases):
         bias = position.bias(b.pos, b.pos)
         checks.append(_equal("a bias of the distance alone", bias[..., 1:, 1:], bias[..., :-1, :-1], p.toeplitz))

@@ -63,6 +63,8 @@ def place(position: Position, pos: Tensor, features: int, dtype: torch.dtype, po
     bias = along = None
     if isinstance(position, Toeplitz) and consecutive(pos) and consecutive(pos_k):
         along = diagonals(position, len(pos), len(pos_k), int(pos[0] - pos_k[0])).to(dtype)
+    elif isinstance(position, Toeplitz):
+        bias = position.bias(pos, pos_k, dtype)
     elif isinstance(position, Biases):
         bias = position.bias(pos, pos_k).to(dtype)
     scale = position.properties.scale

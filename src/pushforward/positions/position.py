@@ -116,10 +116,10 @@ class Toeplitz(Biases):
             distance: position of the key minus position of the query, any shape.
         """
 
-    def bias(self, pos_q: Tensor, pos_k: Tensor) -> Tensor:
-        """[*batch, heads, queries, keys], for any positions."""
+    def bias(self, pos_q: Tensor, pos_k: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """[*batch, heads, queries, keys], for any positions, in a dtype that is rounded to before it is spread."""
         values, index = distances(pos_q, pos_k)
-        return self.by_distance(values)[:, index].movedim(0, -3)
+        return self.by_distance(values).to(dtype)[:, index].movedim(0, -3)
 
 
 class Scores(Position):
