@@ -6,6 +6,7 @@ Each row is a process of its own, so that the peak of its resident memory is its
 taken off. ALiBi is a fixed bias and runs forward; KERPLE is trained and runs forward and backward.
 """
 
+import itertools
 import resource
 import subprocess
 import sys
@@ -47,10 +48,7 @@ if __name__ == "__main__":
     if len(sys.argv) == 5:
         print(measure(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
     else:
-        tokens, heads = (*sys.argv[1:], *["4096", "8"][len(sys.argv) - 1 :])
-        print(
-            f"torch {torch.__version__}, {tokens} tokens, {heads} heads of {FEATURES}, {torch.get_num_threads()} threads"
-        )
-        for kind in ("ALiBi", "KERPLE"):
-            for way in ("distances", "pairs"):
-                subprocess.run([sys.executable, __file__, kind, way, tokens, heads], check=True)
+        tokens, heads = (sys.argv[1:] + ["4096", "8"][len(sys.argv) - 1 :])[:2]
+        print(f"torch {torch.__version__}; {tokens} tokens, {heads} heads, {torch.get_num_threads()} threads")
+        for row in itertools.product(("ALiBi", "KERPLE"), ("distances", "pairs")):
+            subprocess.run([sys.executable, __file__, *row, tokens, heads], check=True)

@@ -215,3 +215,11 @@ def test_a_convolution_reads_on_both_sides():
 def test_too_few_tokens_prove_nothing():
     with pytest.raises(PushforwardError, match="at least 5 tokens"):
         check_encoding(ALiBi(4), tokens=2)
+
+
+def test_an_encoding_for_other_sizes_says_so():
+    with pytest.raises(PushforwardError, match=r"Make Learned\(7, 48\)"):
+        check_encoding(Learned(7, 32))
+    with pytest.raises(PushforwardError, match="Make ALiBi for 4 heads"):
+        check_encoding(ALiBi(8))
+    assert check_encoding(ALiBi(8), heads=8).ok

@@ -43,9 +43,13 @@ def attend(q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = N
         placed: the encoding at the tokens' positions (`place`).
         mask: where True, a query may see a key; broadcastable to [batch, heads, queries, keys].
         causal: a token sees itself and what stands before it in the sequence; the last query sees all keys.
+
+    Raises:
+        ShapeError: the encoding is for another number of heads.
     """
     if isinstance(placed.position, Scores | Values) or _plain(q, k):
         return attention(q, k, v, placed, _seen(q, k, mask, causal))
+    placed.check_heads(q.shape[1])
     if placed.rotation is not None:
         q, k = placed.rotation(q, k)
     if placed.diagonals is not None and mask is None and not _held(q, k, placed.diagonals):

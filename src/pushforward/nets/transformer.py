@@ -88,7 +88,7 @@ class Transformer(nn.Module):
         self.modulation = nn.Linear(width, (6 * layers + 2) * width)
         self.blocks = nn.ModuleList(Block(width, heads, expansion, causal) for _ in range(layers))
         self.leave = nn.Linear(width, features)
-        self._check_position()
+        self._check_position(causal)
         _initialise(self)
 
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
@@ -113,15 +113,23 @@ class Transformer(nn.Module):
         h = self.leave(modulate(h, *last.unbind(1)))
         return unpatches(h, self.shape, self.patch) if len(self.shape) == 3 else h
 
-    def _check_position(self) -> None:
-        axes = self.position.properties.axes
-        if axes not in ((1,) if len(self.shape) == 2 else (1, 2)):
+    def _check_position(self, causal: bool) -> None:
+        properties, name = self.position.properties, type(self.position).__name__
+        if properties.axes not in ((1,) if len(self.shape) == 2 else (1, 2)):
             raise ConfigError(explain(
                 f"an encoding for {'sequences (1 axis)' if len(self.shape) == 2 else 'images (1 or 2 axes)'}",
-                f"{type(self.position).__name__} with {axes} axes",
-                "Use Rotary() for sequences, Axial() for images.",
+                f"{name} with {properties.axes} axes", "Use Rotary() for sequences, Axial() for images.",
             ))  # fmt: skip
-        place(self.position, self.positions(), self.width // self.heads, torch.float32)
+        if causal and properties.reads == "around":
+            raise ConfigError(explain(
+                "an encoding that reads no later tokens in a causal net", name, "Make it causal, or use Rotary().",
+            ))  # fmt: skip
+        if properties.causal_only and not causal:
+            raise ConfigError(explain(
+                "causal=True for an encoding of the past", f"{name} in a net that sees both ways",
+                "Set causal=True, or use Rotary().",
+            ))  # fmt: skip
+        place(self.position, self.positions(), self.width // self.heads, torch.float32).check_heads(self.heads)
 
     def positions(self, device: torch.device | None = None) -> Tensor:
         """Where the tokens of one event stand: [tokens], or [tokens, 2] if the encoding has two axes."""

@@ -64,7 +64,8 @@ def check_encoding(
         A `Proof`, which prints as a table.
 
     Raises:
-        PushforwardError: `raises`, and a promise is broken.
+        PushforwardError: the encoding is not for tokens of this number, width or heads; or `raises`, and a promise is
+            broken.
 
     >>> from pushforward.positions import Rotary
     >>> check_encoding(Rotary()).ok
@@ -76,6 +77,7 @@ def check_encoding(
             "Use the defaults.",
         ))  # fmt: skip
     bench = _Bench(_shaken(encoding), attend, tokens, width, heads)
+    bench.run(bench.x, bench.pos)  # an encoding of another size says so here
     checks = [check for prove in _PROOFS for check in _answered(prove, bench)]
     proof = Proof(type(encoding).__name__, tuple(checks))
     if raises:
@@ -87,11 +89,11 @@ def _shaken(encoding: Position) -> Position:
     """A copy in float64 with no parameter left where it started."""
     position = copy.deepcopy(encoding)
     if isinstance(position, nn.Module):
-        position.double()
+        position.to("cpu", torch.float64)
         with torch.no_grad():
             for name, parameter in position.named_parameters():
                 noise = Draw(0).of(name).normal(max(1, len(parameter.flatten())), dtype=torch.float64)
-                parameter.add_(0.2 * noise.view(parameter.shape).to(parameter.device))
+                parameter.add_(0.2 * noise.view(parameter.shape))
     return position
 
 

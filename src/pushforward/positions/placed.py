@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward._errors import ShapeError, explain
 from pushforward._typing import Heads
 from pushforward.positions.distance import consecutive
 from pushforward.positions.position import Biases, Position, Rotates, Rotation, Scores, Toeplitz, Values
@@ -42,6 +43,19 @@ class Placed:
     bias: Tensor | None
     diagonals: Tensor | None
     scale: float
+
+    def check_heads(self, heads: int) -> None:
+        """Refuse queries with another number of heads than the bias has.
+
+        Raises:
+            ShapeError: the numbers differ.
+        """
+        bias = self.bias if self.diagonals is None else self.diagonals.unsqueeze(-1)
+        if bias is not None and bias.ndim > 2 and bias.shape[-3] not in (1, heads):
+            name, own = type(self.position).__name__, bias.shape[-3]
+            raise ShapeError(explain(
+                f"{own} heads, for which {name} was made", f"{heads}", f"Make {name} for {heads} heads.",
+            ))  # fmt: skip
 
     def dense(self) -> Tensor | None:
         """The bias for every pair, however it is kept."""
@@ -83,8 +97,12 @@ def attention(q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None 
 
     Returns:
         [batch, heads, queries, features].
+
+    Raises:
+        ShapeError: the encoding is for another number of heads.
     """
     position, pos, pos_k, bias = placed.position, placed.pos, placed.pos_k, placed.dense()
+    placed.check_heads(q.shape[1])
     if placed.rotation is not None:
         q, k = placed.rotation(q, k)
     scores = (q * placed.scale) @ k.mT
