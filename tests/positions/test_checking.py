@@ -120,7 +120,7 @@ LIARS: dict[str, tuple[Position, set[str]]] = {
         Claims(Learned(7, 48, 1.0).double(), Properties(extrapolates=False)), {"fractional positions"},
     ),
     "positions-in-bfloat16": (
-        Turned(lambda pos, n: pos.bfloat16()), {"a shift by a million neither"},
+        Turned(lambda pos, n: pos.bfloat16().double()), {"a shift by a million neither"},
     ),
     "phases-in-float32": (
         Turned(lambda pos, n: (pos.float() * 1.1).double() / 1.1),
