@@ -104,7 +104,10 @@ class Transformer:
     """Attention heads; they divide the width."""
     patch: int | None = None
     """Side of a patch of an image in pixels; None lets the network choose."""
-    position: Literal["axial", "rotary", "sinusoidal", "learned", "unordered"] = "axial"
+    position: Literal[
+        "axial", "rotary", "sinusoidal", "learned", "multiplicative", "conditional",
+        "alibi", "kerple", "fire", "t5", "shaw", "transformer_xl", "deberta", "unordered",
+    ] = "axial"  # fmt: skip
     """How tokens know where they stand."""
 
 

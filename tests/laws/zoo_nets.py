@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward.nets import MLP, Transformer
-from pushforward.positions import Learned, Rotary, Sinusoidal, Unordered
+from pushforward.positions import FIRE, KERPLE, T5, Learned, Rotary, Shaw, Sinusoidal, TransformerXL, Unordered
 
 NETS: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: MLP((3,), hidden=16, layers=2),
@@ -17,10 +17,15 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "transformer-classes": lambda: Transformer((2, 4, 6), width=16, layers=2, heads=2, patch=2, classes=3),
     "transformer-context": lambda: Transformer((4, 3), width=16, layers=2, heads=2, context=2),
     "transformer-learned": lambda: Transformer((1, 4, 4), Learned(4, 16), width=16, layers=2, heads=2, patch=2),
+    "transformer-fire": lambda: Transformer((1, 4, 4), FIRE(2, 4, 1.0), width=16, layers=2, heads=2, patch=2),
+    "transformer-kerple": lambda: Transformer((24, 2), KERPLE(2), width=8, layers=1, heads=2, causal=True),
     "transformer-long": lambda: Transformer((24, 2), Rotary(), width=8, layers=1, heads=2),
     "transformer-raster": lambda: Transformer((1, 4, 4), Rotary(), width=16, layers=2, heads=2, patch=2),
+    "transformer-shaw": lambda: Transformer((4, 3), Shaw(8, clip=2), width=16, layers=2, heads=2),
+    "transformer-t5": lambda: Transformer((1, 4, 4), T5(2, 4, 3), width=16, layers=2, heads=2, patch=2),
     "transformer-unordered": lambda: Transformer((4, 3), Unordered(), width=16, layers=2, heads=2),
     "transformer-waves": lambda: Transformer((1, 4, 4), Sinusoidal(), width=16, layers=2, heads=2, patch=1),
+    "transformer-xl": lambda: Transformer((4, 3), TransformerXL(2, 8), width=16, layers=2, heads=2),
 }
 
 

@@ -1,80 +1,98 @@
-"""Every position encoding, as a constructor from (tokens, width of a token)."""
+"""Every position encoding, as a constructor from (tokens, width of a token), for `HEADS` heads.
+
+Clips, buckets and tables are so short that few tokens reach beyond them.
+"""
 
 from collections.abc import Callable
 
-import torch
-from torch import Tensor
-
+from pushforward import solvers
 from pushforward.positions import (
+    FIRE,
+    KERPLE,
     NTK,
+    T5,
+    ALiBi,
     Axial,
-    Biases,
+    ComplexOrder,
+    Conditional,
+    CoPE,
     CustomRotary,
+    DeBERTa,
     DynamicNTK,
-    Embeds,
+    Floater,
     Interpolation,
     Learned,
     Llama3,
     LongRoPE,
     Mixed,
     Multimodal,
+    Multiplicative,
     Polar,
     Position,
     Proportional,
+    Recurrent,
     ReRoPE,
     Rotary,
-    Scores,
+    Shaw,
     Sinusoidal,
+    TransformerXL,
     Unordered,
-    Values,
+    XLNet,
     XPos,
     YaRN,
-    grid,
 )
 
 HEADS = 4
 
 POSITIONS: dict[str, Callable[[int, int], Position]] = {
+    "alibi": lambda tokens, width: ALiBi(HEADS),
     "axial": lambda tokens, width: Axial(),
     "axial-3d": lambda tokens, width: Axial(axes=3),
     "axial-half": lambda tokens, width: Axial(layout="half"),
     "axial-sizes": lambda tokens, width: Axial(sizes=(2, width // HEADS - 2)),
+    "complex-order": lambda tokens, width: ComplexOrder(width),
+    "conditional": lambda tokens, width: Conditional(width),
+    "conditional-causal": lambda tokens, width: Conditional(width, kernel=4, causal=True),
+    "conditional-image": lambda tokens, width: Conditional(width, columns=3),
+    "cope": lambda tokens, width: CoPE(width // HEADS, tokens=3),
     "custom": lambda tokens, width: CustomRotary((0.3, 1e-3, 7.0)),
     "custom-2d": lambda tokens, width: CustomRotary((0.3, 1e-3, 7.0), axis=(1, 0, 1)),
-    "learned": lambda tokens, width: Learned(tokens, width, std=1.0).double(),
+    "deberta": lambda tokens, width: DeBERTa(HEADS, width // HEADS, farthest=3),
+    "deberta-buckets": lambda tokens, width: DeBERTa(HEADS, width // HEADS, farthest=9, buckets=4, normalise=True),
+    "fire": lambda tokens, width: FIRE(HEADS, hidden=8, threshold=1.0),
+    "floater": lambda tokens, width: Floater(HEADS, width // HEADS, solvers.Euler(steps=1), hidden=8),
+    "kerple-log": lambda tokens, width: KERPLE(HEADS),
+    "kerple-power": lambda tokens, width: KERPLE(HEADS, "power"),
+    "learned": lambda tokens, width: Learned(tokens, width, std=1.0),
+    "learned-hierarchy": lambda tokens, width: Learned(5, width, std=1.0, hierarchy=0.4),
     "mixed": lambda tokens, width: Mixed(HEADS, width // HEADS).double(),
     "mixed-1d": lambda tokens, width: Mixed(HEADS, width // HEADS, axes=1, base=100.0, layout="half").double(),
     "mixed-3d": lambda tokens, width: Mixed(HEADS, width // HEADS, axes=3).double(),
     "multimodal": lambda tokens, width: Multimodal((2, 2, width // HEADS // 2 - 4)),
     "multimodal-interleaved": lambda tokens, width: Multimodal((2, 1, 1), interleaved=True),
+    "multiplicative": lambda tokens, width: Multiplicative(tokens, width),
     "polar": lambda tokens, width: Polar(HEADS, width // HEADS).double(),
+    "recurrent": lambda tokens, width: Recurrent(width),
     "rerope": lambda tokens, width: ReRoPE(window=3),
     "rerope-scaled": lambda tokens, width: ReRoPE(window=3, trained=4, fraction=0.5, layout="half"),
     "rotary": lambda tokens, width: Rotary(),
-    "rotary-half": lambda tokens, width: Rotary(layout="half"),
-    "rotary-partial": lambda tokens, width: Rotary(fraction=0.5),
     "rotary-dynamic": lambda tokens, width: Rotary(extension=DynamicNTK(2.0, trained=4, length=9)),
+    "rotary-half": lambda tokens, width: Rotary(layout="half"),
     "rotary-interpolated": lambda tokens, width: Rotary(extension=Interpolation(2.0)),
     "rotary-llama3": lambda tokens, width: Rotary(extension=Llama3(trained=64)),
     "rotary-long": lambda tokens, width: Rotary(extension=LongRoPE((1.0,) * 6, (1.0, 1.5, 2.0, 3.0, 4.0, 4.0), 4, 8)),
     "rotary-ntk": lambda tokens, width: Rotary(extension=NTK(4.0)),
+    "rotary-partial": lambda tokens, width: Rotary(fraction=0.5),
     "rotary-proportional": lambda tokens, width: Rotary(extension=Proportional(0.5)),
     "rotary-yarn": lambda tokens, width: Rotary(extension=YaRN(4.0, trained=64)),
+    "shaw": lambda tokens, width: Shaw(width // HEADS, clip=2),
     "sinusoidal": lambda tokens, width: Sinusoidal(),
     "sinusoidal-half": lambda tokens, width: Sinusoidal(layout="half"),
+    "t5": lambda tokens, width: T5(HEADS, buckets=8, farthest=6),
+    "t5-causal": lambda tokens, width: T5(HEADS, buckets=8, farthest=6, causal=True, scale=1.0),
+    "transformer-xl": lambda tokens, width: TransformerXL(HEADS, width // HEADS),
+    "transformer-xl-clamp": lambda tokens, width: TransformerXL(HEADS, width // HEADS, clamp=2),
     "unordered": lambda tokens, width: Unordered(),
+    "xlnet": lambda tokens, width: XLNet(HEADS, width // HEADS),
     "xpos": lambda tokens, width: XPos(),
 }
-
-HOOKS = (Biases, Scores, Values)
-
-
-def positions(position: Position, tokens: int) -> Tensor:
-    """The first positions an encoding may get: 0, 1, 2, ... or the first points of a square or cube."""
-    axes = position.properties.axes
-    return torch.arange(tokens) if axes == 1 else grid(*[tokens] * axes)[torch.arange(tokens) * (tokens + 1)]
-
-
-def embedded(position: Position, x: Tensor, pos: Tensor) -> Tensor:
-    """What a net does before its first layer."""
-    return position.embed(x, pos) if isinstance(position, Embeds) else x

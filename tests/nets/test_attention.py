@@ -8,7 +8,7 @@ import torch
 
 from pushforward import PushforwardError
 from pushforward.nets import Attention, attend, place
-from pushforward.positions import Biases, Position, Properties, Rotary, Scores, Unordered, Values
+from pushforward.positions import ALiBi, Biases, Position, Properties, Rotary, Scores, Unordered, Values
 
 T = 6
 
@@ -40,7 +40,7 @@ class Clipped(Scores, Values):
     def _index(self, pos_q, pos_k):
         return (pos_k - pos_q[:, None]).clamp(-2, 2) + 2
 
-    def score(self, q, k, pos_q, pos_k):
+    def score(self, q, k, pos_q, pos_k, mask=None):
         return torch.einsum("bhid,ijd->bhij", q, self.keys[self._index(pos_q, pos_k)]) / math.sqrt(q.shape[-1])
 
     def value(self, v, weights, pos_q, pos_k):
@@ -159,3 +159,10 @@ def test_an_encoding_is_asked_once_for_all_layers():
     asked.clear()
     net(torch.randn(2, 4, 2), torch.rand(2))
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("tokens", [T, 20])
+def test_an_encoding_for_other_heads_is_refused(tokens):
+    q, k, v = heads(tokens)
+    with pytest.raises(PushforwardError, match=r"Expected 3 heads, for which ALiBi was made; got 2\. Make ALiBi for 2"):
+        attend(q, k, v, place(ALiBi(3), torch.arange(tokens), 4, torch.float64))

@@ -7,7 +7,7 @@ from laws.zoo_nets import NETS, trained
 from pushforward import PushforwardError
 from pushforward.nets import Transformer
 from pushforward.nets.transformer import patches, unpatches
-from pushforward.positions import Axial, Learned, Rotary, Unordered, grid
+from pushforward.positions import FIRE, ALiBi, Axial, Conditional, CoPE, Learned, Rotary, TransformerXL, Unordered, grid
 
 
 def test_patches_are_squares_in_row_order_and_come_back():
@@ -66,6 +66,14 @@ def test_parameters_of_an_encoding_appear_once():
     assert [key for key in net.state_dict() if "table" in key] == ["position.table"]
 
 
+def test_an_encoding_starts_itself():
+    torch.manual_seed(0)
+    position = TransformerXL(2, 64)
+    before = position.project.weight.clone()
+    net = Transformer((4, 3), position, width=128, heads=2, layers=1)
+    assert torch.equal(net.position.project.weight, before)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -75,6 +83,10 @@ def test_parameters_of_an_encoding_appear_once():
         (lambda: Transformer((1, 8, 8), width=30, heads=4), "divisible by heads"),
         (lambda: Transformer((4, 3), Axial()), r"sequences \(1 axis\)"),
         (lambda: Transformer((1, 8, 8), Axial(axes=3), width=48), "images"),
+        (lambda: Transformer((4, 3), Conditional(128), causal=True), "reads no later tokens.*Make it causal"),
+        (lambda: Transformer((4, 3), CoPE(32)), "causal=True for an encoding of the past"),
+        (lambda: Transformer((4, 3), ALiBi(8)), "8 heads, for which ALiBi was made; got 4"),
+        (lambda: Transformer((1, 8, 8), FIRE(2)), "2 heads, for which FIRE was made; got 4"),
         (lambda: Transformer((4, 3), classes=2, context=2), "classes or a context vector"),
         (
             lambda: NETS["transformer-learned"]()(torch.ones(1, 1, 4, 4), torch.ones(1), torch.tensor([1])),

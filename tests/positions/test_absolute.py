@@ -6,7 +6,17 @@ import pytest
 import torch
 
 from pushforward import PushforwardError
-from pushforward.positions import Learned, Sinusoidal, convert_layout, frequencies, grid, packed, sinusoids
+from pushforward.positions import (
+    Learned,
+    Multiplicative,
+    Sinusoidal,
+    convert_layout,
+    frequencies,
+    grid,
+    packed,
+    padded,
+    sinusoids,
+)
 
 
 def test_waves_are_the_papers():
@@ -74,3 +84,47 @@ def test_packed_sequences_start_again():
     pos, mask = packed([1, 3])
     assert pos.tolist() == [0, 0, 1, 2]
     assert mask.int().tolist() == [[1, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]]
+
+
+def test_a_hierarchy_says_what_the_table_says_and_reaches_its_square():
+    torch.manual_seed(0)
+    plain, reaching = Learned(5, 4, std=1.0), Learned(5, 4, std=1.0, hierarchy=0.4)
+    reaching.load_state_dict(plain.state_dict())
+    x, pos = torch.zeros(1, 5, 4), torch.arange(5)
+    torch.testing.assert_close(reaching.embed(x, pos), plain.embed(x, pos))
+    u = (plain.table - 0.4 * plain.table[0]) / 0.6
+    far = reaching.embed(x[:, :1], torch.tensor([17]))  # 17 = 3 * 5 + 2
+    torch.testing.assert_close(far[0, 0], 0.4 * u[3] + 0.6 * u[2])
+    with pytest.raises(PushforwardError, match="positions from 0 to 24"):
+        reaching.embed(x[:, :1], torch.tensor([25]))
+    with pytest.raises(PushforwardError, match="between 0 and 1"):
+        Learned(5, 4, hierarchy=1.0)
+
+
+def test_a_factor_starts_as_one_and_multiplies():
+    position, x = Multiplicative(5, 4), torch.randn(1, 3, 4)
+    pos = torch.tensor([4, 0, 2])
+    assert torch.equal(position.embed(x, pos), x)
+    torch.nn.init.normal_(position.table)
+    torch.testing.assert_close(position.embed(x, pos), x + x * position.table[pos])
+
+
+def test_unit_steps_turn_the_waves():
+    here, there = sinusoids(torch.tensor([3, 1003]), 8), sinusoids(torch.tensor([10, 1010]), 8)
+    theta = frequencies(10_000.0, 8)
+    cos, sin = (7 * theta).cos(), (7 * theta).sin()
+    s, c = here[:, ::2], here[:, 1::2]
+    torch.testing.assert_close(there[:, ::2], s * cos + c * sin)
+    torch.testing.assert_close(there[:, 1::2], c * cos - s * sin)
+
+
+def test_waves_stay_right_a_billion_positions_on():
+    decimal = 1e9 % (2 * math.pi)  # frequency 1; float32 phases are off by 2 here
+    assert sinusoids(torch.tensor([10**9]), 2)[0, 0].item() == pytest.approx(math.sin(decimal), abs=1e-6)
+
+
+def test_padding_stands_at_zero_and_sees_itself():
+    pos, mask = padded([2, 3], 3)
+    assert pos.tolist() == [[0, 0, 1], [0, 1, 2]]
+    assert mask[0, 0].int().tolist() == [[1, 1, 1], [0, 1, 1], [0, 1, 1]]
+    assert mask[1].all()

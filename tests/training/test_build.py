@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ RECIPES: dict[str, Recipe] = {
     "mlp": Diffusion(MLP(hidden=8, layers=1)),
     "nice": NICE(couplings=2, hidden=8, layers=1, dropout=0.1),
     "real_nvp": RealNVP(couplings=2, hidden=8, layers=1),
-    **{name: Diffusion(replace(SMALL, position=name)) for name in ("rotary", "sinusoidal", "learned", "unordered")},
+    **{name: Diffusion(replace(SMALL, position=name)) for name in get_args(Transformer.__annotations__["position"])},
     **{path: Diffusion(MLP(8, 1), path) for path in ("polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm")},
     **{f"predicting {m}": Diffusion(MLP(8, 1), "vp", m) for m in ("x0", "eps", "v", "score")},
     "predicting edm": Diffusion(MLP(8, 1), "edm", "edm"),

@@ -4,11 +4,12 @@ Holds `MLP` and `Transformer` (field nets), `Dense` (a conditioner for transform
 May import positions.
 """
 
-from pushforward.nets.attention import Attention, Placed, attend, place
+from pushforward.nets.attention import Attention, attend
 from pushforward.nets.condition import Condition
 from pushforward.nets.mlp import MLP, Dense
 from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
+from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Condition", "Dense", "MLP", "Placed", "TimeEmbedding", "Transformer", "attend", "place", "waves",

@@ -1,18 +1,22 @@
 """Attention that asks its position encoding what it wants to do.
 
-    scores = <R_q q, R_k k> / sqrt(D) + bias(i, j) + score(q, k, i, j)
+    scores = scale <R_q q, R_k k> + bias(i, j) + score(q, k, i, j)
     out    = softmax(scores) v + value(v, softmax(scores), i, j)
 
 Each term belongs to one hook of `positions` and is there only if the encoding implements it. What depends on
-positions alone is made once (`place`) and shared by all layers. Rotation and bias alone go to
-`scaled_dot_product_attention`; the last two hooks need the scores themselves. Fused kernels have no
-forward-mode derivative, so the formula itself runs inside `torch.func` transforms. (They have no second
-derivative in reverse mode either: for that, call inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)
+positions alone is made once (`positions.place`) and shared by all layers. How it is computed:
+
+    score or value                        the formula (`positions.attention`), which holds all scores
+    bias of the distance, no mask         on a processor: fused, with N numbers for the bias (`toeplitz_attention`),
+                                          unless it is trained and scores are few
+    any other bias, a mask                fused, with a number per pair
+    rotation or nothing                   fused
+
+Fused kernels have no forward-mode derivative, so the formula itself runs inside `torch.func` transforms. (They have
+no second derivative in reverse mode either: for that, call inside `torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`.)
 
 References: Vaswani et al. 2017, arXiv 1706.03762.
 """
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,69 +24,43 @@ from torch import Tensor, nn
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Heads, Tokens
 from pushforward.nets.derivatives import transformed
-from pushforward.positions import Biases, Position, Rotates, Rotation, Scores, Values
+from pushforward.positions import Placed, Position, Scores, Values, attention, place, toeplitz_attention
 
 FEW = 16
 """Up to this many tokens the plain formula is at least as quick as the fused kernel on a processor."""
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Placed:
-    """A position encoding at given positions: what every layer shares."""
-
-    position: Position
-    pos: Tensor
-    rotation: Rotation | None
-    bias: Tensor | None
-
-
-def place(position: Position, pos: Tensor, features: int, dtype: torch.dtype) -> Placed:
-    """Evaluate the hooks that depend on positions alone, once for all layers.
-
-    Args:
-        position: the encoding.
-        pos: positions, [*batch, tokens] or [*batch, tokens, axes].
-        features: the size of one head.
-        dtype: what queries and keys are in.
-    """
-    rotation = position.rotation(pos, pos, features, dtype) if isinstance(position, Rotates) else None
-    bias = position.bias(pos, pos) if isinstance(position, Biases) else None
-    return Placed(position, pos, rotation, bias)
+HELD = 1 << 23
+"""Up to this many scores it is quicker to hold them for the gradient of a trained bias than to compute them again."""
 
 
 def attend(q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = None, causal: bool = False) -> Heads:
-    """Softmax attention with any position encoding, [batch, heads, tokens, features].
+    """Softmax attention with any position encoding, [batch, heads, queries, features].
 
     Args:
-        q: queries, [batch, heads, tokens, features].
-        k: keys.
+        q: queries, [batch, heads, queries, features].
+        k: keys, [batch, heads, keys, features].
         v: values.
         placed: the encoding at the tokens' positions (`place`).
         mask: where True, a query may see a key; broadcastable to [batch, heads, queries, keys].
-        causal: a token sees itself and what stands before it in the sequence.
+        causal: a token sees itself and what stands before it in the sequence; the last query sees all keys.
+
+    Raises:
+        ShapeError: the encoding is for another number of heads.
     """
+    if isinstance(placed.position, Scores | Values) or _plain(q, k):
+        return attention(q, k, v, placed, _seen(q, k, mask, causal))
+    placed.check_heads(q.shape[1])
     if placed.rotation is not None:
         q, k = placed.rotation(q, k)
-    hooked = isinstance(placed.position, Scores | Values)
-    if hooked or _plain(q, k):
-        return _formula(q, k, v, placed, _added(q, k, placed.bias, mask, causal))
-    if placed.bias is None and mask is None:
-        return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
-    added = _added(q, k, placed.bias, mask, causal)
-    return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=added)
-
-
-def _formula(q: Heads, k: Heads, v: Heads, placed: Placed, added: Tensor | None) -> Heads:
-    """Attention as it is written."""
-    position, pos = placed.position, placed.pos
-    scores = (q * q.shape[-1] ** -0.5) @ k.mT
-    if isinstance(position, Scores):
-        scores = scores + position.score(q, k, pos, pos)
-    if added is not None:
-        scores = scores + added
-    weights = scores.softmax(-1)
-    out = weights @ v
-    return out + position.value(v, weights, pos, pos) if isinstance(position, Values) else out
+    if placed.diagonals is not None and mask is None and not _held(q, k, placed.diagonals):
+        return toeplitz_attention(q, k, v, placed.diagonals.to(q.dtype), causal, placed.scale)
+    bias = placed.dense()
+    if causal and not (mask is None and bias is None and q.shape[-2] == k.shape[-2]):
+        mask, causal = _seen(q, k, mask, True), False
+    if bias is not None:
+        bias = bias.to(q.dtype)
+        mask = bias if mask is None else bias.masked_fill(~mask, float("-inf"))
+    return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=placed.scale)
 
 
 class Attention(nn.Module):
@@ -126,15 +104,18 @@ class Attention(nn.Module):
         return self.out(attend(q, k, v, placed, mask, self.causal).transpose(1, 2).flatten(2))
 
 
-def _added(q: Tensor, k: Tensor, bias: Tensor | None, mask: Tensor | None, causal: bool) -> Tensor | None:
-    """Bias, mask and causality as one term added to the scores."""
-    if causal:
-        past = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(k.shape[-2] - q.shape[-2])
-        mask = past if mask is None else mask & past
-    if mask is None:
-        return bias
-    floor = torch.zeros(mask.shape, dtype=q.dtype, device=q.device).masked_fill(~mask, float("-inf"))
-    return floor if bias is None else bias + floor
+def _seen(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:
+    """Mask and causality as one mask."""
+    if not causal:
+        return mask
+    past = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(k.shape[-2] - q.shape[-2])
+    return past if mask is None else mask & past
+
+
+def _held(q: Tensor, k: Tensor, bias: Tensor) -> bool:
+    """Whether scores are few enough to hold them all for the gradient of the bias."""
+    trained = bias.requires_grad and torch.is_grad_enabled()
+    return trained and q[..., 0].numel() * k.shape[-2] <= HELD
 
 
 def _plain(q: Tensor, k: Tensor) -> bool:

@@ -6,7 +6,7 @@
 
 All a, b, g start at zero and so does the last layer: every block is the identity and the output is 0 at the
 start (adaLN-zero). The modulations of all layers are one matrix product on [batch, width], small beside
-the tokens. Positions are made from the shape, passed explicitly, and turned into a rotation once per call.
+the tokens. Positions are made from the shape, passed explicitly, and turned into a rotation or a bias once per call.
 
 References: Peebles & Xie 2022, DiT, arXiv 2212.09748; Su et al. 2021, RoFormer, arXiv 2104.09864.
 """
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, Tokens
-from pushforward.nets.attention import Attention, Placed, place
+from pushforward.nets.attention import Attention
 from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
-from pushforward.positions import Axial, Embeds, Position, Rotary, Unordered, grid
+from pushforward.positions import Axial, Embeds, Placed, Position, Rotary, Unordered, grid, place
 
 
 class Block(nn.Module):
@@ -79,7 +79,7 @@ class Transformer(nn.Module):
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.patch = _patch(self.shape, patch)
+        self.patch = patch_side(self.shape, patch)
         self.width, self.layers, self.heads = width, layers, heads
         self.position = position if position is not None else Axial() if len(self.shape) == 3 else Rotary()
         features = self.shape[1] if len(self.shape) == 2 else self.shape[0] * self.patch**2
@@ -88,7 +88,7 @@ class Transformer(nn.Module):
         self.modulation = nn.Linear(width, (6 * layers + 2) * width)
         self.blocks = nn.ModuleList(Block(width, heads, expansion, causal) for _ in range(layers))
         self.leave = nn.Linear(width, features)
-        self._check_position()
+        self._check_position(causal)
         _initialise(self)
 
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
@@ -113,15 +113,23 @@ class Transformer(nn.Module):
         h = self.leave(modulate(h, *last.unbind(1)))
         return unpatches(h, self.shape, self.patch) if len(self.shape) == 3 else h
 
-    def _check_position(self) -> None:
-        axes = self.position.properties.axes
-        if axes not in ((1,) if len(self.shape) == 2 else (1, 2)):
+    def _check_position(self, causal: bool) -> None:
+        properties, name = self.position.properties, type(self.position).__name__
+        if properties.axes not in ((1,) if len(self.shape) == 2 else (1, 2)):
             raise ConfigError(explain(
                 f"an encoding for {'sequences (1 axis)' if len(self.shape) == 2 else 'images (1 or 2 axes)'}",
-                f"{type(self.position).__name__} with {axes} axes",
-                "Use Rotary() for sequences, Axial() for images.",
+                f"{name} with {properties.axes} axes", "Use Rotary() for sequences, Axial() for images.",
             ))  # fmt: skip
-        place(self.position, self.positions(), self.width // self.heads, torch.float32)
+        if causal and properties.reads == "around":
+            raise ConfigError(explain(
+                "an encoding that reads no later tokens in a causal net", name, "Make it causal, or use Rotary().",
+            ))  # fmt: skip
+        if properties.causal_only and not causal:
+            raise ConfigError(explain(
+                "causal=True for an encoding of the past", f"{name} in a net that sees both ways",
+                "Set causal=True, or use Rotary().",
+            ))  # fmt: skip
+        place(self.position, self.positions(), self.width // self.heads, torch.float32).check_heads(self.heads)
 
     def positions(self, device: torch.device | None = None) -> Tensor:
         """Where the tokens of one event stand: [tokens], or [tokens, 2] if the encoding has two axes."""
@@ -146,7 +154,8 @@ def unpatches(h: Tokens, shape: tuple[int, ...], side: int) -> Tensor:
     return tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(h), channels, rows, columns)
 
 
-def _patch(shape: tuple[int, ...], patch: int | None) -> int:
+def patch_side(shape: tuple[int, ...], patch: int | None = None) -> int:
+    """The side of a patch: the one asked for, or the smallest above 1 that leaves at most 64 of them."""
     if len(shape) == 2:
         return 1
     if len(shape) != 3:
@@ -168,7 +177,7 @@ def _patch(shape: tuple[int, ...], patch: int | None) -> int:
 
 def _initialise(net: Transformer) -> None:
     for name, module in net.named_modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and not name.startswith("position."):  # encodings start themselves
             for part in module.weight.chunk(3 if name.endswith("qkv") else 1):  # three matrices in one
                 nn.init.xavier_uniform_(part)
             nn.init.zeros_(module.bias)

@@ -68,7 +68,8 @@ class Axial(Phased):
 
     @property
     def properties(self) -> Properties:
-        return Properties(relative=True, axes=self.axes)
+        plain = self.extension.amplitude == 1
+        return Properties(relative=True, axes=self.axes, isometric=plain, composes=plain)
 
     def spectrum(self, features: int) -> Spectrum:
         sizes = self.sizes or (features // self.axes,) * self.axes
@@ -117,7 +118,8 @@ class Multimodal(Phased):
 
     @property
     def properties(self) -> Properties:
-        return Properties(relative=True, axes=len(self.sections))
+        plain = self.extension.amplitude == 1
+        return Properties(relative=True, axes=len(self.sections), isometric=plain, composes=plain)
 
     def spectrum(self, features: int) -> Spectrum:
         if 2 * sum(self.sections) > features:
@@ -172,7 +174,7 @@ class Mixed(nn.Module, Rotates):
 
     @property
     def properties(self) -> Properties:
-        return Properties(relative=True, axes=self.axes)
+        return Properties(relative=True, axes=self.axes, isometric=True, composes=True)
 
     def rotation(self, pos_q: Tensor, pos_k: Tensor, features: int, dtype: torch.dtype) -> Rotation:
         phases_q = self._phases(pos_q)

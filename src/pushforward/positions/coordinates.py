@@ -65,3 +65,24 @@ def illustrated(*parts: int | tuple[int, int, int], device: torch.device | None 
             rows.append(grid(*part, device=device) + start)
             start += max(part)
     return torch.cat(rows) if rows else torch.zeros(0, 3, dtype=torch.int64, device=device)
+
+
+def padded(lengths: Sequence[int], tokens: int, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Positions and mask of a batch whose sequences are padded on the left, so that padding changes nothing.
+
+    Args:
+        lengths: how many tokens each sequence has.
+        tokens: how many it has with its padding, which stands at position 0.
+        device: where the tensors live.
+
+    Returns:
+        Positions [batch, tokens], and a mask that is True where the key is no padding or is the query itself (so that
+        padding attends to something), [batch, 1, tokens, tokens].
+
+    >>> pos, mask = padded([1, 3], 3)
+    >>> pos.tolist(), mask[0, 0].int().tolist()
+    ([[0, 0, 0], [0, 1, 2]], [[1, 0, 1], [0, 1, 1], [0, 0, 1]])
+    """
+    pos = torch.arange(tokens, device=device) - (tokens - torch.tensor(lengths, device=device))[:, None]
+    itself = torch.eye(tokens, dtype=torch.bool, device=device)
+    return pos.clamp(min=0), (pos >= 0)[:, None, None, :] | itself

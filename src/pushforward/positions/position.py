@@ -1,10 +1,10 @@
 """Position encodings as at most five hooks, positions always explicit.
 
-    1. embed(x, pos)                on embedded tokens          learned, sinusoidal
-    2. rotation(pos_q, pos_k)       on queries and keys         rotary
-    3. bias(pos_q, pos_k)           added to the scores         ALiBi, T5, KERPLE
-    4. score(q, k, pos_q, pos_k)    content-dependent scores    Shaw, Transformer-XL, DeBERTa
-    5. value(v, weights, pos_q, pos_k)  on what is summed       Shaw's value term
+    1. embed(x, pos)                    on embedded tokens          learned, sinusoidal, recurrent, convolved
+    2. rotation(pos_q, pos_k)           on queries and keys         rotary, FLOATER
+    3. bias(pos_q, pos_k)               added to the scores         ALiBi, T5, KERPLE, FIRE
+    4. score(q, k, pos_q, pos_k, mask)  content-dependent scores    Shaw, Transformer-XL, DeBERTa, CoPE
+    5. value(v, weights, pos_q, pos_k)  added to what is summed     Shaw's value term, FLOATER's
 
 An encoding implements one or more of the hooks; attention asks `isinstance`. Positions are tensors, never
 inferred from shapes and never cached in buffers, so packed, left-padded and offset sequences, `.half()` and
@@ -17,16 +17,18 @@ What depends on the positions alone (the rotation, the bias) is computed once an
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from pushforward._typing import Heads, Tokens
+from pushforward.positions.distance import distances
 
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What an encoding promises; the laws prove each promise numerically.
+    """What an encoding promises; `check_encoding` proves each promise numerically.
 
     Args:
         relative: scores do not change when all positions shift together.
@@ -34,6 +36,11 @@ class Properties:
         linear_attention: usable where scores are never formed (hooks 1 and 2 only).
         extrapolates: defined at positions never trained on.
         causal_only: meaningful only where a token sees its past.
+        fractional: positions need not be whole.
+        isometric: turned queries and keys keep their norms.
+        composes: turns add up, R_a R_b = R_{a+b}.
+        reads: which tokens `embed` looks at: each itself, or also its neighbours before it, or on both sides.
+        scale: what <q, k> is multiplied by; None is 1 / sqrt(size of a head).
         axes: how many coordinates a position has.
     """
 
@@ -42,6 +49,11 @@ class Properties:
     linear_attention: bool = True
     extrapolates: bool = True
     causal_only: bool = False
+    fractional: bool = True
+    isometric: bool = False
+    composes: bool = False
+    reads: Literal["self", "past", "around"] = "self"
+    scale: float | None = None
     axes: int = 1
 
 
@@ -93,12 +105,37 @@ class Biases(Position):
         """Broadcastable to scores [batch, heads, queries, keys]."""
 
 
+class Toeplitz(Biases):
+    """Hook 3 of one variable: a bias that depends on the distance alone, so that N tokens need 2N - 1 numbers."""
+
+    @abc.abstractmethod
+    def by_distance(self, distance: Tensor) -> Tensor:
+        """The bias of each head, [heads, *distance.shape].
+
+        Args:
+            distance: position of the key minus position of the query, any shape.
+        """
+
+    def bias(self, pos_q: Tensor, pos_k: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """[*batch, heads, queries, keys], for any positions, in a dtype that is rounded to before it is spread."""
+        values, index = distances(pos_q, pos_k)
+        return self.by_distance(values).to(dtype)[:, index].movedim(0, -3)
+
+
 class Scores(Position):
     """Hook 4: a content-dependent term added to the (already scaled) scores."""
 
     @abc.abstractmethod
-    def score(self, q: Heads, k: Heads, pos_q: Tensor, pos_k: Tensor) -> Tensor:
-        """Broadcastable to scores [batch, heads, queries, keys]."""
+    def score(self, q: Heads, k: Heads, pos_q: Tensor, pos_k: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Broadcastable to scores [batch, heads, queries, keys].
+
+        Args:
+            q: queries, [batch, heads, queries, features], after hook 2.
+            k: keys.
+            pos_q: positions of the queries.
+            pos_k: positions of the keys.
+            mask: where True, a query may see a key; for encodings that count what is seen (CoPE).
+        """
 
 
 class Values(Position):

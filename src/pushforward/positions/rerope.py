@@ -78,7 +78,7 @@ class ReRoPE(Rotates, Scores):
         gain = (pos_q + 1).clamp(min=1).to(kept(dtype)).log() / math.log(self.trained)
         return Sharpened(turn, gain.clamp(min=1)[..., None, :, None])
 
-    def score(self, q: Heads, k: Heads, pos_q: Tensor, pos_k: Tensor) -> Tensor:
+    def score(self, q: Heads, k: Heads, pos_q: Tensor, pos_k: Tensor, mask: Tensor | None = None) -> Tensor:
         """What far pairs lack: their score at the window's distance less the one they have."""
         spectrum = self._spectrum(q.shape[-1])
         far = self._turn(q, self.window - pos_q, spectrum) @ self._turn(k, -pos_k, spectrum).mT - q @ k.mT

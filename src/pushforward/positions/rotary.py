@@ -82,7 +82,8 @@ class Rotary(Phased):
 
     @property
     def properties(self) -> Properties:
-        return Properties(relative=True)
+        plain = self.extension.amplitude == 1
+        return Properties(relative=True, isometric=plain, composes=plain)
 
     def spectrum(self, features: int) -> Spectrum:
         row = (self.base, rotated_features(features, self.fraction), self.extension)
@@ -120,7 +121,8 @@ class CustomRotary(Phased):
 
     @property
     def properties(self) -> Properties:
-        return Properties(relative=True, axes=max(self.axis, default=0) + 1)
+        plain = self.amplitude == 1
+        return Properties(relative=True, axes=max(self.axis, default=0) + 1, isometric=plain, composes=plain)
 
     def spectrum(self, features: int) -> Spectrum:
         return Spectrum(((0.0, 2 * len(self.theta), self.theta),), self.axis, self.amplitude, self.precision)

@@ -85,7 +85,7 @@ class Adaptive(Solver):
     ) -> Trajectory:
         if start == end or len(x) == 0:
             return x
-        checked((start, end))
+        checked((start, end), path)
         check_state(x)
         field = as_velocity(field, path, prediction)
         walk, nfe = self._begin(field, x, torch.full((len(x),), start, dtype=torch.float64, device=x.device), end), 1

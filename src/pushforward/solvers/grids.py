@@ -256,15 +256,15 @@ class Times(Grid):
         return given
 
 
-def checked(times: tuple[float, ...]) -> tuple[float, ...]:
-    """The times, if they all lie in [0, 1] and go one way.
+def checked(times: tuple[float, ...], path: Path | None) -> tuple[float, ...]:
+    """The times, if they go one way, and lie in [0, 1] where a path has no others.
 
     Raises:
         ConfigError: they do not.
     """
     down = times[0] > times[-1]  # one time alone is a grid as well
     one_way = all((now > later) == down and now != later for now, later in pairwise(times))
-    if not one_way or not all(0 <= t <= 1 for t in times):
+    if not one_way or not (path is None or all(0 <= t <= 1 for t in times)):
         got = ", ".join(f"{t:g}" for t in times[:8]) + (", ..." if len(times) > 8 else "")
         raise ConfigError(explain("times within [0, 1] that only fall, or only rise", got, "Check the grid."))
     return times

@@ -73,14 +73,14 @@ def grid_levels(grid: Grid, steps: int, path: Path, start: float, end: float, cl
     """
     if start == end:
         raise ConfigError(explain("an end that is not the start", f"t={start:g} twice", "Give another end."))
-    checked((start, end))
+    checked((start, end), path)
     if clean and end == 0 and levels(path, (end,))[0].sigma > 0:
         if grid.stops_short:
             times = grid.times(steps, start, end, path)[:-1]
         else:
             times = grid.times(steps - 1, start, end, path) if steps > 1 else (start,)
-        return (*levels(path, checked(times)), CLEAN._replace(t=end))
-    return levels(path, checked(grid.times(steps, start, end, path)))
+        return (*levels(path, checked(times, path)), CLEAN._replace(t=end))
+    return levels(path, checked(grid.times(steps, start, end, path), path))
 
 
 def bridges(

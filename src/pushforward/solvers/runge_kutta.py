@@ -78,7 +78,7 @@ class RungeKutta(Solver):
         draw: Draw | None = None,
     ) -> Trajectory:
         velocity_needs(path, prediction)
-        times = checked(self.grid.times(self.steps, start, end, path))
+        times = checked(self.grid.times(self.steps, start, end, path), path)
         stages = _stages(self.tableau, times, path, prediction)
         check_state(x)
         for step, (now, later) in enumerate(pairwise(times)):
@@ -141,7 +141,9 @@ def _stages(
 ) -> tuple[tuple[_Stage, ...], ...]:
     """The stages of every interval."""
     each = [[now + node * (later - now) for node in tableau.nodes] for now, later in pairwise(times)]
-    flat = [min(max(t, 0.0), 1.0) for row in each for t in row]
+    flat = [t for row in each for t in row]
+    if path is not None:  # a sum of fractions may leave the path by a rounding
+        flat = [min(max(t, 0.0), 1.0) for t in flat]
     if path is None or prediction == velocity:
         rows: tuple[tuple[float, float], ...] = ((0.0, 1.0),) * len(flat)
     else:

@@ -66,14 +66,32 @@ def _net(recipe: "_recipe.Transformer | _recipe.MLP", shape: tuple[int, ...], cl
 def _position(recipe: _recipe.Transformer, shape: tuple[int, ...]) -> Any:
     from pushforward import positions
 
-    if recipe.position == "learned":
-        return positions.Learned(_tokens(shape, recipe.patch), recipe.width)
-    return {
+    width, heads, tokens = recipe.width, recipe.heads, _tokens(shape, recipe.patch)
+    features = width // max(heads, 1)  # whether it divides is the network's to say
+    makers: dict[str, Callable[[], Any]] = {
         "axial": positions.Axial,
         "rotary": positions.Rotary,
         "sinusoidal": positions.Sinusoidal,
+        "learned": lambda: positions.Learned(tokens, width),
+        "multiplicative": lambda: positions.Multiplicative(tokens, width),
+        "conditional": lambda: positions.Conditional(width, columns=_columns(shape, recipe.patch)),
+        "alibi": lambda: positions.ALiBi(heads),
+        "kerple": lambda: positions.KERPLE(heads),
+        "fire": lambda: positions.FIRE(heads),
+        "t5": lambda: positions.T5(heads),
+        "shaw": lambda: positions.Shaw(features),
+        "transformer_xl": lambda: positions.TransformerXL(heads, features),
+        "deberta": lambda: positions.DeBERTa(heads, features, farthest=tokens),
         "unordered": positions.Unordered,
-    }[recipe.position]()
+    }
+    return makers[recipe.position]()
+
+
+def _columns(shape: tuple[int, ...], patch: int | None) -> int | None:
+    """How many patches a row of an image has; None for a sequence."""
+    from pushforward.nets.transformer import patch_side
+
+    return shape[2] // patch_side(shape, patch) if len(shape) == 3 else None
 
 
 def _tokens(shape: tuple[int, ...], patch: int | None) -> int:
