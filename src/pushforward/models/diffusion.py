@@ -158,15 +158,19 @@ class Diffusion(Model):
     def encode_and_ladj(
         self, x: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        self._check(x)
-        z, columns, _ = push(self, x, context, solver, self.trace, back=False)
-        return z, columns.mean(1)
+        return self._with_ladj(x, *self.reach, context, solver)
 
     def decode_and_ladj(
         self, z: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        self._check(z)
-        x, columns, _ = push(self, z, context, solver, self.trace, back=True)
+        first, last = self.reach
+        return self._with_ladj(z, last, first, context, solver)
+
+    def _with_ladj(
+        self, x: Sample, start: float, end: float, context: Context, solver: Solver | None
+    ) -> tuple[Sample, PerSample]:
+        self._check(x)
+        x, columns, _ = push(self, x, (start, end), context, solver, self.trace)
         return x, columns.mean(1)
 
     def _within(self, span: tuple[float, float], reach: tuple[float, float]) -> "Diffusion":

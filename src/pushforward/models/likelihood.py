@@ -116,11 +116,11 @@ def _solved(
     model: Diffusion, x: Sample, context: Context, solver: Solver, trace: Trace, check: bool, first: int
 ) -> Likelihood:
     """One solve for one chunk, and a coarser one if asked."""
-    z, columns, nfe = push(model, x, context, solver, trace, back=False, first=first)
+    z, columns, nfe = push(model, x, model.reach, context, solver, trace, first)
     log_prob, off = model.base.log_prob(z) + columns.mean(1), torch.full_like(columns[:, 0], math.nan)
     other, said = _coarser(solver) if check else (None, "none")
     if other is not None:
-        z_other, columns_other, calls = push(model, x, context, other, trace, back=False, first=first)
+        z_other, columns_other, calls = push(model, x, model.reach, context, other, trace, first)
         off, nfe = (model.base.log_prob(z_other) + columns_other.mean(1) - log_prob).abs(), nfe + calls
     count = trace.columns(math.prod(model.shape))
     start = model.path.coefficients(torch.tensor([model.reach[0]], dtype=torch.float64))

@@ -67,15 +67,22 @@ def straightened(model: "Diffusion", context: Context = None) -> Callable[[Tenso
 
 
 def push(
-    model: "Diffusion", x: Sample, context: Context, solver: Solver | None, trace: Trace, *, back: bool, first: int = 0
+    model: "Diffusion",
+    x: Sample,
+    times: tuple[float, float],
+    context: Context,
+    solver: Solver | None,
+    trace: Trace,
+    first: int = 0,
 ) -> Pushed:
-    """Data to noise, or `back`, with the log-determinant; gradients flow if they are enabled.
+    """From the first of two times to the second with the log-determinant; gradients flow if they are enabled.
+
+    `first` is the index of x's first event in a larger batch, by which random signs are found.
 
     Raises:
         ConfigError: a solver that cannot carry the divergence beside the events.
     """
-    ends = [_place(model.path, t) for t in model.reach]
-    (start, h_start), (end, h_end) = reversed(ends) if back else ends
+    (start, h_start), (end, h_end) = (_place(model.path, t) for t in times)
     size, count = math.prod(model.shape), max(1, trace.columns(math.prod(model.shape)))
     field = augmented(trace.of(straightened(model, context), x, first), model.shape)
     state = torch.cat([x.flatten(1) / h_start, x.new_zeros(len(x), count)], 1)
