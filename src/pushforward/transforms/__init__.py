@@ -8,6 +8,7 @@ couplings take a conditioner, any callable. Holds chains, couplings and their ma
 logit and reshaping. May import the underscored files only.
 """
 
+from pushforward.transforms.bends import Exp, HeavyTail, Power, SoftClip, Tanh
 from pushforward.transforms.chain import Chain, Inverse, Steps
 from pushforward.transforms.coupling import (
     AdditiveCoupling,
@@ -22,6 +23,7 @@ from pushforward.transforms.coupling import (
 from pushforward.transforms.diagonal import DiagonalScale, Shift
 from pushforward.transforms.elementwise import Elementwise
 from pushforward.transforms.logit import Logit
+from pushforward.transforms.mixture import LogisticMixture
 from pushforward.transforms.monotone import Additive, Affine, Monotone
 from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
 from pushforward.transforms.reshape import Reshape, flatten
@@ -39,18 +41,24 @@ __all__ = [
     "Cubic",
     "DiagonalScale",
     "Elementwise",
+    "Exp",
+    "HeavyTail",
     "Inverse",
     "Linear",
+    "LogisticMixture",
     "Logit",
     "Monotone",
     "MonotoneCoupling",
     "Permutation",
+    "Power",
     "Quadratic",
     "RationalQuadratic",
     "Reshape",
     "Shift",
+    "SoftClip",
     "Spline",
     "Steps",
+    "Tanh",
     "Transform",
     "channels",
     "checkerboard",
