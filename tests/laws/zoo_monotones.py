@@ -47,7 +47,7 @@ MONOTONES: dict[str, Map] = {
     "additive": Map(T.Additive()),
     "affine": Map(T.Affine()),
     **_splines(),
-    "rational-many-bins": Map(T.RationalQuadratic(64, low=-4.0, high=6.0)),
+    "rational-many-bins": Map(T.RationalQuadratic(64, low=-4.0, high=4.5)),
     "mixture": Map(T.LogisticMixture(5), identity=False),  # equal components would stay equal
     "power": Map(T.Power()),
     "heavy-tail": Map(T.HeavyTail(), identity=False),  # its lightest tail is exponential

@@ -69,6 +69,15 @@ def _chain(context: int = 0) -> T.Chain:
     )
 
 
+def _levels(context: int = 0) -> T.Chain:
+    """Glow in miniature: two scales in one event of 1 x 4 x 4."""
+    inner = T.Chain(
+        T.Squeeze(), T.ActNorm(8), T.LU(8), T.AffineCoupling((8, 1, 1), Net(4, 8, context)), T.Inverse(T.Squeeze())
+    )
+    prior = T.AffineCoupling((4, 2, 2), Net(8, 16, context), T.channels((4, 2, 2)))
+    return T.Chain(T.Squeeze(), T.ActNorm(4), T.convolution(4), prior, T.Part(2, inner), T.Inverse(T.Squeeze()))
+
+
 def _of_monotones() -> dict[str, Member]:
     """Each monotone map with parameters of its own, and with a network's; those onto an interval turned round."""
     members: dict[str, Member] = {}
@@ -106,6 +115,21 @@ TRANSFORMS: dict[str, Member] = {
     "affine-context": Member(lambda: T.AffineCoupling((4,), Net(2, 4, 3), bound=0.5), (4,), context=3),
     "affine-checkerboard": Member(lambda: T.AffineCoupling((1, 3, 3), Net(5, 8), T.checkerboard((1, 3, 3))), (1, 3, 3)),
     "affine-channels": Member(lambda: T.AffineCoupling((3, 1, 2), Net(4, 4), ~T.channels((3, 1, 2))), (3, 1, 2)),
+    "triangular": Member(lambda: T.Triangular(4), (4,)),
+    "triangular-upper": Member(lambda: T.Triangular(3, upper=True), (3, 2, 1)),
+    "lu": Member(lambda: T.LU(4), (4,)),
+    "convolution": Member(lambda: T.convolution(3, seed=1), (3, 2, 2)),
+    "rotation": Member(lambda: T.Rotation(4), (4,)),
+    "householder": Member(lambda: T.Householder(4), (4,)),
+    "householder-few": Member(lambda: T.Householder(5, 2), (5, 1, 2)),
+    "qr": Member(lambda: T.QR(4), (4,)),
+    "actnorm": Member(lambda: T.ActNorm(2), (2, 1, 3)),
+    "batchnorm": Member(lambda: T.BatchNorm(3), (3,)),
+    "batchnorm-image": Member(lambda: T.BatchNorm(2), (2, 2, 1)),
+    "squeeze": Member(T.Squeeze, (1, 4, 2), after=(4, 2, 1)),
+    "part": Member(lambda: T.Part(2, T.AffineCoupling((2, 1, 2), Net(2, 4))), (3, 1, 2)),
+    "levels": Member(_levels, (1, 4, 4)),
+    "levels-context": Member(lambda: _levels(2), (1, 4, 4), context=2),
     "inverse": Member(lambda: T.Inverse(T.AffineCoupling((4,), Net(2, 4))), (4,)),
     "chain": Member(_chain, (1, 2, 3)),
     "chain-context": Member(lambda: _chain(2), (1, 2, 3), context=2),

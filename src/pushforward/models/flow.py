@@ -23,7 +23,8 @@ from pushforward.data.batch import Batch
 from pushforward.models.base import Base
 from pushforward.models.model import Model
 from pushforward.solvers.state import Solver, State, Trajectory
-from pushforward.transforms import Chain, DiagonalScale, Inverse, Shift, Transform
+from pushforward.transforms import Chain, Transform
+from pushforward.transforms.start import begin
 
 
 class NormalizingFlow(Model):
@@ -34,6 +35,7 @@ class NormalizingFlow(Model):
         base: the distribution of the noise; its shape is the event's.
 
     >>> from pushforward.models.base import Normal
+    >>> from pushforward.transforms import DiagonalScale, Shift
     >>> flow = NormalizingFlow(Chain(Shift((2,)), DiagonalScale((2,))), Normal((2,)))
     >>> round(flow.log_prob(torch.zeros(1, 2)).item(), 4)
     -1.8379
@@ -101,25 +103,5 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
         raise ConfigError(explain("at least two events to start from", f"{len(batch)}", "Give a larger batch."))
     started = copy.deepcopy(flow)
     with torch.no_grad():
-        _start(started.chain, batch.x, batch.context, started.base.std)
+        begin(started.chain, batch.x, batch.context, started.base.std)
     return started
-
-
-def _start(transform: Transform, x: Sample, context: Context, std: float) -> Sample:
-    """Set the starts in place, in the order in which data meet them; returns what data become."""
-    match transform:
-        case Chain():
-            for member in transform:
-                x = _start(member, x, context, std)
-            return x
-        case Shift():
-            transform.shift.copy_(Shift.from_data(x).shift)
-        case DiagonalScale():
-            transform.log_scale.copy_(DiagonalScale.from_data(x, std).log_scale)
-        case Inverse(transform=Shift() as shift):
-            shift.shift.copy_(-Shift.from_data(x).shift)
-        case Inverse(transform=DiagonalScale() as scale):
-            scale.log_scale.copy_(-DiagonalScale.from_data(x, std).log_scale)
-        case _:
-            pass
-    return transform.encode(x, context)[0]

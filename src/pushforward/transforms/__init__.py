@@ -23,18 +23,24 @@ from pushforward.transforms.coupling import (
 from pushforward.transforms.diagonal import DiagonalScale, Shift
 from pushforward.transforms.elementwise import Elementwise
 from pushforward.transforms.logit import Logit
+from pushforward.transforms.matrix import LU, QR, Householder, Matrix, Rotation, Triangular, convolution
 from pushforward.transforms.mixture import LogisticMixture
 from pushforward.transforms.monotone import Additive, Affine, Monotone
+from pushforward.transforms.multiscale import Part, Squeeze
+from pushforward.transforms.normalisation import ActNorm, BatchNorm
 from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
 from pushforward.transforms.reshape import Reshape, flatten
 from pushforward.transforms.spline_maps import Cubic, Linear, Quadratic, RationalQuadratic, Spline
+from pushforward.transforms.start import Starts
 from pushforward.transforms.transform import Transform
 
 __all__ = [
+    "ActNorm",
     "Additive",
     "AdditiveCoupling",
     "Affine",
     "AffineCoupling",
+    "BatchNorm",
     "Chain",
     "Conditioner",
     "Coupling",
@@ -43,25 +49,35 @@ __all__ = [
     "Elementwise",
     "Exp",
     "HeavyTail",
+    "Householder",
     "Inverse",
+    "LU",
     "Linear",
     "LogisticMixture",
     "Logit",
+    "Matrix",
     "Monotone",
     "MonotoneCoupling",
+    "Part",
     "Permutation",
     "Power",
+    "QR",
     "Quadratic",
     "RationalQuadratic",
     "Reshape",
+    "Rotation",
     "Shift",
     "SoftClip",
     "Spline",
+    "Squeeze",
+    "Starts",
     "Steps",
     "Tanh",
     "Transform",
+    "Triangular",
     "channels",
     "checkerboard",
+    "convolution",
     "flatten",
     "halves",
     "reverse",
