@@ -14,16 +14,31 @@ References:
 """
 
 import copy
+import math
 
 import torch
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.data.batch import Batch
+from pushforward.models.audit import Audit, audit
 from pushforward.models.base import Base
+from pushforward.models.distribution import ModelDistribution
 from pushforward.models.model import Model
 from pushforward.solvers.state import Solver, State, Trajectory
-from pushforward.transforms import Chain, Transform
+from pushforward.transforms import (
+    Chain,
+    Coupling,
+    Elementwise,
+    Exp,
+    Inverse,
+    Logit,
+    SoftClip,
+    Spline,
+    Steps,
+    Tanh,
+    Transform,
+)
 from pushforward.transforms.start import begin
 
 
@@ -72,6 +87,24 @@ class NormalizingFlow(Model):
         self._check(z)
         return self.chain.decode(z, context)
 
+    def encode_steps(self, x: Sample, context: Context = None) -> Steps:
+        """(value, ladj so far) after each transform, from data to noise; `send` edits, as in `Chain.encode_steps`."""
+        self._check(x)
+        return self.chain.encode_steps(x, context)
+
+    def decode_steps(self, z: Sample, context: Context = None) -> Steps:
+        """(value, ladj so far) after each transform, from noise to data; `send` edits. `decoding` has times instead."""
+        self._check(z)
+        return self.chain.decode_steps(z, context)
+
+    def distribution(self, context: Context = None) -> ModelDistribution:
+        """p(x | context) as a `torch.distributions.Distribution`, one for each row of the context."""
+        return ModelDistribution(self, context, *_bounds(self.chain, self.base))
+
+    def audit(self, x: Sample, context: Context = None, seed: int = 0) -> Audit:
+        """Whether the flow is what it claims to be, measured on these data; print the result."""
+        return audit(self, x, context, seed)
+
     def _check(self, x: Sample) -> None:
         if tuple(x.shape[1:]) != tuple(self.shape):
             fix = "Give a batch of events of the shape the flow was built for, the batch first."
@@ -105,3 +138,25 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
     with torch.no_grad():
         begin(started.chain, batch.x, batch.context, started.base.std)
     return started
+
+
+def _bounds(transform: Transform, base: Base) -> tuple[float, float]:
+    """The interval of every number of data, as far as the first transform tells."""
+    match transform:
+        case Chain() if len(transform) == 0:
+            return base.low, base.high
+        case Chain():
+            return _bounds(transform[0], base)
+        case Logit():
+            return transform.bounds
+        case Inverse(transform=Elementwise(monotone=Exp())):
+            return 0.0, math.inf
+        case Inverse(transform=Elementwise(monotone=Tanh(bound=bound) | SoftClip(bound=bound))):
+            return -bound, bound
+        case (
+            Coupling(monotone=Spline(tails="circular") as spline)
+            | Elementwise(monotone=Spline(tails="circular") as spline)
+        ):
+            return spline.low, spline.high
+        case _:
+            return -math.inf, math.inf

@@ -66,7 +66,7 @@ class Model(nn.Module, abc.ABC):
     def log_prob(self, x: Sample, context: Context = None, solver: Solver | None = None) -> PerSample:
         """Log-density of each event in nats, [batch]."""
         z, ladj = self.encode_and_ladj(x, context, solver)
-        return self.base.log_prob(z) + ladj
+        return self.base.log_prob(z, context) + ladj
 
     @torch.no_grad()
     def sample(
@@ -81,7 +81,7 @@ class Model(nn.Module, abc.ABC):
 
         Without a seed, one is taken from torch's default generator, so `torch.manual_seed` governs it.
         """
-        return self.decode(self.noise(n, seed, first), context, solver)
+        return self.decode(self.noise(n, seed, first, context), context, solver)
 
     @torch.no_grad()
     def trajectory(
@@ -93,7 +93,7 @@ class Model(nn.Module, abc.ABC):
         first: int = 0,
     ) -> Trajectory:
         """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
-        return (yield from self.decoding(self.noise(n, seed, first), context, solver))
+        return (yield from self.decoding(self.noise(n, seed, first, context), context, solver))
 
     @torch.no_grad()
     def sample_and_log_prob(
@@ -105,12 +105,26 @@ class Model(nn.Module, abc.ABC):
         first: int = 0,
     ) -> tuple[Sample, PerSample]:
         """`n` new events and their log-density in nats, in one pass."""
-        z = self.noise(n, seed, first)
-        x, ladj = self.decode_and_ladj(z, context, solver)
-        return x, self.base.log_prob(z) - ladj
+        return self.rsample_and_log_prob(n, context, solver, seed, first)
 
-    def noise(self, n: int, seed: int | None = None, first: int = 0) -> Sample:
+    def rsample_and_log_prob(
+        self,
+        n: int,
+        context: Context = None,
+        solver: Solver | None = None,
+        seed: int | None = None,
+        first: int = 0,
+    ) -> tuple[Sample, PerSample]:
+        """`sample_and_log_prob` with derivatives by the weights, as the reverse Kullback-Leibler divergence needs.
+
+        The noise is held fixed (the reparameterisation trick); which component of a mixture was drawn has none.
+        """
+        z = self.noise(n, seed, first, context)
+        x, ladj = self.decode_and_ladj(z, context, solver)
+        return x, self.base.log_prob(z, context) - ladj
+
+    def noise(self, n: int, seed: int | None = None, first: int = 0, context: Context = None) -> Sample:
         """The draws of the base that `sample` with the same arguments pushes forward."""
         draw = Draw(fresh_seed() if seed is None else seed, "sample", first=first, device=str(self.device))
         dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
-        return self.base.sample(n, draw).to(dtype)
+        return self.base.sample(n, draw, context).to(dtype)
