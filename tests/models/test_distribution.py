@@ -73,7 +73,7 @@ def test_torchs_seed_governs_and_draws_have_derivatives():
 
 def test_the_reverse_divergence_falls_under_its_gradient():
     torch.manual_seed(0)
-    flow = NormalizingFlow(Chain(DiagonalScale((1,)), Shift((1,))), Normal((1,)))
+    flow = NormalizingFlow(Chain(Shift((1,)), DiagonalScale((1,))), Normal((1,)))
     target = Independent(TorchNormal(torch.tensor([2.0]), 0.5), 1)
     optimizer = torch.optim.Adam(flow.parameters(), lr=0.05)
     for _ in range(200):

@@ -15,6 +15,8 @@ from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
+from pushforward.models.named_images import glow
+from pushforward.models.named_splines import circular, flowpp, nsf
 
 __all__ = [
     "Audit",
@@ -32,7 +34,11 @@ __all__ = [
     "StudentT",
     "Uniform",
     "VonMises",
+    "circular",
+    "flowpp",
+    "glow",
     "nice",
+    "nsf",
     "prepare",
     "real_nvp",
 ]

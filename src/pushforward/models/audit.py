@@ -207,13 +207,13 @@ def _mass(flow: "NormalizingFlow", x: Sample, context: Context, seed: int) -> Fi
 
 def _mass_on_grid(flow: "NormalizingFlow", x: Sample, context: Context, seed: int) -> tuple[float, str]:
     """The midpoint rule where samples lie; what lies beyond is counted from other samples."""
-    n = x[0].numel()
-    one = None if context is None else context[:1]
+    n, one = x[0].numel(), None if context is None else context[:1]
 
     def repeated(count: int) -> Context:
         return None if one is None else one.expand(count, *one.shape[1:])
 
-    samples = flow.sample(4000, repeated(4000), seed=seed).flatten(1)
+    samples = _to_line(flow.sample(8000, repeated(8000), seed=seed).flatten(1), *flow.bounds)
+    samples, fresh = samples[:4000], samples[4000:]
     samples = samples[samples.isfinite().all(1)]
     if len(samples) < 2000:
         return math.inf, "cannot be added up: more than half of the samples are not finite"
@@ -221,17 +221,32 @@ def _mass_on_grid(flow: "NormalizingFlow", x: Sample, context: Context, seed: in
     low, left, middle, right, high = samples.quantile(quantile, 0)
     low, high = low - 0.1 * (high - low) - 1e-6, high + 0.1 * (high - low) + 1e-6
     scale = 0.5 * (right - left) + 1e-6
-    # x = middle + scale sinh(t): equal steps of t are fine in the middle and reach far, for tails of any weight
+    # y = middle + scale sinh(t): equal steps of t are fine in the middle and reach far, for tails of any weight
     side = 20_000 if n == 1 else 300
-    t_low, t_high = ((low - middle) / scale).asinh(), ((high - middle) / scale).asinh()
-    t = t_low + (t_high - t_low) * (torch.arange(side).to(low)[:, None] + 0.5) / side
-    points, widths = middle + scale * t.sinh(), scale * t.cosh() * (t_high - t_low) / side
+    first, last = ((low - middle) / scale).asinh(), ((high - middle) / scale).asinh()
+    t = first + (last - first) * (torch.arange(side).to(low)[:, None] + 0.5) / side
+    points, slope = _from_line(middle + scale * t.sinh(), *flow.bounds)
+    widths = slope * scale * t.cosh() * (last - first) / side
     grid = torch.cartesian_prod(*points.unbind(1)).reshape(-1, *flow.shape)
     areas = torch.cartesian_prod(*widths.unbind(1)).reshape(-1, n).prod(1)
     inside = (flow.log_prob(grid, repeated(len(grid))).exp().nan_to_num(0.0) * areas).sum()
-    fresh = flow.sample(4000, repeated(4000), seed=seed, first=4000).flatten(1)
     beyond = ((fresh < low) | (fresh > high)).any(1).double().mean()
     return abs(inside + beyond - 1).item(), "away from 1, added up on a grid"
+
+
+def _to_line(x: Tensor, low: float, high: float) -> Tensor:
+    """Numbers of a bounded support on the line, where a density with poles at its ends is smooth."""
+    if math.isfinite(low) and math.isfinite(high):
+        return torch.logit((x - low) / (high - low), eps=1e-12)
+    return (x - low).clamp_min(1e-300).log() if math.isfinite(low) else x
+
+
+def _from_line(y: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """The number for a place on the line, and its slope there."""
+    if math.isfinite(low) and math.isfinite(high):
+        p = y.sigmoid()
+        return low + (high - low) * p, (high - low) * p * (1 - p)
+    return (low + y.exp(), y.exp()) if math.isfinite(low) else (y, torch.ones_like(y))
 
 
 def _mass_by_sampling(flow: "NormalizingFlow", context: Context, seed: int, n: int = 2000) -> tuple[float, float]:

@@ -33,6 +33,8 @@ from pushforward.transforms import (
     Exp,
     Inverse,
     Logit,
+    Permutation,
+    Reshape,
     SoftClip,
     Spline,
     Steps,
@@ -99,7 +101,12 @@ class NormalizingFlow(Model):
 
     def distribution(self, context: Context = None) -> ModelDistribution:
         """p(x | context) as a `torch.distributions.Distribution`, one for each row of the context."""
-        return ModelDistribution(self, context, *_bounds(self.chain, self.base))
+        return ModelDistribution(self, context, *self.bounds)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval of every number of data, as far as the first transform tells; infinite if it does not."""
+        return _bounds(self.chain, self.base)
 
     def audit(self, x: Sample, context: Context = None, seed: int = 0) -> Audit:
         """Whether the flow is what it claims to be, measured on these data; print the result."""
@@ -141,12 +148,12 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
 
 
 def _bounds(transform: Transform, base: Base) -> tuple[float, float]:
-    """The interval of every number of data, as far as the first transform tells."""
     match transform:
         case Chain() if len(transform) == 0:
             return base.low, base.high
         case Chain():
-            return _bounds(transform[0], base)
+            within = Chain(*transform[1:]) if isinstance(transform[0], Permutation | Reshape) else transform[0]
+            return _bounds(within, base)
         case Logit():
             return transform.bounds
         case Inverse(transform=Elementwise(monotone=Exp())):
