@@ -17,6 +17,7 @@ from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
 from pushforward.models.named_images import glow
 from pushforward.models.named_splines import circular, flowpp, nsf
+from pushforward.models.surjected import Surjected
 
 __all__ = [
     "Audit",
@@ -32,6 +33,7 @@ __all__ = [
     "Normal",
     "NormalizingFlow",
     "StudentT",
+    "Surjected",
     "Uniform",
     "VonMises",
     "circular",

@@ -32,9 +32,18 @@ from pushforward.transforms.permutation import Permutation, reverse, shuffle, ti
 from pushforward.transforms.reshape import Reshape, flatten
 from pushforward.transforms.spline_maps import Cubic, Linear, Quadratic, RationalQuadratic, Spline
 from pushforward.transforms.start import Starts
+from pushforward.transforms.surjection import (
+    Absolute,
+    Slice,
+    Sort,
+    Surjection,
+    UniformDequantization,
+    VariationalDequantization,
+)
 from pushforward.transforms.transform import Transform
 
 __all__ = [
+    "Absolute",
     "ActNorm",
     "Additive",
     "AdditiveCoupling",
@@ -67,14 +76,19 @@ __all__ = [
     "Reshape",
     "Rotation",
     "Shift",
+    "Slice",
     "SoftClip",
+    "Sort",
     "Spline",
     "Squeeze",
     "Starts",
     "Steps",
+    "Surjection",
     "Tanh",
     "Transform",
     "Triangular",
+    "UniformDequantization",
+    "VariationalDequantization",
     "channels",
     "checkerboard",
     "convolution",
