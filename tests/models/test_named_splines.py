@@ -128,3 +128,12 @@ def test_glow_learns_from_its_start():
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_one_graph_holds_a_whole_flow_both_ways():
+    for flow in (nsf((3,), couplings=2, hidden=8, blocks=1, bins=4), glow((1, 4, 4), levels=2, steps=1, hidden=4)):
+        x = torch.rand(4, *flow.shape)
+        for call in (flow.chain.encode, flow.chain.decode):
+            torch._dynamo.reset()
+            compiled = torch.compile(call, backend="eager", fullgraph=True)
+            assert_close(compiled(x), call(x), rtol=1e-5, atol=1e-5)

@@ -125,7 +125,7 @@ def audit(flow: "NormalizingFlow", x: Sample, context: Context = None, seed: int
     x, context = x[:most], None if context is None else context[:most]
     single = next((p.dtype for p in looked_at.parameters()), x.dtype) != torch.float64
     x = x.to(torch.float32 if single else torch.float64)
-    z = looked_at.noise(len(x), seed, context=context).to(x.dtype)
+    z = looked_at.noise(most if context is None else len(x), seed, context=context).to(x.dtype)
     limit = 1e-3 if single else 1e-7
     steps = list(_leaves(looked_at.chain, x, context))
     exact = copy.deepcopy(looked_at).double()

@@ -16,8 +16,8 @@ with slopes 1, the identity. With K bins:
                  circle of length high - low         a rotation after the map       being Steffen's)
 
 On a circle x may be any representative; results lie in [low, high]. The map of a circle that fixes low is a spline
-with equal end slopes; the rotation (a learned phase) lets the flow move its special point. Slopes beyond that are
-Linear's: it has none to share, its ends take those of the outermost bins.
+with equal end slopes; the rotation (a learned phase) lets the flow move its special point. Linear has steps anyway, and
+shares no slope at its ends: 1 parameter more.
 
 Cubic has no identity tails: its end slopes must not exceed 3 times those of the outermost bins, which 1 may.
 
