@@ -11,6 +11,12 @@ from pushforward.models.audit import Audit
 from pushforward.models.base import Normal, StudentT
 from pushforward.models.flow import NormalizingFlow
 
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 HEAVY = StudentT((2,), 1.0).sample(200, Draw(0)).double()
 X = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 

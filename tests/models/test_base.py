@@ -20,6 +20,12 @@ from pushforward._random import Draw
 from pushforward.models.base import FromTorch, StudentT, Uniform, VonMises
 from pushforward.models.learned_base import ClassNormal, Mixture
 
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 X = torch.linspace(-3, 3, 13, dtype=torch.float64)[:, None]
 
 

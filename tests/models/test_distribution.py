@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 from torch import nn
 from torch.distributions import Distribution, Independent, kl_divergence, register_kl
@@ -21,6 +22,12 @@ from pushforward.transforms import (
     Shift,
     SoftClip,
 )
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
 
 torch.manual_seed(0)
 FLOW = real_nvp((3,), couplings=3, hidden=8, context=2, zero_output=False).double()

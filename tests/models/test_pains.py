@@ -17,6 +17,11 @@ from pushforward.models.named_images import glow
 from pushforward.models.named_splines import circular, nsf
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def randomised(flow: NormalizingFlow, spread: float, seed: int = 0) -> NormalizingFlow:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

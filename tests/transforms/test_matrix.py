@@ -11,6 +11,12 @@ from torch.testing import assert_close
 from pushforward._errors import ConfigError, ShapeError
 from pushforward.transforms import LU, QR, Householder, Matrix, Rotation, Triangular, convolution
 
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 KINDS = {
     "triangular": lambda n: Triangular(n),
     "lu": lambda n: LU(n, seed=3),
@@ -166,6 +172,34 @@ def test_derivatives_are_not_lost_to_what_is_kept():
         layer.encode(X)
     layer.encode(x)[0].sum().backward()
     assert_close(x.grad, layer.weight().sum(0).expand(6, 4))
+
+
+def test_torch_func_leaves_nothing_behind():
+    """An ensemble by vmap over weights, and derivatives by inputs, of a layer that keeps its inverse."""
+    layers = [LU(4, seed=i).double().eval() for i in range(3)]
+    weights, buffers = torch.func.stack_module_state(layers)
+
+    def decode(weights, buffers):
+        state = {f"layer.{name}": value for name, value in {**weights, **buffers}.items()}
+        return torch.func.functional_call(_Decode(layers[0]), state, (X,))
+
+    with torch.no_grad():
+        each = torch.vmap(decode)(weights, buffers)
+        assert_close(each, torch.stack([layer.decode(X)[0] for layer in layers]))
+        assert_close(torch.vmap(lambda x: layers[0].decode(x[None])[0][0])(X), each[0])
+    layers[0].requires_grad_(False)
+    jacobian = torch.func.jacrev(lambda x: layers[0].decode(x[None])[0][0])(X[0])
+    assert_close(jacobian, layers[0].inverse())
+    assert_close(layers[0].decode(X)[0], each[0])
+
+
+class _Decode(torch.nn.Module):
+    def __init__(self, layer: Matrix):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer.decode(x)[0]
 
 
 def test_what_is_kept_is_in_no_file_and_dies_with_the_layer():

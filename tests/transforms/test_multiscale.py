@@ -8,6 +8,11 @@ from pushforward.transforms import AffineCoupling, Chain, DiagonalScale, Inverse
 from pushforward.transforms.start import begin
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 def test_squeezing_is_torchs_unshuffling():
     x = torch.randn(2, 3, 4, 6)
     assert torch.equal(Squeeze().encode(x)[0], torch.nn.functional.pixel_unshuffle(x, 2))

@@ -33,6 +33,12 @@ from pushforward.transforms import (
     VariationalDequantization,
 )
 
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
 LEVELS = 3
 ALL = torch.tensor(list(itertools.product(range(LEVELS), repeat=2)), dtype=torch.float64)
 
