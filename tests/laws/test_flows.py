@@ -87,7 +87,7 @@ def test_samples_fall_where_the_density_says(member: Flow):
 def test_samples_come_with_their_density(member: Flow):
     flow, context = member.flow(), member.contexts()
     x, log_p = flow.sample_and_log_prob(5, context, seed=1)
-    assert torch.equal(x, flow.sample(5, context, seed=1))
+    assert_close(x.detach(), flow.sample(5, context, seed=1), rtol=1e-11, atol=1e-11)  # kernels differ with gradients
     assert_close(log_p, flow.log_prob(x, context).detach(), rtol=1e-7, atol=1e-7)
 
 

@@ -84,7 +84,7 @@ def test_the_reverse_divergence_falls_under_its_gradient():
     target = Independent(TorchNormal(torch.tensor([2.0]), 0.5), 1)
     optimizer = torch.optim.Adam(flow.parameters(), lr=0.05)
     for _ in range(200):
-        x, log_q = flow.rsample_and_log_prob(1000, seed=0)
+        x, log_q = flow.sample_and_log_prob(1000, seed=0)
         optimizer.zero_grad()
         (log_q - target.log_prob(x)).mean().backward()
         optimizer.step()

@@ -1,6 +1,6 @@
 """Base distributions: what gets pushed forward.
 
-normal     log p(z) = -(z/s)**2 / 2 - log s - log(2 pi) / 2                        per dimension
+normal     log p(z) = -((z-m)/s)**2 / 2 - log s - log(2 pi) / 2                    per dimension
 logistic   log p(z) = -softplus(z) - softplus(-z)
 student    log p(z) = log G((nu+1)/2) - log G(nu/2) - log(pi nu)/2 - (nu+1)/2 log(1 + z**2/nu)
 uniform    log p(z) = -log(high - low) between low and high, -inf elsewhere
@@ -41,7 +41,7 @@ class Base(abc.ABC):
     """
 
     shape: tuple[int, ...]
-    std: float
+    std: float | Tensor
     low: float = -math.inf
     high: float = math.inf
 
@@ -54,22 +54,25 @@ class Base(abc.ABC):
         """Log-density in nats, [batch]."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Normal(Base):
-    """Independent normals of mean 0 and one standard deviation.
+    """Independent normals: one mean and one standard deviation, or tensors of them that broadcast over the event.
 
     >>> round(Normal((2,)).log_prob(torch.zeros(1, 2)).item(), 4)
     -1.8379
     """
 
     shape: tuple[int, ...]
-    std: float = 1.0
+    std: float | Tensor = 1.0
+    mean: float | Tensor = 0.0
 
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
-        return draw.normal(n, self.shape) * self.std
+        z = draw.normal(n, self.shape)
+        return z * like(self.std, z) + like(self.mean, z)
 
     def log_prob(self, z: Sample, context: Context = None) -> PerSample:
-        each = -0.5 * (z / self.std).square() - math.log(self.std) - 0.5 * math.log(2 * math.pi)
+        std = like(self.std, z)
+        each = -0.5 * ((z - like(self.mean, z)) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
         return _total(each)
 
 
@@ -78,7 +81,7 @@ class Logistic(Base):
     """Independent standard logistics (NICE's prior on MNIST and SVHN; Dinh et al. 2014, arXiv 1410.8516)."""
 
     shape: tuple[int, ...]
-    std: float = field(default=math.pi / math.sqrt(3), init=False)
+    std: float | Tensor = field(default=math.pi / math.sqrt(3), init=False)
 
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
         # log(u/(1-u)) with u kept off both ends, by a quarter of float32's spacing at 1
@@ -105,7 +108,7 @@ class StudentT(Base):
 
     shape: tuple[int, ...]
     freedom: float = 3.0
-    std: float = field(default=1.0, init=False)
+    std: float | Tensor = field(default=1.0, init=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.freedom < math.inf:
@@ -143,7 +146,7 @@ class Uniform(Base):
     shape: tuple[int, ...]
     low: float = 0.0
     high: float = 1.0
-    std: float = field(default=1.0, init=False)
+    std: float | Tensor = field(default=1.0, init=False)
 
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
@@ -172,7 +175,7 @@ class VonMises(Base):
 
     shape: tuple[int, ...]
     concentration: float = 1.0
-    std: float = field(default=1.0, init=False)
+    std: float | Tensor = field(default=1.0, init=False)
     low: float = field(default=-math.pi, init=False)
     high: float = field(default=math.pi, init=False)
 
@@ -228,7 +231,7 @@ class FromTorch(Base):
 
     distribution: Distribution
     shape: tuple[int, ...] = field(default=(), init=False)
-    std: float = field(default=1.0, init=False)
+    std: float | Tensor = field(default=1.0, init=False)
 
     def __post_init__(self) -> None:
         if self.distribution.batch_shape:
@@ -256,6 +259,11 @@ class FromTorch(Base):
 
     def log_prob(self, z: Sample, context: Context = None) -> PerSample:
         return self.distribution.log_prob(z)
+
+
+def like(number: float | Tensor, z: Tensor) -> Tensor:
+    """A number or tensor with z's dtype and device."""
+    return torch.as_tensor(number, dtype=z.dtype, device=z.device)
 
 
 def _total(each: Tensor) -> PerSample:

@@ -79,7 +79,7 @@ class ModelDistribution(Distribution):
     def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
         """Draws with derivatives, and their density, in one pass."""
         outer = self._extended_shape(torch.Size(sample_shape))[: len(sample_shape) + len(self.batch_shape)]
-        x, log_p = self.model.rsample_and_log_prob(math.prod(outer), self._contexts(outer))
+        x, log_p = self.model.sample_and_log_prob(math.prod(outer), self._contexts(outer))
         return x.reshape(*outer, *self.event_shape), log_p.reshape(outer)
 
     def _contexts(self, outer: torch.Size) -> Context:

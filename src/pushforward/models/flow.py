@@ -143,7 +143,7 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
         raise ConfigError(explain("at least two events to start from", f"{len(batch)}", "Give a larger batch."))
     started = copy.deepcopy(flow)
     with torch.no_grad():
-        begin(started.chain, batch.x, batch.context, started.base.std)
+        begin(started.chain, batch.x, batch.context, float(torch.as_tensor(started.base.std).mean()))
     return started
 
 

@@ -95,7 +95,6 @@ class Model(nn.Module, abc.ABC):
         """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
         return (yield from self.decoding(self.noise(n, seed, first, context), context, solver))
 
-    @torch.no_grad()
     def sample_and_log_prob(
         self,
         n: int,
@@ -104,21 +103,7 @@ class Model(nn.Module, abc.ABC):
         seed: int | None = None,
         first: int = 0,
     ) -> tuple[Sample, PerSample]:
-        """`n` new events and their log-density in nats, in one pass."""
-        return self.rsample_and_log_prob(n, context, solver, seed, first)
-
-    def rsample_and_log_prob(
-        self,
-        n: int,
-        context: Context = None,
-        solver: Solver | None = None,
-        seed: int | None = None,
-        first: int = 0,
-    ) -> tuple[Sample, PerSample]:
-        """`sample_and_log_prob` with derivatives by the weights, as the reverse Kullback-Leibler divergence needs.
-
-        The noise is held fixed (the reparameterisation trick); which component of a mixture was drawn has none.
-        """
+        """`n` new events and their log-density in nats, in one pass; gradients of both flow if they are enabled."""
         z = self.noise(n, seed, first, context)
         x, ladj = self.decode_and_ladj(z, context, solver)
         return x, self.base.log_prob(z, context) - ladj
