@@ -4,8 +4,10 @@
     decode(z, context) -> (x, ladj)      noise to data, ladj of that direction
 
 Every transform takes events of any shape and returns one ladj per sample. There are no networks inside:
-couplings take a conditioner, any callable. Holds chains, couplings and their masks, scales, orders, the
-logit and reshaping. May import the underscored files only.
+couplings take a conditioner, any callable, and an increasing map of one number (`Monotone`: affine, splines,
+mixtures, tails). Holds these maps, couplings and their masks, elementwise maps, matrices, normalisation, orders,
+several scales in one event, chains, and surjections, which are no transforms and say what their likelihood is.
+May import the underscored files only.
 """
 
 from pushforward.transforms.bends import Exp, HeavyTail, Power, SoftClip, Tanh
