@@ -3,6 +3,7 @@
 A member names the kind of context it reads: none, a vector of some length, or one of some classes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,9 +12,12 @@ from torch import Tensor
 
 from laws.zoo_transforms import Net
 from pushforward import transforms as T
-from pushforward.models.base import Logistic, Normal
+from pushforward.models.base import Logistic, Normal, VonMises
 from pushforward.models.flow import NormalizingFlow
+from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.named import nice, real_nvp
+from pushforward.models.named_images import glow
+from pushforward.models.named_splines import circular, flowpp, nsf
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Flow:
     make: Callable[[], NormalizingFlow]
     context: int = 0
     classes: int = 0
-    unit: bool = False  # its data live on the unit cube; all others on the whole space
+    unit: bool = False  # its data live on the unit cube
+    circle: bool = False  # its data are angles in [-pi, pi); all others live on the whole space
 
     def flow(self, seed: int = 0) -> NormalizingFlow:
         """The flow with parameters off their start, another for another seed."""
@@ -38,6 +43,8 @@ class Flow:
         shape = (n, *self.make().shape)
         if self.unit:
             return torch.rand(shape, generator=generator, dtype=torch.float64)
+        if self.circle:
+            return 6 * torch.rand(shape, generator=generator, dtype=torch.float64) - 3
         return torch.randn(shape, generator=generator, dtype=torch.float64)
 
     def contexts(self, n: int = 5, seed: int = 3) -> Tensor | None:
@@ -76,6 +83,28 @@ FLOWS: dict[str, Flow] = {
     "real-nvp-unit": Flow(lambda: real_nvp((2,), couplings=2, hidden=8, support=(0.0, 1.0)), unit=True),
     "real-nvp-classes": Flow(lambda: real_nvp((2,), couplings=3, hidden=8, layers=1, classes=2), classes=2),
 }  # fmt: skip
+
+FLOWS |= {
+    "nsf": Flow(lambda: nsf((2,), couplings=3, hidden=8, blocks=1, bins=5)),
+    "nsf-image-classes": Flow(lambda: nsf((1, 2, 2), couplings=2, hidden=8, blocks=1, classes=3), classes=3),
+    "nsf-unit": Flow(lambda: nsf((2,), couplings=2, hidden=8, blocks=1, bins=4, support=(0.0, 1.0)), unit=True),
+    "circular": Flow(lambda: circular((2,), couplings=3, hidden=8, blocks=1), circle=True),
+    "circular-context": Flow(
+        lambda: circular((3,), couplings=2, hidden=8, blocks=1, context=2), context=2, circle=True
+    ),
+    "flowpp": Flow(lambda: flowpp((2,), couplings=2, hidden=8, blocks=1, components=4)),
+    "glow": Flow(lambda: glow((1, 4, 4), levels=2, steps=2, hidden=4)),
+    "glow-classes": Flow(lambda: glow((3, 2, 2), levels=1, steps=2, hidden=8, classes=2), classes=2),
+    "mixture-base": Flow(lambda: NormalizingFlow(T.AffineCoupling((2,), Net(1, 2)), Mixture((2,), 3))),
+    "learned-base": Flow(lambda: NormalizingFlow(T.AffineCoupling((2,), Net(1, 2)), LearnedNormal((2,)))),
+    "class-base": Flow(lambda: NormalizingFlow(T.Shift((2,)), ClassNormal((2,), 3)), classes=3),
+    "von-mises-base": Flow(
+        lambda: NormalizingFlow(
+            T.Elementwise((2,), T.RationalQuadratic(4, -math.pi, math.pi, "circular")), VonMises((2,), 2.0)
+        ),
+        circle=True,
+    ),
+}
 
 PLANES: dict[str, Flow] = {
     name: member for name, member in FLOWS.items() if member.make().base.shape in ((2,), (1, 2, 1))

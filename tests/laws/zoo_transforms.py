@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from laws.zoo_monotones import MONOTONES
 from pushforward import transforms as T
 
 
@@ -21,11 +22,12 @@ class Member:
     low: float = -2.0
     high: float = 2.0
     after: tuple[int, ...] | None = None  # the shape of the noise, where it is another
+    sparse: bool = False  # a few numbers meet a few of its parameters only, as a spline's bins
 
     def transform(self, seed: int = 0) -> T.Transform:
         """The transform with parameters off their start, another for another seed."""
         generator = torch.Generator().manual_seed(seed)
-        made = self.make().double()
+        made = self.make().double().eval()
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64) + 0.1)
@@ -67,7 +69,33 @@ def _chain(context: int = 0) -> T.Chain:
     )
 
 
+def _levels(context: int = 0) -> T.Chain:
+    """Glow in miniature: two scales in one event of 1 x 4 x 4."""
+    inner = T.Chain(
+        T.Squeeze(), T.ActNorm(8), T.LU(8), T.AffineCoupling((8, 1, 1), Net(4, 8, context)), T.Inverse(T.Squeeze())
+    )
+    prior = T.AffineCoupling((4, 2, 2), Net(8, 16, context), T.channels((4, 2, 2)))
+    return T.Chain(T.Squeeze(), T.ActNorm(4), T.convolution(4), prior, T.Part(2, inner), T.Inverse(T.Squeeze()))
+
+
+def _of_monotones() -> dict[str, Member]:
+    """Each monotone map with parameters of its own, and with a network's; those onto an interval turned round."""
+    members: dict[str, Member] = {}
+    for name, kind in MONOTONES.items():
+        g = kind.monotone
+        if not kind.everywhere:
+            low, high = (0.0, 4.0) if name == "exp" else (-2.0, 2.0)
+            members[f"inverse-{name}"] = Member(lambda g=g: T.Inverse(T.Elementwise((3,), g)), (3,), low=low, high=high)
+            continue
+        members[f"elementwise-{name}"] = Member(lambda g=g: T.Elementwise((1, 3), g), (1, 3), sparse=g.size > 4)
+        members[f"coupling-{name}"] = Member(
+            lambda g=g: T.MonotoneCoupling((4,), Net(2, 2 * g.size, 2), g), (4,), context=2, sparse=g.size > 4
+        )
+    return members
+
+
 TRANSFORMS: dict[str, Member] = {
+    **_of_monotones(),
     "identity": Member(T.Chain, (3,)),
     "shift": Member(lambda: T.Shift((4,)), (4,)),
     "shift-image": Member(lambda: T.Shift((2, 1, 3)), (2, 1, 3)),
@@ -87,6 +115,21 @@ TRANSFORMS: dict[str, Member] = {
     "affine-context": Member(lambda: T.AffineCoupling((4,), Net(2, 4, 3), bound=0.5), (4,), context=3),
     "affine-checkerboard": Member(lambda: T.AffineCoupling((1, 3, 3), Net(5, 8), T.checkerboard((1, 3, 3))), (1, 3, 3)),
     "affine-channels": Member(lambda: T.AffineCoupling((3, 1, 2), Net(4, 4), ~T.channels((3, 1, 2))), (3, 1, 2)),
+    "triangular": Member(lambda: T.Triangular(4), (4,)),
+    "triangular-upper": Member(lambda: T.Triangular(3, upper=True), (3, 2, 1)),
+    "lu": Member(lambda: T.LU(4), (4,)),
+    "convolution": Member(lambda: T.convolution(3, seed=1), (3, 2, 2)),
+    "rotation": Member(lambda: T.Rotation(4), (4,)),
+    "householder": Member(lambda: T.Householder(4), (4,)),
+    "householder-few": Member(lambda: T.Householder(5, 2), (5, 1, 2)),
+    "qr": Member(lambda: T.QR(4), (4,)),
+    "actnorm": Member(lambda: T.ActNorm(2), (2, 1, 3)),
+    "batchnorm": Member(lambda: T.BatchNorm(3), (3,)),
+    "batchnorm-image": Member(lambda: T.BatchNorm(2), (2, 2, 1)),
+    "squeeze": Member(T.Squeeze, (1, 4, 2), after=(4, 2, 1)),
+    "part": Member(lambda: T.Part(2, T.AffineCoupling((2, 1, 2), Net(2, 4))), (3, 1, 2)),
+    "levels": Member(_levels, (1, 4, 4)),
+    "levels-context": Member(lambda: _levels(2), (1, 4, 4), context=2),
     "inverse": Member(lambda: T.Inverse(T.AffineCoupling((4,), Net(2, 4))), (4,)),
     "chain": Member(_chain, (1, 2, 3)),
     "chain-context": Member(lambda: _chain(2), (1, 2, 3), context=2),

@@ -1,33 +1,44 @@
 """Models: whatever has `sample` and `log_prob`.
 
 `NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field; both are
-`Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`, `trajectory`.
-`likelihood` is `log_prob` with its errors, a `Likelihood`. `Normal` and `Logistic` are bases. `gaussian`, `mixture`,
-`ring` and `empirical` are exact models of known data, whose networks are `Oracle`s. `guided`, `autoguided`,
-`classifier_guided`, `posterior` (given a `Measurement`), `tempered` and `truncated` make a model of a model;
-`replacement` and `repaint` inpaint; `residual` asks whether a field is one of any density. `auto` chooses a solver for
-a model, `tune` fits one. May import every shelf below.
-"""
+`Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`, `trajectory`. Bases are
+frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any of torch's) or have weights
+(`LearnedNormal`, `Mixture`, `ClassNormal`).
 
+Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`,
+`posterior` (given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint`
+inpaint; `residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one.
+`gaussian`, `mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures
+whether it is what it claims to be, and `flow.distribution(context)` is the same flow in torch's own language. May
+import every shelf below. """
+
+from pushforward.models.audit import Audit
 from pushforward.models.auto import Choice, auto
-from pushforward.models.base import Base, Logistic, Normal
+from pushforward.models.base import Base, FromTorch, Logistic, Normal, StudentT, Uniform, VonMises
 from pushforward.models.continuity import Residual, residual
 from pushforward.models.diffusion import Diffusion
+from pushforward.models.distribution import ModelDistribution
 from pushforward.models.exact import empirical, gaussian, mixture, ring
 from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
+from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.likelihood import Likelihood, likelihood
 from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
+from pushforward.models.named_images import glow
+from pushforward.models.named_splines import circular, flowpp, nsf
 from pushforward.models.oracles import Oracle
 from pushforward.models.posterior import Isotropic, Measurement, Point, Tweedie, posterior
+from pushforward.models.surjected import Surjected
 from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 
 __all__ = [
-    "Base", "Choice", "Diffusion", "Isotropic", "Likelihood", "Logistic", "Measurement", "Model", "Normal",
-    "NormalizingFlow", "Oracle", "Point", "Residual", "Truncated", "Tweedie", "auto", "autoguided",
-    "classifier_guided", "empirical", "gaussian", "guided", "likelihood", "mixture", "nice", "posterior", "prepare",
-    "real_nvp", "repaint", "replacement", "residual", "ring", "tempered", "truncated", "tune",
+    "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Isotropic", "LearnedNormal", "Likelihood",
+    "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal", "NormalizingFlow", "Oracle",
+    "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform", "VonMises", "auto",
+    "autoguided", "circular", "classifier_guided", "empirical", "flowpp", "gaussian", "glow", "guided",
+    "likelihood", "mixture", "nice", "nsf", "posterior", "prepare", "real_nvp", "repaint", "replacement",
+    "residual", "ring", "tempered", "truncated", "tune",
 ]  # fmt: skip

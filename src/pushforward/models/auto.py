@@ -144,7 +144,7 @@ class Search:
         if calls < 1 or samples < 8:
             got = f"{calls} and {samples}"
             raise ConfigError(explain("calls of 1 or more and samples of 8 or more", got, "Raise it."))
-        return cls(model, model.noise(samples, seed), context)
+        return cls(model, model.noise(samples, seed, context=context), context)
 
     def measure(self, solver: Linear, on: Starts) -> Measured:
         """The solver's errors on these starts; how it wanders is told where the starts begin with the screened ones."""

@@ -14,6 +14,7 @@ References:
 """
 
 import copy
+import math
 
 import torch
 
@@ -21,10 +22,27 @@ from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.data.batch import Batch
+from pushforward.models.audit import Audit, audit
 from pushforward.models.base import Base
+from pushforward.models.distribution import ModelDistribution
 from pushforward.models.model import Model
 from pushforward.solvers.state import Solver, State, Trajectory
-from pushforward.transforms import Chain, DiagonalScale, Inverse, Shift, Transform
+from pushforward.transforms import (
+    Chain,
+    Coupling,
+    Elementwise,
+    Exp,
+    Inverse,
+    Logit,
+    Permutation,
+    Reshape,
+    SoftClip,
+    Spline,
+    Steps,
+    Tanh,
+    Transform,
+)
+from pushforward.transforms.start import begin
 
 
 class NormalizingFlow(Model):
@@ -35,6 +53,7 @@ class NormalizingFlow(Model):
         base: the distribution of the noise; its shape is the event's.
 
     >>> from pushforward.models.base import Normal
+    >>> from pushforward.transforms import DiagonalScale, Shift
     >>> flow = NormalizingFlow(Chain(Shift((2,)), DiagonalScale((2,))), Normal((2,)))
     >>> round(flow.log_prob(torch.zeros(1, 2)).item(), 4)
     -1.8379
@@ -73,6 +92,29 @@ class NormalizingFlow(Model):
         self._check(z)
         return self.chain.decode(z, context)
 
+    def encode_steps(self, x: Sample, context: Context = None) -> Steps:
+        """(value, ladj so far) after each transform, from data to noise; `send` edits, as in `Chain.encode_steps`."""
+        self._check(x)
+        return self.chain.encode_steps(x, context)
+
+    def decode_steps(self, z: Sample, context: Context = None) -> Steps:
+        """(value, ladj so far) after each transform, from noise to data; `send` edits. `decoding` has times instead."""
+        self._check(z)
+        return self.chain.decode_steps(z, context)
+
+    def distribution(self, context: Context = None) -> ModelDistribution:
+        """p(x | context) as a `torch.distributions.Distribution`, one for each row of the context."""
+        return ModelDistribution(self, context, *self.bounds)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval of every number of data, as far as the first transform tells; infinite if it does not."""
+        return _bounds(self.chain, self.base)
+
+    def audit(self, x: Sample, context: Context = None, seed: int = 0) -> Audit:
+        """Whether the flow is what it claims to be, measured on these data; print the result."""
+        return audit(self, x, context, seed)
+
     def _check(self, x: Sample) -> None:
         if tuple(x.shape[1:]) != tuple(self.shape):
             fix = "Give a batch of events of the shape the flow was built for, the batch first."
@@ -104,25 +146,27 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
         raise ConfigError(explain("at least two events to start from", f"{len(batch)}", "Give a larger batch."))
     started = copy.deepcopy(flow)
     with torch.no_grad():
-        _start(started.chain, batch.x, batch.context, float(torch.as_tensor(started.base.std).mean()))
+        begin(started.chain, batch.x, batch.context, float(torch.as_tensor(started.base.std).mean()))
     return started
 
 
-def _start(transform: Transform, x: Sample, context: Context, std: float) -> Sample:
-    """Set the starts in place, in the order in which data meet them; returns what data become."""
+def _bounds(transform: Transform, base: Base) -> tuple[float, float]:
     match transform:
+        case Chain() if len(transform) == 0:
+            return base.low, base.high
         case Chain():
-            for member in transform:
-                x = _start(member, x, context, std)
-            return x
-        case Shift():
-            transform.shift.copy_(Shift.from_data(x).shift)
-        case DiagonalScale():
-            transform.log_scale.copy_(DiagonalScale.from_data(x, std).log_scale)
-        case Inverse(transform=Shift() as shift):
-            shift.shift.copy_(-Shift.from_data(x).shift)
-        case Inverse(transform=DiagonalScale() as scale):
-            scale.log_scale.copy_(-DiagonalScale.from_data(x, std).log_scale)
+            within = Chain(*transform[1:]) if isinstance(transform[0], Permutation | Reshape) else transform[0]
+            return _bounds(within, base)
+        case Logit():
+            return transform.bounds
+        case Inverse(transform=Elementwise(monotone=Exp())):
+            return 0.0, math.inf
+        case Inverse(transform=Elementwise(monotone=Tanh(bound=bound) | SoftClip(bound=bound))):
+            return -bound, bound
+        case (
+            Coupling(monotone=Spline(tails="circular") as spline)
+            | Elementwise(monotone=Spline(tails="circular") as spline)
+        ):
+            return spline.low, spline.high
         case _:
-            pass
-    return transform.encode(x, context)[0]
+            return -math.inf, math.inf

@@ -117,11 +117,11 @@ def _solved(
 ) -> Likelihood:
     """One solve for one chunk, and a coarser one if asked."""
     z, columns, nfe = push(model, x, model.reach, context, solver, trace, first)
-    log_prob, off = model.base.log_prob(z) + columns.mean(1), torch.full_like(columns[:, 0], math.nan)
+    log_prob, off = model.base.log_prob(z, context) + columns.mean(1), torch.full_like(columns[:, 0], math.nan)
     other, said = _coarser(solver) if check else (None, "none")
     if other is not None:
         z_other, columns_other, calls = push(model, x, model.reach, context, other, trace, first)
-        off, nfe = (model.base.log_prob(z_other) + columns_other.mean(1) - log_prob).abs(), nfe + calls
+        off, nfe = (model.base.log_prob(z_other, context) + columns_other.mean(1) - log_prob).abs(), nfe + calls
     count = trace.columns(math.prod(model.shape))
     start = model.path.coefficients(torch.tensor([model.reach[0]], dtype=torch.float64))
     alpha, sigma = start.alpha.item(), start.sigma.item()
@@ -130,7 +130,7 @@ def _solved(
 
 def _in_one_pass(model: Model, x: Sample, context: Context, solver: Solver | None) -> Likelihood:
     z, ladj = model.encode_and_ladj(x, context, solver)
-    log_prob = model.base.log_prob(z) + ladj
+    log_prob = model.base.log_prob(z, context) + ladj
     if isinstance(model, NormalizingFlow):
         none = torch.zeros_like(log_prob)
         return Likelihood(log_prob, none, 0, none, "none needed", len(model.chain), z)

@@ -74,7 +74,7 @@ class Model(nn.Module, abc.ABC):
     def log_prob(self, x: Sample, context: Context = None, solver: Solver | None = None) -> PerSample:
         """Log-density of each event in nats, [batch]."""
         z, ladj = self.encode_and_ladj(x, context, solver)
-        return self.base.log_prob(z) + ladj
+        return self.base.log_prob(z, context) + ladj
 
     @torch.no_grad()
     def sample(
@@ -90,7 +90,7 @@ class Model(nn.Module, abc.ABC):
         Without a seed, one is taken from torch's default generator, so `torch.manual_seed` governs it.
         """
         start, on_the_way = self._draws(seed, first)
-        return self.decode(self._base(n, start), context, solver, on_the_way)
+        return self.decode(self._base(n, start, context), context, solver, on_the_way)
 
     @torch.no_grad()
     def trajectory(
@@ -103,7 +103,7 @@ class Model(nn.Module, abc.ABC):
     ) -> Trajectory:
         """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
         start, on_the_way = self._draws(seed, first)
-        return (yield from self.decoding(self._base(n, start), context, solver, on_the_way))
+        return (yield from self.decoding(self._base(n, start, context), context, solver, on_the_way))
 
     def sample_and_log_prob(
         self,
@@ -114,13 +114,13 @@ class Model(nn.Module, abc.ABC):
         first: int = 0,
     ) -> tuple[Sample, PerSample]:
         """`n` new events and their log-density in nats, in one pass; gradients of both flow if they are enabled."""
-        z = self.noise(n, seed, first)
+        z = self.noise(n, seed, first, context)
         x, ladj = self.decode_and_ladj(z, context, solver)
-        return x, self.base.log_prob(z) - ladj
+        return x, self.base.log_prob(z, context) - ladj
 
-    def noise(self, n: int, seed: int | None = None, first: int = 0) -> Sample:
+    def noise(self, n: int, seed: int | None = None, first: int = 0, context: Context = None) -> Sample:
         """The draws of the base that `sample` with the same arguments pushes forward."""
-        return self._base(n, self._draws(seed, first)[0])
+        return self._base(n, self._draws(seed, first)[0], context)
 
     def _draws(self, seed: int | None, first: int) -> tuple[Draw, Draw]:
         """The addresses of the start and of what solvers add on the way."""
@@ -128,6 +128,6 @@ class Model(nn.Module, abc.ABC):
         start = Draw(seed, "sample", first=first, device=str(self.device))
         return start, replace(start, purpose="solver")
 
-    def _base(self, n: int, draw: Draw) -> Sample:
+    def _base(self, n: int, draw: Draw, context: Context) -> Sample:
         dtype = next((p.dtype for p in self.parameters()), torch.get_default_dtype())
-        return self.base.sample(n, draw).to(dtype)
+        return self.base.sample(n, draw, context).to(dtype)

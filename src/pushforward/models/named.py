@@ -97,8 +97,8 @@ def nice(
     >>> flow.sample(3, seed=0).shape
     torch.Size([3, 1, 8, 8])
     """
-    n = _dimensions(shape, couplings)
-    members: list[Transform] = [*_bounded(support, alpha), tile(n)]
+    n = dimensions(shape, couplings)
+    members: list[Transform] = [*bounded(support, alpha), tile(n)]
     for _ in range(couplings):
         net = _conditioner((n // 2, n - n // 2), hidden, layers, context, classes, dropout, zero_output)
         if spread is not None:
@@ -147,8 +147,8 @@ def real_nvp(
     >>> flow.log_prob(torch.zeros(3, 2)).shape
     torch.Size([3])
     """
-    n = _dimensions(shape, couplings)
-    members: list[Transform] = _bounded(support, alpha)
+    n = dimensions(shape, couplings)
+    members: list[Transform] = bounded(support, alpha)
     for mask, _ in zip(_masks(shape), range(couplings), strict=False):
         kept = int(mask.sum())
         net = _conditioner((kept, 2 * (n - kept)), hidden, layers, context, classes, dropout, zero_output)
@@ -185,7 +185,8 @@ def _conditioner(
     return ByClass(net, classes) if classes else net
 
 
-def _bounded(support: tuple[float, float] | None, alpha: float) -> list[Transform]:
+def bounded(support: tuple[float, float] | None, alpha: float) -> list[Transform]:
+    """The logit that takes data of this support to the line; nothing for data of the line."""
     return [] if support is None else [Logit(alpha, *support)]
 
 
@@ -196,7 +197,8 @@ def _masks(shape: tuple[int, ...]) -> Iterator[Tensor]:
             yield from (mask, ~mask)
 
 
-def _dimensions(shape: tuple[int, ...], couplings: int) -> int:
+def dimensions(shape: tuple[int, ...], couplings: int) -> int:
+    """How many numbers an event has, if couplings can be made of them."""
     n = math.prod(shape)
     if n < 2:
         fix = "A flow of couplings needs two; use a shift and a scale for one."

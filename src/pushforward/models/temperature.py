@@ -75,13 +75,13 @@ class Truncated(Base):
         if self.bound <= 0:
             raise ConfigError(explain("a positive bound", f"{self.bound}", "2 keeps 95 % of each axis."))
 
-    def sample(self, n: int, draw: Draw) -> Sample:
+    def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
         mass = math.erf(self.bound / math.sqrt(2))
         side = mass * (2 * draw.uniform(n, self.shape, torch.float64) - 1)  # erf of the value over sqrt(2)
         value = (math.sqrt(2) * torch.erfinv(side)).clamp(-self.bound, self.bound)
         return (value * like(self.std, value) + like(self.mean, value)).to(torch.get_default_dtype())
 
-    def log_prob(self, z: Sample) -> PerSample:
+    def log_prob(self, z: Sample, context: Context = None) -> PerSample:
         std, mass = like(self.std, z), math.sqrt(2 * math.pi) * math.erf(self.bound / math.sqrt(2))
         size = (z - like(self.mean, z)) / std
         each = -0.5 * size.square() - std.log() - math.log(mass)

@@ -81,8 +81,8 @@ def pairs(
     noises: list[Tensor] = []
     for first in tqdm(range(0, n, batch), desc="pairs", disable=not progress, leave=False):
         count = min(batch, n - first)
-        noises.append(model.noise(count, seed, first))
         part = None if context is None else context[first : first + count]
+        noises.append(model.noise(count, seed, first, part))
         ends.append(model.decode(noises[-1], part, solver))
     return Pairs(torch.cat(ends), torch.cat(noises), context)
 

@@ -4,42 +4,96 @@
     decode(z, context) -> (x, ladj)      noise to data, ladj of that direction
 
 Every transform takes events of any shape and returns one ladj per sample. There are no networks inside:
-couplings take a conditioner, any callable. Holds chains, couplings and their masks, scales, orders, the
-logit and reshaping. May import the underscored files only.
+couplings take a conditioner, any callable, and an increasing map of one number (`Monotone`: affine, splines,
+mixtures, tails). Holds these maps, couplings and their masks, elementwise maps, matrices, normalisation, orders,
+several scales in one event, chains, and surjections, which are no transforms and say what their likelihood is.
+May import the underscored files only.
 """
 
+from pushforward.transforms.bends import Exp, HeavyTail, Power, SoftClip, Tanh
 from pushforward.transforms.chain import Chain, Inverse, Steps
 from pushforward.transforms.coupling import (
     AdditiveCoupling,
     AffineCoupling,
     Conditioner,
     Coupling,
+    MonotoneCoupling,
     channels,
     checkerboard,
     halves,
 )
 from pushforward.transforms.diagonal import DiagonalScale, Shift
+from pushforward.transforms.elementwise import Elementwise
 from pushforward.transforms.logit import Logit
+from pushforward.transforms.matrix import LU, QR, Householder, Matrix, Rotation, Triangular, convolution
+from pushforward.transforms.mixture import LogisticMixture
+from pushforward.transforms.monotone import Additive, Affine, Monotone
+from pushforward.transforms.multiscale import Part, Squeeze
+from pushforward.transforms.normalisation import ActNorm, BatchNorm
 from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
 from pushforward.transforms.reshape import Reshape, flatten
+from pushforward.transforms.spline_maps import Cubic, Linear, Quadratic, RationalQuadratic, Spline
+from pushforward.transforms.start import Starts
+from pushforward.transforms.surjection import (
+    Absolute,
+    Slice,
+    Sort,
+    Surjection,
+    UniformDequantization,
+    VariationalDequantization,
+)
 from pushforward.transforms.transform import Transform
 
 __all__ = [
+    "Absolute",
+    "ActNorm",
+    "Additive",
     "AdditiveCoupling",
+    "Affine",
     "AffineCoupling",
+    "BatchNorm",
     "Chain",
     "Conditioner",
     "Coupling",
+    "Cubic",
     "DiagonalScale",
+    "Elementwise",
+    "Exp",
+    "HeavyTail",
+    "Householder",
     "Inverse",
+    "LU",
+    "Linear",
+    "LogisticMixture",
     "Logit",
+    "Matrix",
+    "Monotone",
+    "MonotoneCoupling",
+    "Part",
     "Permutation",
+    "Power",
+    "QR",
+    "Quadratic",
+    "RationalQuadratic",
     "Reshape",
+    "Rotation",
     "Shift",
+    "Slice",
+    "SoftClip",
+    "Sort",
+    "Spline",
+    "Squeeze",
+    "Starts",
     "Steps",
+    "Surjection",
+    "Tanh",
     "Transform",
+    "Triangular",
+    "UniformDequantization",
+    "VariationalDequantization",
     "channels",
     "checkerboard",
+    "convolution",
     "flatten",
     "halves",
     "reverse",

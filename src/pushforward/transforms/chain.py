@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, PerSample, Sample
+from pushforward.transforms.start import Starts, begin
 from pushforward.transforms.transform import Transform
 
 Steps = Generator[tuple[Sample, PerSample], Sample | None, tuple[Sample, PerSample]]
@@ -27,7 +28,7 @@ Steps = Generator[tuple[Sample, PerSample], Sample | None, tuple[Sample, PerSamp
 _Call = Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor]]
 
 
-class Chain(Transform, Sequence[Transform]):
+class Chain(Transform, Starts, Sequence[Transform]):
     """Transforms applied one after the other; a sequence of them.
 
     Like all modules, two chains are equal only if they are one object; compare members by `list(chain)`.
@@ -73,6 +74,11 @@ class Chain(Transform, Sequence[Transform]):
         """(value, ladj so far) after each transform, from noise to data; `send` as in `encode_steps`."""
         return _steps((transform.decode for transform in reversed(self)), z, context)
 
+    def start(self, x: Sample, context: Context, std: float, inverse: bool = False) -> Sample:
+        for transform in reversed(self) if inverse else self:
+            x = begin(transform, x, context, std, inverse)
+        return x
+
     def __len__(self) -> int:
         return len(self.transforms)
 
@@ -89,7 +95,7 @@ class Chain(Transform, Sequence[Transform]):
         return Chain(*self, *other) if isinstance(other, Chain) else NotImplemented
 
 
-class Inverse(Transform):
+class Inverse(Transform, Starts):
     """A transform turned round: its encode is the other's decode, with the same parameters.
 
     Args:
@@ -110,6 +116,9 @@ class Inverse(Transform):
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         return self.transform.encode(z, context)
+
+    def start(self, x: Sample, context: Context, std: float, inverse: bool = False) -> Sample:
+        return begin(self.transform, x, context, std, not inverse)
 
 
 def _all(calls: Iterable[_Call], x: Sample, context: Context) -> tuple[Sample, PerSample]:

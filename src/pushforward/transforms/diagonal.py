@@ -20,12 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from pushforward._typing import Context, PerSample, Sample
+from pushforward.transforms.start import Starts
 from pushforward.transforms.transform import Transform
 
 _T = TypeVar("_T", bound=Transform)
 
 
-class Shift(Transform):
+class Shift(Transform, Starts):
     """A learned constant added to each dimension, 0 at the start.
 
     Args:
@@ -48,8 +49,14 @@ class Shift(Transform):
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         return z - self.shift.reshape(self.shape), z.new_zeros(len(z))
 
+    @torch.no_grad()
+    def start(self, x: Sample, context: Context, std: float, inverse: bool = False) -> Sample:
+        shift = Shift.from_data(x).shift
+        self.shift.copy_(-shift if inverse else shift)
+        return (self.decode if inverse else self.encode)(x)[0]
 
-class DiagonalScale(Transform):
+
+class DiagonalScale(Transform, Starts):
     """A learned positive factor for each dimension, 1 at the start.
 
     Args:
@@ -82,6 +89,12 @@ class DiagonalScale(Transform):
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         return z * (-self.log_scale).exp().reshape(self.shape), (-self.log_scale).sum().expand(len(z))
+
+    @torch.no_grad()
+    def start(self, x: Sample, context: Context, std: float, inverse: bool = False) -> Sample:
+        log_scale = DiagonalScale.from_data(x, std).log_scale
+        self.log_scale.copy_(-log_scale if inverse else log_scale)
+        return (self.decode if inverse else self.encode)(x)[0]
 
 
 def _with(transform: _T, name: str, value: Tensor) -> _T:

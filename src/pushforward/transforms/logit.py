@@ -58,6 +58,12 @@ class Logit(Transform):
         return (torch.sigmoid(z) - self.alpha) / self._slope + self.low, -self._ladj(z)
 
     @property
+    def bounds(self) -> tuple[float, float]:
+        """Where decoding ends up: a little beyond `low` and `high` if alpha > 0."""
+        beyond = self.alpha / self._slope
+        return self.low - beyond, self.high + beyond
+
+    @property
     def _slope(self) -> float:
         return (1 - 2 * self.alpha) / (self.high - self.low)
 

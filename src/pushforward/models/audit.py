@@ -1,0 +1,314 @@
+"""Is a flow what it claims to be? Measured, on data and noise of its own.
+
+    round trips    decode(encode(x)) = x and encode(decode(z)) = z, relative to 1 + |.|
+    ladj           against log |det| of the Jacobian that autograd finds, in float64
+    rounding       the log-density in the flow's own precision, against float64
+    mass           the integral of exp(log_prob): on a grid over one number or two, else by importance sampling,
+                   E_q[p / q] with q the flow itself decoding slightly wider noise (so that it sees what decoding
+                   reaches, with the densities that encoding says)
+    support        the share of data whose log_prob is finite
+    coverage       the share of numbers that reach a spline beyond its knots, where it is a straight line
+
+and for each transform the error of its own round trip, in decimal digits lost, and the condition of its Jacobian.
+
+Nothing is trained or changed: a copy in `eval()` is looked at. A finding that fails says what to do about it.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from pushforward._typing import Context, PerSample, Sample
+from pushforward.transforms import Chain, Inverse, Part, Spline, Transform
+
+if TYPE_CHECKING:
+    from pushforward.models.flow import NormalizingFlow
+
+_LARGEST_JACOBIAN = 1024
+_LARGEST_CONDITION = 64
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question, what was measured, and how far it may be off.
+
+    Args:
+        name: the question in a word or two.
+        value: what was measured; nan where it could not be.
+        limit: the largest value that passes.
+        words: what that means, in plain words.
+    """
+
+    name: str
+    value: float
+    limit: float
+    words: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether it passes. What is not a number does not."""
+        return self.value <= self.limit
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transform on data as they reach it.
+
+    Args:
+        name: its class and place.
+        error: the largest relative error of its own round trip.
+        digits: decimal digits that its round trip loses.
+        ladj: its mean ladj per number.
+        condition: largest over smallest singular value of its Jacobian, the worst of a few events; nan if too large.
+    """
+
+    name: str
+    error: float
+    digits: float
+    ladj: float
+    condition: float
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Everything found; print it. `ok` if nothing failed."""
+
+    findings: tuple[Finding, ...]
+    layers: tuple[Layer, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every finding passes."""
+        return all(finding.ok for finding in self.findings)
+
+    def __getitem__(self, name: str) -> Finding:
+        """The finding of this name."""
+        return next(finding for finding in self.findings if finding.name == name)
+
+    def __str__(self) -> str:
+        failed = [finding.name for finding in self.findings if not finding.ok]
+        lines = ["The flow is what it claims to be." if self.ok else f"Something is wrong: {', '.join(failed)}.", ""]
+        lines += [f"  {'ok  ' if f.ok else 'FAIL'}  {f.name:<18} {f.value:>9.2g}  {f.words}" for f in self.findings]
+        lines += [
+            "",
+            f"  {'transform':<28} {'round trip':>10} {'digits lost':>11} {'ladj/number':>11} {'condition':>9}",
+        ]
+        for layer in self.layers:
+            condition = "" if math.isnan(layer.condition) else f"{layer.condition:.3g}"
+            row = f"  {layer.name:<28} {layer.error:>10.1e} {layer.digits:>11.1f} {layer.ladj:>11.3g} {condition:>9}"
+            lines.append(row.rstrip())
+        return "\n".join(lines)
+
+
+@torch.no_grad()
+def audit(flow: "NormalizingFlow", x: Sample, context: Context = None, seed: int = 0, most: int = 1000) -> Audit:
+    """Measure a flow on data.
+
+    Args:
+        flow: any normalizing flow.
+        x: data, [batch, *event], two events or more.
+        context: their context.
+        seed: of the noise.
+        most: how many of the events to look at.
+
+    >>> from pushforward.models import real_nvp
+    >>> report = audit(real_nvp((2,), couplings=2, hidden=8), torch.randn(100, 2))
+    >>> report.ok, str(report).splitlines()[0]
+    (True, 'The flow is what it claims to be.')
+    """
+    looked_at = copy.deepcopy(flow).eval()
+    x, context = x[:most], None if context is None else context[:most]
+    single = next((p.dtype for p in looked_at.parameters()), x.dtype) != torch.float64
+    x = x.to(torch.float32 if single else torch.float64)
+    z = looked_at.noise(most if context is None else len(x), seed, context=context).to(x.dtype)
+    limit = 1e-3 if single else 1e-7
+    steps = list(_leaves(looked_at.chain, x, context))
+    exact = copy.deepcopy(looked_at).double()
+    wide = x.double(), context.double() if context is not None and context.is_floating_point() else context
+    findings = (
+        _trip("data round trip", _error(looked_at.decode(looked_at.encode(x, context), context), x), limit),
+        _trip("noise round trip", _error(looked_at.encode(looked_at.decode(z, context), context), z), limit),
+        _ladj(exact, *wide),
+        _rounding(looked_at.log_prob(x, context), exact.log_prob(*wide), x[0].numel()),
+        _mass(exact, *wide, seed),
+        _support(looked_at.log_prob(x, context)),
+        _coverage(steps),
+    )
+    return Audit(findings, tuple(_layer(i, *step) for i, step in enumerate(steps)))
+
+
+_Step = tuple[Transform, Sample, Context]
+
+
+def _leaves(transform: Transform, x: Sample, context: Context, inverse: bool = False) -> Iterator[_Step]:
+    """(transform, what reaches it, context) for every transform that holds no other."""
+    if isinstance(transform, Chain):
+        for member in reversed(transform) if inverse else transform:
+            yield from _leaves(member, x, context, inverse)
+            x = (member.decode if inverse else member.encode)(x, context)[0]
+    elif isinstance(transform, Part):
+        yield from _leaves(transform.transform, x[:, : transform.n], context, inverse)
+    elif isinstance(transform, Inverse):
+        yield from _leaves(transform.transform, x, context, not inverse)
+    else:
+        yield (Inverse(transform) if inverse else transform), x, context
+
+
+def _error(back: Tensor, wanted: Tensor) -> PerSample:
+    """The largest relative error of each event; infinite where something is not a number."""
+    each = (back - wanted).abs() / (1 + wanted.abs())
+    return each.nan_to_num(math.inf, math.inf, math.inf).flatten(1).amax(1)
+
+
+def _trip(name: str, error: PerSample, limit: float) -> Finding:
+    bad, worst = (error > limit).double().mean().item(), error.max().item()
+    if worst <= limit:
+        return Finding(name, worst, limit, "comes back, within rounding")
+    fix = "an inverse does not converge, or a layer is nearly singular: see the table"
+    return Finding(name, worst, limit, f"{bad:.2%} of events do not come back; {fix}")
+
+
+def _ladj(flow: "NormalizingFlow", x: Sample, context: Context, events: int = 4) -> Finding:
+    limit = 1e-6
+    if x[0].numel() > _LARGEST_JACOBIAN:
+        return Finding("ladj", 0.0, limit, f"not looked at: more than {_LARGEST_JACOBIAN} numbers an event")
+    worst, n = 0.0, x[0].numel()
+    for i in range(min(events, len(x))):
+        one = None if context is None else context[i : i + 1]
+        matrix = _jacobian(lambda v, c=one: flow.encode(v, c), x[i : i + 1]).reshape(n, n)
+        claimed = flow.encode_and_ladj(x[i : i + 1], one)[1].item()
+        gap = abs(claimed - torch.linalg.slogdet(matrix).logabsdet.item()) / (1 + abs(claimed))
+        worst = max(worst, gap if math.isfinite(gap) else math.inf)
+    right = worst <= limit
+    return Finding("ladj", worst, limit, "is the Jacobian's" if right else "is not that of the map: likelihoods lie")
+
+
+def _rounding(own: PerSample, exact: PerSample, n: int) -> Finding:
+    gap = (own.double() - exact).abs()
+    gap = gap[exact.isfinite()]
+    worst = gap.max().item() / n if len(gap) else 0.0
+    words = f"nats per number at most between {str(own.dtype).removeprefix('torch.')} and float64"
+    return Finding("rounding", worst, 0.01, words)
+
+
+def _mass(flow: "NormalizingFlow", x: Sample, context: Context, seed: int) -> Finding:
+    if x[0].numel() <= 2:
+        off, words = _mass_on_grid(flow, x, context, seed)
+        return Finding("mass", off, 0.02, words)
+    off, error = _mass_by_sampling(flow, context, seed)
+    words = f"away from 1, ± {error:.1g}" if math.isfinite(off) else "is not finite: decoding or encoding overflows"
+    return Finding("mass", off, 0.02 + 5 * error, words)
+
+
+def _mass_on_grid(flow: "NormalizingFlow", x: Sample, context: Context, seed: int) -> tuple[float, str]:
+    """The midpoint rule where samples lie; what lies beyond is counted from other samples."""
+    n, one = x[0].numel(), None if context is None else context[:1]
+
+    def repeated(count: int) -> Context:
+        return None if one is None else one.expand(count, *one.shape[1:])
+
+    samples = _to_line(flow.sample(8000, repeated(8000), seed=seed).flatten(1), *flow.bounds)
+    samples, fresh = samples[:4000], samples[4000:]
+    samples = samples[samples.isfinite().all(1)]
+    if len(samples) < 2000:
+        return math.inf, "cannot be added up: more than half of the samples are not finite"
+    quantile = torch.tensor([0.001, 0.25, 0.5, 0.75, 0.999], dtype=samples.dtype)
+    low, left, middle, right, high = samples.quantile(quantile, 0)
+    low, high = low - 0.1 * (high - low) - 1e-6, high + 0.1 * (high - low) + 1e-6
+    scale = 0.5 * (right - left) + 1e-6
+    # y = middle + scale sinh(t): equal steps of t are fine in the middle and reach far, for tails of any weight
+    side = 20_000 if n == 1 else 300
+    first, last = ((low - middle) / scale).asinh(), ((high - middle) / scale).asinh()
+    t = first + (last - first) * (torch.arange(side).to(low)[:, None] + 0.5) / side
+    points, slope = _from_line(middle + scale * t.sinh(), *flow.bounds)
+    widths = slope * scale * t.cosh() * (last - first) / side
+    grid = torch.cartesian_prod(*points.unbind(1)).reshape(-1, *flow.shape)
+    areas = torch.cartesian_prod(*widths.unbind(1)).reshape(-1, n).prod(1)
+    inside = (flow.log_prob(grid, repeated(len(grid))).exp().nan_to_num(0.0) * areas).sum()
+    beyond = ((fresh < low) | (fresh > high)).any(1).double().mean()
+    return abs(inside + beyond - 1).item(), "away from 1, added up on a grid"
+
+
+def _to_line(x: Tensor, low: float, high: float) -> Tensor:
+    """Numbers of a bounded support on the line, where a density with poles at its ends is smooth."""
+    if math.isfinite(low) and math.isfinite(high):
+        return torch.logit((x - low) / (high - low), eps=1e-12)
+    return (x - low).clamp_min(1e-300).log() if math.isfinite(low) else x
+
+
+def _from_line(y: Tensor, low: float, high: float) -> tuple[Tensor, Tensor]:
+    """The number for a place on the line, and its slope there."""
+    if math.isfinite(low) and math.isfinite(high):
+        p = y.sigmoid()
+        return low + (high - low) * p, (high - low) * p * (1 - p)
+    return (low + y.exp(), y.exp()) if math.isfinite(low) else (y, torch.ones_like(y))
+
+
+def _mass_by_sampling(flow: "NormalizingFlow", context: Context, seed: int, n: int = 2000) -> tuple[float, float]:
+    """E_q[p / q] - 1 and its standard error, q being the flow with noise wider by half of 1 / sqrt(d)."""
+    if context is not None:
+        context = context[torch.arange(n, device=context.device) % len(context)]
+    bounded = math.isfinite(flow.base.low) or math.isfinite(flow.base.high)
+    d = math.prod(flow.shape)
+    scale = 1.0 if bounded else 1 + 0.5 / math.sqrt(d)
+    z = flow.noise(n, seed, context=context).double()
+    x, ladj = flow.decode_and_ladj(z * scale, context)
+    log_q = flow.base.log_prob(z, context) - d * math.log(scale) - ladj
+    weight = (flow.log_prob(x, context) - log_q).exp()
+    return abs(weight.mean().item() - 1), weight.std().item() / math.sqrt(n)
+
+
+def _support(log_p: PerSample) -> Finding:
+    outside = (~log_p.isfinite()).double().mean().item()
+    if outside == 0:
+        return Finding("support", 0.0, 0.0, "every event has a density")
+    fix = "map their interval to the line first (Logit, or the logarithm), or check them"
+    return Finding("support", outside, 0.0, f"of events lie outside the support; {fix}")
+
+
+def _coverage(steps: list[_Step]) -> Finding:
+    worst, name = 0.0, ""
+    for i, (transform, x, _) in enumerate(steps):
+        inner = transform.transform if isinstance(transform, Inverse) else transform
+        spline, changed = getattr(inner, "monotone", None), getattr(inner, "changed", None)
+        if not isinstance(spline, Spline) or spline.tails == "circular":
+            continue
+        numbers = x.flatten(1) if changed is None else x.flatten(1)[:, changed]
+        share = ((numbers < spline.low) | (numbers > spline.high)).double().mean().item()
+        worst, name = max((worst, name), (share, f"{_name(i, transform)} [{spline.low:g}, {spline.high:g}]"))
+    if worst <= 0.02:
+        return Finding("coverage", worst, 0.02, "of numbers at most lie beyond a spline's knots")
+    fix = "standardise data (prepare) or widen the knots (low, high)"
+    return Finding("coverage", worst, 0.02, f"of numbers lie beyond the knots of {name}; {fix}")
+
+
+def _layer(i: int, transform: Transform, x: Sample, context: Context) -> Layer:
+    z, ladj = transform.encode(x, context)
+    error = _error(transform.decode(z, context)[0], x).max().item()
+    digits = max(0.0, math.log10(max(error, 1e-300) / torch.finfo(x.dtype).eps)) if error < math.inf else math.inf
+    condition, n = math.nan, x[0].numel()
+    if n <= _LARGEST_CONDITION and z[0].numel() == n:
+        exact, each = copy.deepcopy(transform).double(), []
+        for k in range(min(3, len(x))):
+            one = None if context is None else context[k : k + 1]
+            one = one.double() if one is not None and one.is_floating_point() else one
+            matrix = _jacobian(lambda v, c=one: exact.encode(v, c)[0], x[k : k + 1].double()).reshape(n, n)
+            each.append(torch.linalg.cond(matrix).item() if bool(matrix.isfinite().all()) else math.inf)
+        condition = max(each)
+    return Layer(_name(i, transform), error, digits, ladj.double().mean().item() / n, condition)
+
+
+def _name(i: int, transform: nn.Module) -> str:
+    if isinstance(transform, Inverse):
+        return f"{i} Inverse {type(transform.transform).__name__}"
+    return f"{i} {type(transform).__name__}"
+
+
+def _jacobian(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    with torch.enable_grad():
+        return cast(Tensor, torch.autograd.functional.jacobian(call, x))

@@ -1,0 +1,90 @@
+"""A model as a `torch.distributions.Distribution`, for libraries that speak that language.
+
+    d = flow.distribution(context)       batch_shape = (len(context),), or () without one; event_shape = flow.shape
+    d.log_prob(x), d.sample((64,)), d.rsample((64,)), d.support
+
+Shapes are torch's: sample + batch + event. Noise comes from torch's default generator, so `torch.manual_seed` governs
+it, as that language expects; for draws with an address use the model itself.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from pushforward._typing import Context
+from pushforward.models.model import Model
+
+
+class ModelDistribution(Distribution):
+    """p(x | context) of a model, with one distribution for each row of the context.
+
+    Args:
+        model: the model.
+        context: what it is conditioned on, [batch, ...], or None.
+        low, high: the bounds of each number, infinite if there are none.
+    """
+
+    has_rsample = True
+
+    def __init__(self, model: Model, context: Context = None, low: float = -math.inf, high: float = math.inf):
+        self.model, self.context, self.bounds = model, context, (low, high)
+        batch = () if context is None else (len(context),)
+        super().__init__(torch.Size(batch), torch.Size(model.shape), validate_args=False)
+
+    @property
+    def arg_constraints(self) -> dict[str, Any]:
+        """None: a model has weights instead of arguments."""
+        return {}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Where the density is not 0, as far as it is known without asking: all numbers, or an interval for each."""
+        low, high = self.bounds
+        if low > -math.inf and high < math.inf:
+            each = constraints.interval(low, high)
+        elif low > -math.inf:
+            each = constraints.greater_than_eq(low)
+        else:
+            each = constraints.less_than(high) if high < math.inf else constraints.real
+        return constraints.independent(each, len(self.event_shape))
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "ModelDistribution":
+        """The same for more rows: a single one (or none) repeated."""
+        shape = torch.Size(batch_shape)
+        context = self.context
+        if context is None or len(shape) != 1:
+            raise NotImplementedError("Give the context of each row instead.")
+        low, high = self.bounds
+        return ModelDistribution(self.model, context.expand(shape[0], *context.shape[1:]), low, high)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Nats, of the shape that value's sample and batch axes have together."""
+        event = len(self.event_shape)
+        outer = torch.broadcast_shapes(value.shape[: value.ndim - event], self.batch_shape)
+        flat = value.expand(*outer, *self.event_shape).reshape(-1, *self.event_shape)
+        return self.model.log_prob(flat, self._contexts(outer)).reshape(outer)
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws with derivatives by the weights."""
+        return self.rsample_and_log_prob(sample_shape)[0]
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws without derivatives."""
+        with torch.no_grad():
+            return self.rsample(sample_shape)
+
+    def rsample_and_log_prob(self, sample_shape: Any = ()) -> tuple[Tensor, Tensor]:
+        """Draws with derivatives, and their density, in one pass."""
+        outer = self._extended_shape(torch.Size(sample_shape))[: len(sample_shape) + len(self.batch_shape)]
+        x, log_p = self.model.sample_and_log_prob(math.prod(outer), self._contexts(outer))
+        return x.reshape(*outer, *self.event_shape), log_p.reshape(outer)
+
+    def _contexts(self, outer: torch.Size) -> Context:
+        """One row for each event, the batch last among the outer axes."""
+        if self.context is None:
+            return None
+        rest = self.context.shape[1:]
+        return self.context.expand(*outer, *rest).reshape(-1, *rest)

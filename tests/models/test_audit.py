@@ -1,0 +1,127 @@
+import copy
+import math
+
+import pytest
+import torch
+
+from laws.zoo_flows import FLOWS, Flow
+from pushforward import transforms as T
+from pushforward._random import Draw
+from pushforward.models.audit import Audit
+from pushforward.models.base import Normal, StudentT
+from pushforward.models.flow import NormalizingFlow
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+HEAVY = StudentT((2,), 1.0).sample(200, Draw(0)).double()
+X = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("member", FLOWS.values(), ids=FLOWS.keys())
+def test_no_flow_of_the_zoo_raises_a_false_alarm(member: Flow):
+    flow, x, context = member.flow(), member.data(200), member.contexts(200)
+    before = copy.deepcopy(flow.state_dict())
+    report = flow.audit(x, context)
+    # random layers do push data beyond the knots: that alarm is a true one
+    assert failures(report) <= {"coverage"}, str(report)
+    assert all(torch.equal(before[name], value) for name, value in flow.state_dict().items())
+    assert not flow.training
+    narrow = context.float() if context is not None and context.is_floating_point() else context
+    report = member.make().audit(x.float(), narrow)  # float32, as it starts
+    assert report.ok, str(report)
+
+
+class Faulty(T.Transform):
+    """z = 2 x with a fault of our choice."""
+
+    def __init__(self, encode=lambda x: 2 * x, decode=lambda z: z / 2, ladj: float = math.log(2)):
+        super().__init__()
+        self.there, self.back, self.ladj = encode, decode, ladj
+
+    def encode(self, x, context=None):
+        return self.there(x), x.new_full((len(x),), self.ladj * x[0].numel())
+
+    def decode(self, z, context=None):
+        return self.back(z), z.new_full((len(z),), -self.ladj * z[0].numel())
+
+
+def report_of(transform: T.Transform, x=X, n: int = 2) -> Audit:
+    return NormalizingFlow(transform, Normal((n,))).double().audit(x)
+
+
+def failures(report: Audit) -> set[str]:
+    return {finding.name for finding in report.findings if not finding.ok}
+
+
+def test_a_faultless_map_passes():
+    assert report_of(Faulty()).ok
+
+
+def test_a_wrong_ladj_is_found_and_so_is_its_mass():
+    report = report_of(Faulty(ladj=math.log(2) + 0.1))
+    assert failures(report) == {"ladj", "mass"}
+    assert "likelihoods lie" in str(report)
+
+
+def test_an_inverse_that_stops_at_ten_is_found():
+    """The fixed bracket of a bisection (zuko's monotonic transforms): a few samples pile up at its end."""
+    report = report_of(Faulty(lambda x: x / 5, lambda z: (5 * z).clamp(-10, 10), -math.log(5)), 5 * X)
+    assert "noise round trip" in failures(report)
+    assert "% of events do not come back" in report["noise round trip"].words
+
+
+def test_an_overflow_is_found_and_not_averaged_away():
+    """Pain of image flows: a scale that goes to 0 makes decoding divide by it; no event may be dropped."""
+    report = report_of(Faulty(decode=lambda z: torch.where(z > 2.5, math.nan, z / 2)))
+    assert report["noise round trip"].value == math.inf
+    assert not report.ok
+
+
+def test_data_outside_the_support_are_found():
+    report = NormalizingFlow(T.Logit(0.05), Normal((2,))).audit(0.5 + X)
+    assert "support" in failures(report)
+    assert "outside the support" in report["support"].words
+
+
+def test_data_beyond_the_knots_are_found_with_their_layer():
+    """Targets that reach 40 under a spline that ends at 3."""
+    layer = T.Elementwise((2,), T.RationalQuadratic(8, -3, 3))
+    report = report_of(layer, 20 * X)
+    assert "coverage" in failures(report)
+    assert "Elementwise [-3, 3]" in report["coverage"].words
+    assert "widen the knots" in str(report)
+    assert report_of(T.Elementwise((2,), T.RationalQuadratic(8, -90, 90)), 20 * X)["coverage"].ok
+
+
+def test_a_nearly_singular_layer_stands_out_in_the_table():
+    good, bad = T.Triangular(2), T.Triangular(2)
+    with torch.no_grad():
+        bad.log_diagonal.copy_(torch.tensor([12.0, -12.0]))
+    report = report_of(T.Chain(good, bad))
+    assert report.layers[1].condition == pytest.approx(math.exp(24), rel=1e-3)
+    assert report.layers[1].ladj == pytest.approx(0, abs=1e-9)
+    assert report.layers[0].condition == pytest.approx(1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_mass_is_measured_in_every_count_of_numbers(n: int):
+    x = torch.randn(100, n, dtype=torch.float64)
+    assert report_of(T.DiagonalScale((n,)), x, n)["mass"].ok
+    broken = Faulty(ladj=0.0) if n < 3 else Faulty(decode=lambda z: z / 3)  # by sampling: directions that disagree
+    assert not report_of(broken, x, n)["mass"].ok
+
+
+def test_heavy_tails_are_no_false_alarm():
+    flow = NormalizingFlow(T.Shift((2,)), StudentT((2,), freedom=1.0)).double()
+    assert flow.audit(HEAVY).ok
+
+
+def test_dropout_is_off_and_stays_as_it_was():
+    net = torch.nn.Sequential(torch.nn.Linear(1, 8), torch.nn.Dropout(0.5), torch.nn.Linear(8, 2)).double()
+    flow = NormalizingFlow(T.AffineCoupling((2,), net), Normal((2,))).train()
+    assert flow.audit(X).ok
+    assert net[1].training
