@@ -6,10 +6,13 @@ May import positions.
 
 from pushforward.nets.attention import Attention, Placed, attend, place
 from pushforward.nets.condition import Condition
+from pushforward.nets.dependencies import ranked
+from pushforward.nets.masked import MaskedDense
 from pushforward.nets.mlp import MLP, Dense
 from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
 
 __all__ = [
-    "Attention", "Condition", "Dense", "MLP", "Placed", "TimeEmbedding", "Transformer", "attend", "place", "waves",
+    "Attention", "Condition", "Dense", "MLP", "MaskedDense", "Placed", "TimeEmbedding", "Transformer", "attend",
+    "place", "ranked", "waves",
 ]  # fmt: skip
