@@ -14,28 +14,42 @@ from pushforward.transforms.coupling import (
     AffineCoupling,
     Conditioner,
     Coupling,
+    MonotoneCoupling,
     channels,
     checkerboard,
     halves,
 )
 from pushforward.transforms.diagonal import DiagonalScale, Shift
+from pushforward.transforms.elementwise import Elementwise
 from pushforward.transforms.logit import Logit
+from pushforward.transforms.monotone import Additive, Affine, Monotone
 from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
 from pushforward.transforms.reshape import Reshape, flatten
+from pushforward.transforms.spline_maps import Cubic, Linear, Quadratic, RationalQuadratic, Spline
 from pushforward.transforms.transform import Transform
 
 __all__ = [
+    "Additive",
     "AdditiveCoupling",
+    "Affine",
     "AffineCoupling",
     "Chain",
     "Conditioner",
     "Coupling",
+    "Cubic",
     "DiagonalScale",
+    "Elementwise",
     "Inverse",
+    "Linear",
     "Logit",
+    "Monotone",
+    "MonotoneCoupling",
     "Permutation",
+    "Quadratic",
+    "RationalQuadratic",
     "Reshape",
     "Shift",
+    "Spline",
     "Steps",
     "Transform",
     "channels",

@@ -1,22 +1,23 @@
 """Coupling: some numbers of an event are changed by an amount computed from the others, which pass unchanged.
 
     z[kept]    = x[kept]
-    z[changed] = g(x[changed]; m(x[kept]))      m any network; g invertible in its first argument
+    z[changed] = g(x[changed]; m(x[kept]))      m any network; g any increasing map of one number
 
     additive   g(a; m)    = a + m                        ladj = 0
     affine     g(a; s, m) = a exp(s) + m                 ladj = sum s,     s = bound tanh(raw / bound)
+    monotone   any member of the table in `monotone.py`: splines, mixtures, tails ...
 
-The Jacobian is triangular, so ladj costs nothing, and decoding runs the same network once. The log-scale is
-bounded because it compounds over layers: decoding divides by exp(s), and samples jump to infinity where a
-trained s drifts off. (A coupling of data and noise, which pairs travel together, is something else.)
+The Jacobian is triangular, so ladj costs nothing, and decoding runs the same network once. (A coupling of data
+and noise, which pairs travel together, is something else.)
 
-The conditioner m comes in as a callable: m(kept) or m(kept, context), [batch, kept] -> [batch, k * changed]
-with k = 1 (additive) or 2 (affine: raw log-scales, then shifts). A network with dropout is not the same map
-twice: call `eval()` before decoding.
+The conditioner m comes in as a callable: m(kept) or m(kept, context), [batch, kept] -> [batch, size * changed]
+with the size that g has (additive 1; affine 2: raw log-scales, then shifts). A network with dropout is not the
+same map twice: call `eval()` before decoding.
 
 References:
     Dinh, Krueger, Bengio 2014, arXiv 1410.8516 (additive).
     Dinh, Sohl-Dickstein, Bengio 2016, arXiv 1605.08803 (affine).
+    Durkan, Bekasov, Murray, Papamakarios 2019, arXiv 1906.04032 (splines).
 """
 
 import abc
@@ -26,8 +27,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, PerSample, Sample
+from pushforward.transforms.monotone import Additive, Affine, Monotone, Pair, spread_out
 from pushforward.transforms.transform import Transform
 
 Conditioner = Callable[..., Tensor]
@@ -60,28 +62,23 @@ class Coupling(Transform, abc.ABC):
         self.register_buffer("changed", (~mask.flatten()).nonzero().squeeze(1))
         self.conditioner = conditioner
 
+    @property
     @abc.abstractmethod
-    def encode_changed(self, x: Tensor, raw: Tensor) -> tuple[Tensor, PerSample]:
-        """g: the changed numbers [batch, changed] given the conditioner's output [batch, k * changed]."""
-
-    @abc.abstractmethod
-    def decode_changed(self, z: Tensor, raw: Tensor) -> tuple[Tensor, PerSample]:
-        """The inverse of g in its first argument."""
+    def monotone(self) -> Monotone:
+        """g, whose parameters the conditioner provides."""
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self._couple(x, context, self.encode_changed)
+        return self._couple(x, context, self.monotone.encode)
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self._couple(z, context, self.decode_changed)
+        return self._couple(z, context, self.monotone.decode)
 
-    def _couple(
-        self, x: Sample, context: Context, g: Callable[[Tensor, Tensor], tuple[Tensor, PerSample]]
-    ) -> tuple[Sample, PerSample]:
+    def _couple(self, x: Sample, context: Context, g: Callable[[Tensor, Tensor], Pair]) -> tuple[Sample, PerSample]:
         flat = x.flatten(1)
         kept, changed = flat.index_select(1, self.kept), flat.index_select(1, self.changed)
         raw = self.conditioner(kept) if context is None else self.conditioner(kept, context)
-        new, ladj = g(changed, raw)
-        return flat.index_copy(1, self.changed, new).reshape(x.shape), ladj
+        new, ladj = g(changed, spread_out(raw, len(self.changed), self.monotone))
+        return flat.index_copy(1, self.changed, new).reshape(x.shape), ladj.sum(1)
 
 
 class AdditiveCoupling(Coupling):
@@ -94,13 +91,9 @@ class AdditiveCoupling(Coupling):
     (tensor([[ 1., 12.]]), tensor([0.]))
     """
 
-    def encode_changed(self, x: Tensor, raw: Tensor) -> tuple[Tensor, PerSample]:
-        _check(raw, x, 1)
-        return x + raw, x.new_zeros(len(x))
-
-    def decode_changed(self, z: Tensor, raw: Tensor) -> tuple[Tensor, PerSample]:
-        _check(raw, z, 1)
-        return z - raw, z.new_zeros(len(z))
+    @property
+    def monotone(self) -> Monotone:
+        return Additive()
 
 
 class AffineCoupling(Coupling):
@@ -120,22 +113,36 @@ class AffineCoupling(Coupling):
         self, shape: tuple[int, ...], conditioner: Conditioner, mask: Tensor | None = None, bound: float = 2.0
     ):
         super().__init__(shape, conditioner, mask)
-        if not 0 < bound < math.inf:
-            raise ConfigError(explain("a bound above 0 on the log-scale", f"{bound}", "2.0 suits most flows."))
-        self.bound = bound
+        self._affine = Affine(bound)
 
-    def encode_changed(self, x: Tensor, raw: Tensor) -> tuple[Tensor, PerSample]:
-        s, m = self._scale_and_shift(x, raw)
-        return x * s.exp() + m, s.sum(1)
+    @property
+    def monotone(self) -> Monotone:
+        return self._affine
 
-    def decode_changed(self, z: Tensor, raw: Tensor) -> tuple[Tensor, PerSample]:
-        s, m = self._scale_and_shift(z, raw)
-        return (z - m) * (-s).exp(), -s.sum(1)
 
-    def _scale_and_shift(self, x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
-        _check(raw, x, 2)
-        raw_scale, m = raw.chunk(2, 1)
-        return self.bound * torch.tanh(raw_scale / self.bound), m
+class MonotoneCoupling(Coupling):
+    """Any increasing map of one number, with parameters from the numbers kept.
+
+    Args:
+        shape, conditioner, mask: as in every coupling; the conditioner returns [batch, size * changed].
+        monotone: g, a member of the table in `monotone.py`.
+
+    >>> from pushforward.transforms import RationalQuadratic
+    >>> g = RationalQuadratic(bins=4)
+    >>> layer = MonotoneCoupling((2,), lambda kept: kept.new_zeros(len(kept), g.size), g)
+    >>> layer.encode(torch.tensor([[1.0, 2.0]]))[0]
+    tensor([[1., 2.]])
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], conditioner: Conditioner, monotone: Monotone, mask: Tensor | None = None
+    ):
+        super().__init__(shape, conditioner, mask)
+        self._monotone = monotone
+
+    @property
+    def monotone(self) -> Monotone:
+        return self._monotone
 
 
 def halves(shape: tuple[int, ...]) -> Tensor:
@@ -158,9 +165,3 @@ def channels(shape: tuple[int, ...]) -> Tensor:
     """Keeps the first half of the leading axis: the channels of an image."""
     places = torch.arange(shape[0]) < shape[0] // 2
     return places.reshape(-1, *(1 for _ in shape[1:])).expand(shape)
-
-
-def _check(raw: Tensor, x: Tensor, each: int) -> None:
-    if raw.shape != (len(x), each * x.shape[1]):
-        fix = f"Build the conditioner with {each} output(s) for each changed number."
-        raise ShapeError(explain(f"a conditioner output of {(len(x), each * x.shape[1])}", f"{tuple(raw.shape)}", fix))
