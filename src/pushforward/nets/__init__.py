@@ -1,11 +1,13 @@
 """Networks: fields f(x, t, context) of x's shape, conditioners, attention that asks its position encoding.
 
-Holds `MLP` and `Transformer` (field nets), `Dense` (a conditioner for transforms) and their parts.
+Holds `MLP` and `Transformer` (field nets), `Dense` and `MaskedDense` (conditioners for
+transforms), `Contraction` (for residual flows) and their parts.
 May import positions.
 """
 
 from pushforward.nets.attention import Attention, Placed, attend, place
 from pushforward.nets.condition import Condition
+from pushforward.nets.contraction import Contraction, spectral_bound
 from pushforward.nets.dependencies import ranked
 from pushforward.nets.masked import MaskedDense
 from pushforward.nets.mlp import MLP, Dense
@@ -13,6 +15,6 @@ from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
 
 __all__ = [
-    "Attention", "Condition", "Dense", "MLP", "MaskedDense", "Placed", "TimeEmbedding", "Transformer", "attend",
-    "place", "ranked", "waves",
+    "Attention", "Condition", "Contraction", "Dense", "MLP", "MaskedDense", "Placed", "TimeEmbedding", "Transformer",
+    "attend", "place", "ranked", "spectral_bound", "waves",
 ]  # fmt: skip

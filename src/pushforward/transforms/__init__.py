@@ -8,6 +8,8 @@ couplings take a conditioner, any callable. Holds chains, couplings and their ma
 logit and reshaping. May import the underscored files only.
 """
 
+from pushforward.transforms.autoregressive import Autoregressive, Causal
+from pushforward.transforms.block_autoregressive import BlockAutoregressive
 from pushforward.transforms.chain import Chain, Inverse, Steps
 from pushforward.transforms.coupling import (
     AdditiveCoupling,
@@ -21,10 +23,15 @@ from pushforward.transforms.coupling import (
 )
 from pushforward.transforms.diagonal import DiagonalScale, Shift
 from pushforward.transforms.elementwise import Elementwise
+from pushforward.transforms.gaussianization import GaussianMixture
 from pushforward.transforms.logit import Logit
 from pushforward.transforms.monotone import Additive, Affine, Monotone
+from pushforward.transforms.neural import Integral, Sigmoidal
 from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
+from pushforward.transforms.planar import Planar, Radial, Sylvester
+from pushforward.transforms.polynomial import Bernstein, SumOfSquares
 from pushforward.transforms.reshape import Reshape, flatten
+from pushforward.transforms.residual import ExactDet, LogDet, Residual, Roulette, redrawn
 from pushforward.transforms.spline_maps import Cubic, Linear, Quadratic, RationalQuadratic, Spline
 from pushforward.transforms.transform import Transform
 
@@ -33,29 +40,45 @@ __all__ = [
     "AdditiveCoupling",
     "Affine",
     "AffineCoupling",
+    "Autoregressive",
+    "Bernstein",
+    "BlockAutoregressive",
+    "Causal",
     "Chain",
     "Conditioner",
     "Coupling",
     "Cubic",
     "DiagonalScale",
     "Elementwise",
+    "ExactDet",
+    "GaussianMixture",
+    "Integral",
     "Inverse",
     "Linear",
+    "LogDet",
     "Logit",
     "Monotone",
     "MonotoneCoupling",
     "Permutation",
+    "Planar",
     "Quadratic",
+    "Radial",
     "RationalQuadratic",
     "Reshape",
+    "Residual",
+    "Roulette",
     "Shift",
+    "Sigmoidal",
     "Spline",
     "Steps",
+    "SumOfSquares",
+    "Sylvester",
     "Transform",
     "channels",
     "checkerboard",
     "flatten",
     "halves",
+    "redrawn",
     "reverse",
     "shuffle",
     "tile",

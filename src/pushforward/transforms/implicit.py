@@ -83,6 +83,6 @@ class _Implicit(torch.autograd.Function):
             (product,) = torch.autograd.grad(ctx.value, ctx.x, v, retain_graph=True)
             step = (g - product) * scale
             v = v + step
-            if not bool((step.abs() > eps * (1e-30 + v.abs().amax())).any()):
+            if not bool((step.abs() > eps * v.abs().amax(1, keepdim=True)).any()):
                 break
         return v, None, None, None, None

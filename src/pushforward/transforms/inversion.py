@@ -39,7 +39,7 @@ def invert(f: Increasing, y: Tensor, tolerance: float = 1e-5) -> Tensor:
     with torch.no_grad():
         value, log_slope = f(x)
         _check(x, value, log_slope, known, tolerance)
-    return torch.where(y.isfinite(), x, y * float("nan"))
+    return x.masked_fill(~y.isfinite(), float("nan"))
 
 
 def _with_slope(f: Increasing, x: Tensor) -> tuple[Tensor, Tensor]:
