@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from laws.zoo_monotones import MONOTONES
 from pushforward import transforms as T
 from pushforward.nets import Contraction, MaskedDense
 
@@ -22,11 +23,12 @@ class Member:
     low: float = -2.0
     high: float = 2.0
     after: tuple[int, ...] | None = None  # the shape of the noise, where it is another
+    sparse: bool = False  # a few numbers meet a few of its parameters only, as a spline's bins
 
     def transform(self, seed: int = 0) -> T.Transform:
         """The transform with parameters off their start, another for another seed."""
         generator = torch.Generator().manual_seed(seed)
-        made = self.make().double()
+        made = self.make().double().eval()
         with torch.no_grad():
             for parameter in made.parameters():
                 parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64) + 0.1)
@@ -68,7 +70,24 @@ def _chain(context: int = 0) -> T.Chain:
     )
 
 
+def _of_monotones() -> dict[str, Member]:
+    """Each monotone map with parameters of its own, and with a network's; those onto an interval turned round."""
+    members: dict[str, Member] = {}
+    for name, kind in MONOTONES.items():
+        g = kind.monotone
+        if not kind.everywhere:
+            low, high = (0.0, 4.0) if name == "exp" else (-2.0, 2.0)
+            members[f"inverse-{name}"] = Member(lambda g=g: T.Inverse(T.Elementwise((3,), g)), (3,), low=low, high=high)
+            continue
+        members[f"elementwise-{name}"] = Member(lambda g=g: T.Elementwise((1, 3), g), (1, 3), sparse=g.size > 4)
+        members[f"coupling-{name}"] = Member(
+            lambda g=g: T.MonotoneCoupling((4,), Net(2, 2 * g.size, 2), g), (4,), context=2, sparse=g.size > 4
+        )
+    return members
+
+
 TRANSFORMS: dict[str, Member] = {
+    **_of_monotones(),
     "identity": Member(T.Chain, (3,)),
     "shift": Member(lambda: T.Shift((4,)), (4,)),
     "shift-image": Member(lambda: T.Shift((2, 1, 3)), (2, 1, 3)),

@@ -18,6 +18,7 @@ References:
 """
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -145,27 +146,20 @@ class MaskedDense(nn.Module):
 
         Nothing is computed twice: all levels together cost the arithmetic of one call. No gradients flow.
         """
-        linears: list[MaskedLinear] = [self.enter, *self.middle, self.leave]  # pyright: ignore[reportAssignmentType]
-        weights, offsets = [linear.dense() for linear in linears], self._offsets(linears, context)
-        seen = [w.new_zeros(w.shape[1], n) for w in weights]  # inputs of each product: a feature is a row
+        known = self._unknown(n, context)
         place = unit = 0
         for size, ready in zip(self.sizes, self.ready, strict=True):
             new, unit = slice(unit, ready), ready
 
-            def rows(i: int, new: slice = new) -> Tensor:
-                reach = place if i == 0 else new.stop
-                return torch.addmm(offsets[i][new], weights[i][new, :reach], seen[i][:reach])
-
-            def record(i: int, a: Tensor, new: slice = new) -> Tensor:
-                seen[i + 1][new] = a
-                return rows(i + 1)
+            def layer(i: int, a: Tensor, new: slice = new) -> Tensor:
+                known.inputs[i + 1][new] = a
+                return known.rows(i + 1, new, new.stop)
 
             if new.start < new.stop:
-                seen[-1][new] = self._through(rows(0), record)
-            out = slice(place * self.outputs, (place + size) * self.outputs)
-            raw = torch.addmm(offsets[-1][out], weights[-1][out, :ready], seen[-1][:ready])
+                known.inputs[-1][new] = self._through(known.rows(0, new, place), layer)
+            raw = known.rows(-1, slice(place * self.outputs, (place + size) * self.outputs), ready)
             x = yield raw.reshape(size, self.outputs, n).permute(2, 0, 1)
-            seen[0][place : place + size] = x.T
+            known.inputs[0][place : place + size] = x.T
             place += size
 
     def _through(self, h: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -197,11 +191,26 @@ class MaskedDense(nn.Module):
             return ()
         return self.context(context.to(self.context.weight.dtype)).chunk(1 + len(self.middle), 1)
 
-    def _offsets(self, linears: list[MaskedLinear], context: Context) -> list[Tensor]:
-        """The constant part of each product, [rows, 1] or with a context [rows, batch]."""
-        told = self._told(context)
-        biases = [linear.bias[:, None] for linear in linears]
-        return [bias + told[i].T if told and i < len(told) else bias for i, bias in enumerate(biases)]
+    def _unknown(self, n: int, context: Context) -> "_Known":
+        """What a walk over a batch of `n` starts from."""
+        linears = [each for each in (self.enter, *self.middle, self.leave) if isinstance(each, MaskedLinear)]
+        weights, told = [linear.dense() for linear in linears], self._told(context)
+        offsets = [linear.bias[:, None] for linear in linears]
+        offsets = [offset + told[i].T if i < len(told) else offset for i, offset in enumerate(offsets)]
+        return _Known(weights, offsets, [weight.new_zeros(weight.shape[1], n) for weight in weights])
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The inputs of each product of a network as far as they are known, a unit's values for the batch in a row."""
+
+    weights: list[Tensor]
+    offsets: list[Tensor]
+    inputs: list[Tensor]
+
+    def rows(self, i: int, new: slice, reach: int) -> Tensor:
+        """These rows of the i-th product, [new, batch], of its first `reach` inputs."""
+        return torch.addmm(self.offsets[i][new], self.weights[i][new, :reach], self.inputs[i][:reach])
 
 
 def _reached(mask: Tensor) -> Tensor:

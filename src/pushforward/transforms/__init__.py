@@ -9,6 +9,7 @@ logit and reshaping. May import the underscored files only.
 """
 
 from pushforward.transforms.autoregressive import Autoregressive, Causal
+from pushforward.transforms.bends import Exp, HeavyTail, Power, SoftClip, Tanh
 from pushforward.transforms.block_autoregressive import BlockAutoregressive
 from pushforward.transforms.chain import Chain, Inverse, Steps
 from pushforward.transforms.coupling import (
@@ -25,6 +26,7 @@ from pushforward.transforms.diagonal import DiagonalScale, Shift
 from pushforward.transforms.elementwise import Elementwise
 from pushforward.transforms.gaussianization import GaussianMixture
 from pushforward.transforms.logit import Logit
+from pushforward.transforms.mixture import LogisticMixture
 from pushforward.transforms.monotone import Additive, Affine, Monotone
 from pushforward.transforms.neural import Integral, Sigmoidal
 from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
@@ -51,16 +53,20 @@ __all__ = [
     "DiagonalScale",
     "Elementwise",
     "ExactDet",
+    "Exp",
     "GaussianMixture",
+    "HeavyTail",
     "Integral",
     "Inverse",
     "Linear",
     "LogDet",
+    "LogisticMixture",
     "Logit",
     "Monotone",
     "MonotoneCoupling",
     "Permutation",
     "Planar",
+    "Power",
     "Quadratic",
     "Radial",
     "RationalQuadratic",
@@ -69,10 +75,12 @@ __all__ = [
     "Roulette",
     "Shift",
     "Sigmoidal",
+    "SoftClip",
     "Spline",
     "Steps",
     "SumOfSquares",
     "Sylvester",
+    "Tanh",
     "Transform",
     "channels",
     "checkerboard",

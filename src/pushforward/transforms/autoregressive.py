@@ -22,7 +22,7 @@ References:
 """
 
 from collections.abc import Generator
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -133,4 +133,4 @@ class Autoregressive(Transform):
         return x.flatten(1).index_select(1, self.conditioner.order)
 
     def _back(self, x: Tensor, like: Sample) -> Sample:
-        return x.index_select(1, cast(Tensor, self.conditioner.order).argsort()).reshape(like.shape)
+        return x.index_select(1, self.conditioner.order.argsort()).reshape(like.shape)

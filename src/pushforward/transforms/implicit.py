@@ -60,10 +60,9 @@ def certify(value: Tensor, y: Tensor, x: Tensor, diagonal: Tensor, tolerance: fl
     failed = ~near.flatten(1).all(1) & y.isfinite().flatten(1).all(1)
     if bool(failed.any()):
         worst = error.flatten(1).amax(1)[failed].nan_to_num(float("inf")).max()
-        raise PushforwardError(explain(
-            f"an inverse within {tolerance:.1g}", f"{int(failed.sum())} of {len(y)} samples beyond it (worst {worst:.1g})",
-            "Use float64, bound the scales of the model, or call eval() if it has dropout.",
-        ))  # fmt: skip
+        got = f"{int(failed.sum())} of {len(y)} samples beyond it (worst {worst:.1g})"
+        fix = "Use float64, bound the scales of the model, or call eval() if it has dropout."
+        raise PushforwardError(explain(f"an inverse within {tolerance:.1g}", got, fix))
 
 
 class _Implicit(torch.autograd.Function):
@@ -76,7 +75,10 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None, None]:
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor, None, None, None, None]:
+        (g,) = grad_outputs
         scale, eps = (-ctx.diagonal).exp(), 4 * torch.finfo(g.dtype).eps
         v = g * scale
         for _ in range(ctx.rounds):

@@ -57,8 +57,9 @@ def _bracket(f: Increasing, y: Tensor) -> tuple[Tensor, Tensor]:
         if bool((high - low).amax() > most):
             raise PushforwardError(_unreached(int((above | below).sum()), y.numel()))
         # what was an end with the answer beyond is the other end from now on
-        low, high = torch.where(below, high, torch.where(above, 4 * low, low)), torch.where(
-            above, low, torch.where(below, 4 * high, high)
+        low, high = (
+            torch.where(below, high, torch.where(above, 4 * low, low)),
+            torch.where(above, low, torch.where(below, 4 * high, high)),
         )
 
 

@@ -108,21 +108,21 @@ class Bernstein(Monotone):
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
         n, bound = self.degree, self.bound
-        steps = 2 * bound / n * (softplus(params[..., 1:] + _ONE) + 1e-3) / (1 + 1e-3)
-        theta = torch.cat([torch.zeros_like(steps[..., :1]), steps.cumsum(-1)], -1)
+        steps = (softplus(params[..., 1:] + _ONE) + 1e-3) / (1 + 1e-3)  # in units of 2B/n
         inside = x.clamp(-bound, bound)
         t = (inside + bound) / (2 * bound)
-        slope = (_basis(t, n - 1) * steps).sum(-1) * n / (2 * bound)
-        z = params[..., 0] - bound + (_basis(t, n) * theta).sum(-1)
-        return z + slope * (x - inside), slope.log()
+        bend = torch.cat([torch.zeros_like(steps[..., :1]), (steps - 1).cumsum(-1)], -1)  # theta less a line
+        slope = _bernstein(steps, t)
+        return params[..., 0] + inside + 2 * bound / n * _bernstein(bend, t) + slope * (x - inside), slope.log()
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         x = invert(lambda v: self.encode(v, params), z)
         return x, -self.encode(x, params)[1]
 
 
-def _basis(t: Tensor, n: int) -> Tensor:
-    """The Bernstein polynomials of degree n at t in [0, 1], [*, n + 1]."""
-    k = torch.arange(n + 1, dtype=t.dtype, device=t.device)
-    counts = torch.tensor([math.comb(n, i) for i in range(n + 1)], dtype=t.dtype, device=t.device)
-    return counts * t[..., None] ** k * (1 - t[..., None]) ** (n - k)
+def _bernstein(theta: Tensor, t: Tensor) -> Tensor:
+    """sum_k theta_k B_k,n(t) for theta [*, n + 1] and t [*] in [0, 1], by de Casteljau's averages."""
+    t = t[..., None]
+    while theta.shape[-1] > 1:
+        theta = (1 - t) * theta[..., :-1] + t * theta[..., 1:]
+    return theta.squeeze(-1)

@@ -1,0 +1,62 @@
+"""Every monotone map there is, ready for the laws.
+
+`identity`: zero parameters give the identity. `far`: what is far outside is mapped, in the directions named. `circle`:
+numbers are points of a circle of length 6. Exemptions are fields with a reason.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pushforward import transforms as T
+
+
+@dataclass(frozen=True)
+class Map:
+    monotone: T.Monotone
+    identity: bool = True
+    circle: bool = False
+    reach: float = 5.0  # data lie in (-reach, reach)
+    everywhere: bool = True  # onto all numbers; False: onto an interval, so decoding has ends
+
+    def data(self, n: int = 200, dtype: torch.dtype = torch.float64) -> Tensor:
+        uniform = torch.rand(n, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        return ((2 * uniform - 1) * self.reach).to(dtype)
+
+    def params(self, n: int = 200, scale: float = 1.0, dtype: torch.dtype = torch.float64) -> Tensor:
+        generator = torch.Generator().manual_seed(2)
+        return (scale * torch.randn(n, self.monotone.size, generator=generator, dtype=torch.float64)).to(dtype)
+
+    def gap(self, a: Tensor, b: Tensor) -> Tensor:
+        """|a - b|, along the circle if it is one."""
+        gap = (a - b).abs()
+        return torch.minimum(gap, 6 - gap) if self.circle else gap
+
+
+def _splines() -> dict[str, Map]:
+    kinds = {"linear": T.Linear, "quadratic": T.Quadratic, "cubic": T.Cubic, "rational": T.RationalQuadratic}
+    return {
+        f"{name}-{tails}": Map(kind(8, tails=tails), circle=tails == "circular", reach=3 if tails == "circular" else 5)
+        for name, kind in kinds.items()
+        for tails in kind.words
+    }
+
+
+MONOTONES: dict[str, Map] = {
+    "additive": Map(T.Additive()),
+    "affine": Map(T.Affine()),
+    **_splines(),
+    "rational-many-bins": Map(T.RationalQuadratic(64, low=-4.0, high=6.0)),
+    "mixture": Map(T.LogisticMixture(5), identity=False),  # equal components would stay equal
+    "power": Map(T.Power()),
+    "heavy-tail": Map(T.HeavyTail(), identity=False),  # its lightest tail is exponential
+    "exp": Map(T.Exp(), identity=False, everywhere=False),
+    "tanh": Map(T.Tanh(2.0), identity=False, everywhere=False),
+    "soft-clip": Map(T.SoftClip(2.0), identity=False, everywhere=False),
+    "sigmoidal": Map(T.Sigmoidal(5), identity=False),
+    "sigmoidal-stack": Map(T.Sigmoidal(4, layers=2), identity=False),
+    "squares": Map(T.SumOfSquares(3, 2), identity=False),
+    "bernstein": Map(T.Bernstein(12, 4.0)),
+    "gaussian-mixture": Map(T.GaussianMixture(5), identity=False),
+}
