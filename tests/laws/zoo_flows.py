@@ -11,6 +11,7 @@ from torch import Tensor
 
 from laws.zoo_transforms import Net
 from pushforward import transforms as T
+from pushforward.models import named_autoregressive as A
 from pushforward.models.base import Logistic, Normal
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.named import nice, real_nvp
@@ -76,6 +77,30 @@ FLOWS: dict[str, Flow] = {
     "real-nvp-unit": Flow(lambda: real_nvp((2,), couplings=2, hidden=8, support=(0.0, 1.0)), unit=True),
     "real-nvp-classes": Flow(lambda: real_nvp((2,), couplings=3, hidden=8, layers=1, classes=2), classes=2),
 }  # fmt: skip
+
+FLOWS |= {
+    "maf": Flow(lambda: A.maf((2,), 2, 8)),
+    "maf-context": Flow(lambda: A.maf((2,), 2, 8, context=2, seed=1), context=2),
+    "maf-classes": Flow(lambda: A.maf((3,), 2, 8, classes=3), classes=3),
+    "maf-image": Flow(lambda: A.maf((1, 3, 3), 2, 32, residual=True, seed=0)),
+    "maf-unit": Flow(lambda: A.maf((2,), 2, 8, bound=1.0, support=(0.0, 1.0)), unit=True),
+    "iaf": Flow(lambda: A.iaf((2,), 2, 8)),
+    "nsf-autoregressive": Flow(lambda: A.nsf_autoregressive((2,), 2, 8, 1, bins=4)),
+    "naf": Flow(lambda: A.naf((2,), 1, 8, units=4)),
+    "umnn": Flow(lambda: A.umnn((2,), 1, 8, embedding=3, units=6, depth=1, points=16)),
+    "sos": Flow(lambda: A.sos((2,), 1, 8, degree=2, polynomials=2)),
+    "bernstein": Flow(lambda: A.bernstein((2,), 2, 8, degree=6)),
+    "bnaf": Flow(lambda: A.bnaf((2,), 2, 4)),
+    "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2),
+    "planar": Flow(lambda: A.planar((2,), 3)),
+    "planar-leaky-context": Flow(lambda: A.planar((3,), 2, "leaky_relu", context=2), context=2),
+    "planar-decode": Flow(lambda: A.planar((2,), 2, formula="decode")),
+    "radial": Flow(lambda: A.radial((2,), 3)),
+    "radial-context": Flow(lambda: A.radial((3,), 2, context=2), context=2),
+    "sylvester": Flow(lambda: A.sylvester((2,), 2)),
+    "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
+    "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),
+}
 
 PLANES: dict[str, Flow] = {
     name: member for name, member in FLOWS.items() if member.make().base.shape in ((2,), (1, 2, 1))

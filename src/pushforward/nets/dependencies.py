@@ -100,15 +100,16 @@ def dependencies(adjacency: Tensor, units: int, blind: bool = False) -> Dependen
 
 
 def _levels(adjacency: Tensor) -> Tensor:
-    """The longest way to each number, [features]."""
-    level = torch.zeros(len(adjacency), dtype=torch.int64)
-    for _ in range(len(adjacency) + 1):
-        longer = torch.where(adjacency, level + 1, 0).amax(1)
-        if torch.equal(longer, level):
-            return level
-        level = longer
-    fix = "Remove an edge; no number may depend on itself."
-    raise ConfigError(explain("an adjacency without cycles", "one with a cycle", fix))
+    """The longest way to each number, [features]: peel off those that wait for nobody, again and again."""
+    level, waiting = torch.full((len(adjacency),), -1), adjacency.sum(1)
+    for each in range(len(adjacency)):
+        free = (waiting == 0) & (level < 0)
+        level[free] = each
+        waiting -= adjacency[:, free].sum(1)
+    if bool((level < 0).any()):
+        fix = "Remove an edge; no number may depend on itself."
+        raise ConfigError(explain("an adjacency without cycles", "one with a cycle", fix))
+    return level
 
 
 def _spread(rows: Tensor, level: Tensor, units: int, blind: bool) -> tuple[Tensor, Tensor]:

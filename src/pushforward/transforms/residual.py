@@ -47,8 +47,8 @@ class ExactDet(LogDet):
 
     def of(self, g: Tensor, x: Tensor) -> PerSample:
         keep = torch.is_grad_enabled()
-        rows = [_product(g[:, i].sum(), x, None, keep) for i in range(g.shape[1])]
         eye = torch.eye(g.shape[1], dtype=g.dtype, device=g.device)
+        rows = [_product(g, x, row.expand_as(g), keep) for row in eye]
         return torch.linalg.slogdet(torch.stack(rows, 1) + eye).logabsdet
 
 
@@ -170,7 +170,7 @@ def redrawn(transform: Transform, draw: Draw) -> Transform:
             return transform
 
 
-def _product(g: Tensor, x: Tensor, vector: Tensor | None, keep: bool) -> Tensor:
+def _product(g: Tensor, x: Tensor, vector: Tensor, keep: bool) -> Tensor:
     """The vector times dg/dx; `keep` makes it differentiable."""
     if not g.requires_grad:
         return torch.zeros_like(x)
