@@ -18,7 +18,7 @@ References:
 """
 
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -45,18 +45,18 @@ class MaskedLinear(nn.Module):
     def __init__(self, mask: Tensor, zero_output: bool = False) -> None:
         super().__init__()
         outputs, self.inputs = mask.shape
-        blocks = max(1, min(4, min(mask.shape) // 64))
+        blocks = max(1, min(4, min(mask.shape) // 128))
         edges = [outputs * k // blocks for k in range(blocks + 1)]
         parts = [_reached(mask[low:high]) for low, high in pairwise(edges)]
         self.rows = [len(part) for part in parts]
         self.weights = nn.ParameterList(nn.Parameter(_start(part, part.shape[1], zero_output)) for part in parts)
         self.bias = nn.Parameter(_start(mask, 1, zero_output).squeeze(1))
         for k, part in enumerate(parts):
-            self.register_buffer(f"mask_{k}", part)
+            self.register_buffer(f"mask_{k}", part.to(self.bias.dtype))  # 0 or 1: whole in any precision
 
     def masked(self) -> list[Tensor]:
         """The blocks of W, each [rows, what they may see]."""
-        return [weight * self.get_buffer(f"mask_{k}") for k, weight in enumerate(self.weights)]
+        return [weight * getattr(self, f"mask_{k}") for k, weight in enumerate(self.weights)]
 
     def dense(self) -> Tensor:
         """W in one piece, [outputs, inputs]."""
@@ -140,27 +140,23 @@ class MaskedDense(nn.Module):
         h = self._through(self._plus(self.enter(x), told, 0), lambda i, a: self._plus(self.middle[i](a), told, i + 1))
         return self.leave(h).unflatten(1, (x.shape[1], self.outputs))
 
-    @torch.no_grad()
     def walk(self, n: int, context: Context = None) -> Walk:
         """The outputs of each level in turn, [n, places, outputs], given the numbers of those before by `send`.
 
         Nothing is computed twice: all levels together cost the arithmetic of one call. No gradients flow.
         """
-        known = self._unknown(n, context)
-        place = unit = 0
-        for size, ready in zip(self.sizes, self.ready, strict=True):
-            new, unit = slice(unit, ready), ready
+        known, place, unit = self._unknown(n, context), 0, 0
+        for level, (size, ready) in enumerate(zip(self.sizes, self.ready, strict=True)):
 
-            def layer(i: int, a: Tensor, new: slice = new) -> Tensor:
-                known.inputs[i + 1][new] = a
-                return known.rows(i + 1, new, new.stop)
+            def layer(i: int, a: Tensor, level: int = level, ready: int = ready) -> Tensor:
+                known.parts[i + 1][level].copy_(a)
+                return known.rows(i + 1, level, ready)
 
-            if new.start < new.stop:
-                known.inputs[-1][new] = self._through(known.rows(0, new, place), layer)
-            raw = known.rows(-1, slice(place * self.outputs, (place + size) * self.outputs), ready)
-            x = yield raw.reshape(size, self.outputs, n).permute(2, 0, 1)
-            known.inputs[0][place : place + size] = x.T
-            place += size
+            if ready > unit:
+                known.parts[-1][level].copy_(self._through(known.rows(0, level, place), layer))
+            x = yield known.rows(-1, level, ready).view(size, self.outputs, n).permute(2, 0, 1)
+            known.parts[0][level].copy_(x.detach().T)
+            place, unit = place + size, ready
 
     def _through(self, h: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The activated last hidden layer, from the first one before its activation."""
@@ -194,23 +190,34 @@ class MaskedDense(nn.Module):
     def _unknown(self, n: int, context: Context) -> "_Known":
         """What a walk over a batch of `n` starts from."""
         linears = [each for each in (self.enter, *self.middle, self.leave) if isinstance(each, MaskedLinear)]
-        weights, told = [linear.dense() for linear in linears], self._told(context)
-        offsets = [linear.bias[:, None] for linear in linears]
-        offsets = [offset + told[i].T if i < len(told) else offset for i, offset in enumerate(offsets)]
-        return _Known(weights, offsets, [weight.new_zeros(weight.shape[1], n) for weight in weights])
+        told = [part.T for part in self._told(context)] + [0.0]  # nothing to the outputs
+        units = [b - a for a, b in pairwise((0, *self.ready))]
+        places, outputs = list(self.sizes), [self.outputs * size for size in self.sizes]
+        known = _Known()
+        for i, linear in enumerate(linears):
+            weight, offset = linear.dense().detach(), linear.bias[:, None]
+            offset = (offset + told[i] if len(told) > 1 else offset).detach()
+            counts = outputs if i == len(linears) - 1 else units
+            known.weights.append(weight.split(counts))
+            known.offsets.append(offset.split(counts))
+            known.inputs.append(weight.new_zeros(weight.shape[1], n))
+            known.parts.append(known.inputs[i].split(units if i else places))
+        return known
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """The inputs of each product of a network as far as they are known, a unit's values for the batch in a row."""
+    """Each product of a network: W and b by level, its inputs as far as they are known (a unit is a row), by level."""
 
-    weights: list[Tensor]
-    offsets: list[Tensor]
-    inputs: list[Tensor]
+    weights: list[Sequence[Tensor]] = field(default_factory=list)
+    offsets: list[Sequence[Tensor]] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
+    parts: list[Sequence[Tensor]] = field(default_factory=list)
 
-    def rows(self, i: int, new: slice, reach: int) -> Tensor:
-        """These rows of the i-th product, [new, batch], of its first `reach` inputs."""
-        return torch.addmm(self.offsets[i][new], self.weights[i][new, :reach], self.inputs[i][:reach])
+    def rows(self, i: int, level: int, reach: int) -> Tensor:
+        """The rows of this level of the i-th product, [rows, batch], of its first `reach` inputs."""
+        weight = self.weights[i][level].narrow(1, 0, reach)
+        return torch.addmm(self.offsets[i][level], weight, self.inputs[i].narrow(0, 0, reach))
 
 
 def _reached(mask: Tensor) -> Tensor:

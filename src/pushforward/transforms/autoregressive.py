@@ -133,4 +133,4 @@ class Autoregressive(Transform):
         return x.flatten(1).index_select(1, self.conditioner.order)
 
     def _back(self, x: Tensor, like: Sample) -> Sample:
-        return x.index_select(1, self.conditioner.order.argsort()).reshape(like.shape)
+        return torch.empty_like(x).index_copy(1, self.conditioner.order, x).reshape(like.shape)
