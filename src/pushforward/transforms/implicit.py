@@ -13,7 +13,8 @@ which for triangular J and its diagonal d ends after as many rounds as there are
 J = 1 + (a contraction) and d = 1 converges like the iteration that found x. Memory does not grow with either.
 
 A solution is certified by one call of f: wherever neither f(x) is within tolerance of y, nor x (by one Newton
-step of the diagonal) of the true solution, an error says how many samples are concerned.
+step of the diagonal) of the true solution, an error says how many samples are concerned. That is the error of the
+search. What a map amplifies of its own rounding is no fault of it, and larger where the map is ill-conditioned.
 """
 
 from collections.abc import Callable
