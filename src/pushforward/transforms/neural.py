@@ -34,7 +34,7 @@ _ONE = math.log(math.e - 1)  # softplus of it is 1
 class Sigmoidal(Monotone):
     """z = logit sum_k w_k sigmoid(a_k x + b_k), once or several times over.
 
-    Parameters of a layer are raw (w, a, b): w = softmax, a = softplus(raw + log(e - 1)), and b starts spread over
+    Parameters of a layer are raw (w, a, b): w = softmax, a = softplus(raw + log(e - 1)) + 0.001, and b starts spread over
     (-1, 1), so that units differ from the first step; zero parameters give a mild bend.
 
     Args:
@@ -69,7 +69,7 @@ class Sigmoidal(Monotone):
 
     def _layer(self, x: Tensor, raw: Tensor) -> Pair:
         weight, slope, offset = raw.split(self.units, -1)
-        log_w, a = weight.log_softmax(-1), softplus(slope + _ONE)
+        log_w, a = weight.log_softmax(-1), softplus(slope + _ONE) + 1e-3
         u = a * x[..., None] + offset + torch.linspace(-1, 1, self.units, dtype=x.dtype, device=x.device)
         below, above = logsigmoid(u), logsigmoid(-u)
         log_sum, log_rest = (log_w + below).logsumexp(-1), (log_w + above).logsumexp(-1)
