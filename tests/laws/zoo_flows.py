@@ -92,6 +92,7 @@ FLOWS |= {
     "bernstein": Flow(lambda: A.bernstein((2,), 2, 8, degree=6)),
     "bnaf": Flow(lambda: A.bnaf((2,), 2, 4)),
     "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2),
+    "gaussianization": Flow(lambda: A.gaussianization((2,), 2, 3)),
     "planar": Flow(lambda: A.planar((2,), 3)),
     "planar-leaky-context": Flow(lambda: A.planar((3,), 2, "leaky_relu", context=2), context=2),
     "planar-decode": Flow(lambda: A.planar((2,), 2, formula="decode")),

@@ -149,6 +149,8 @@ TRANSFORMS |= {
     "bernstein-narrow": Member(lambda: T.Elementwise((3,), T.Bernstein(4, 1.0)), (3,)),
     "gaussian-mixture": Member(lambda: T.Elementwise((3,), T.GaussianMixture(4)), (3,)),
     "gaussian-mixture-autoregressive": Member(lambda: T.Autoregressive(T.GaussianMixture(2), _masked(3, 6)), (3,)),
+    "gaussianize": Member(lambda: T.Gaussianize((1, 3), 3), (1, 3)),
+    "labelled": Member(lambda: T.Labelled(T.DiagonalScale((3,)), 2), (3,)),
     "bnaf": Member(lambda: T.BlockAutoregressive((3,), 3, 2), (3,)),
     "bnaf-context": Member(lambda: T.BlockAutoregressive((1, 2, 1), 3, 1, context=2), (1, 2, 1), context=2),
     "planar": Member(lambda: T.Planar((3,)), (3,)),

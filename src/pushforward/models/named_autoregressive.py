@@ -17,6 +17,7 @@ with shift and scale where the papers normalise by the batch (`models.prepare` s
     bernstein            Autoregressive(Bernstein)
     planar, radial       Planar, Radial
     sylvester            Sylvester                                                      16, up to 64 directions
+    gaussianization      Gaussianize
     residual_flow        Residual(Contraction)                                          10 to 100
 
 The transform's formula runs from data to noise, so that likelihoods are one pass and training never searches for an
@@ -44,6 +45,7 @@ from pushforward.transforms import (
     BlockAutoregressive,
     Chain,
     DiagonalScale,
+    Gaussianize,
     Integral,
     Inverse,
     LogDet,
@@ -208,6 +210,18 @@ def sylvester(
     m = min(n, 16) if directions is None else directions
     size = m * n + m * (m + 1) + m
     return _flow(shape, [Sylvester(shape, m, _linear(common, size)) for _ in range(transforms)], common)
+
+
+def gaussianization(
+    shape: tuple[int, ...], transforms: int = 8, components: int = 8, **common: Unpack[Common]
+) -> NormalizingFlow:
+    """Gaussianization flow: rotations, and mixtures of normals for each number. It reads no context.
+
+    `models.gaussianize` starts one from data, layer by layer.
+    """
+    if common.get("context", 0) or common.get("classes", 0):
+        raise ConfigError(explain("no context", "one", "Gaussianization reads none: take sos or naf."))
+    return _flow(shape, [Gaussianize(shape, components) for _ in range(transforms)], common)
 
 
 def residual_flow(

@@ -24,7 +24,8 @@ from pushforward.transforms.coupling import (
 )
 from pushforward.transforms.diagonal import DiagonalScale, Shift
 from pushforward.transforms.elementwise import Elementwise
-from pushforward.transforms.gaussianization import GaussianMixture
+from pushforward.transforms.gaussianization import Gaussianize, GaussianMixture
+from pushforward.transforms.labelled import Labelled
 from pushforward.transforms.logit import Logit
 from pushforward.transforms.mixture import LogisticMixture
 from pushforward.transforms.monotone import Additive, Affine, Monotone
@@ -55,9 +56,11 @@ __all__ = [
     "ExactDet",
     "Exp",
     "GaussianMixture",
+    "Gaussianize",
     "HeavyTail",
     "Integral",
     "Inverse",
+    "Labelled",
     "Linear",
     "LogDet",
     "LogisticMixture",

@@ -11,8 +11,13 @@ z solves log Phi(z) = log F by Newton's method. With Mills' ratio M = Phi / phi,
 
 so that the map has no end and is as exact at a million deviations as at one.
 
+A layer of Gaussianization turns the event first, z = Phi^-1(F(Q x)). Turned at random and fitted to its marginals one
+layer after the other, it approaches a normal without any gradient (`Gaussianize.from_data`, and
+`models.gaussianize` for the whole flow), which is where training may start.
+
 References:
-    Chen, Gopinath 2000, "Gaussianization". Meng, Song, Song, Ermon 2020, arXiv 2003.01941 (as a flow).
+    Chen, Gopinath 2000, "Gaussianization". Laparra, Camps-Valls, Malo 2011, arXiv 1602.00229 (random rotations).
+    Meng, Song, Song, Ermon 2020, arXiv 2003.01941 (as a flow).
 """
 
 import math
@@ -20,12 +25,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pushforward._errors import ConfigError, explain
+from pushforward._random import Draw
+from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.inversion import invert
 from pushforward.transforms.monotone import Monotone, Pair
+from pushforward.transforms.reflections import orthonormal
+from pushforward.transforms.transform import Transform
 
 _ONE = math.log(math.e - 1)  # softplus of it is 1
 
@@ -55,25 +64,107 @@ class GaussianMixture(Monotone):
         return 3 * self.components
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
+        left = self._log_tail(x, params, torch.ones_like(x, dtype=torch.bool))[0] < math.log(0.5)
+        log_p, log_slope = self._log_tail(x, params, left)
+        z: Tensor = _Quantile.apply(log_p)  # pyright: ignore[reportAssignmentType]
+        return torch.where(left, z, -z), log_slope + _log_mills(z)
+
+    def decode(self, z: Tensor, params: Tensor) -> Pair:
+        left = z < 0
+
+        def tail(x: Tensor) -> Pair:
+            log_p, log_slope = self._log_tail(x, params, left)
+            return torch.where(left, log_p, -log_p), log_slope
+
+        x = invert(tail, torch.where(left, log_ndtr(z), -log_ndtr(-z)))
+        return x, -self.encode(x, params)[1]
+
+    def _log_tail(self, x: Tensor, params: Tensor, left: Tensor) -> Pair:
+        """log F where `left`, elsewhere log(1 - F); and the logarithm of the size of its slope."""
         weight, mean, width = params.split(self.components, -1)
         log_w, s = weight.log_softmax(-1), softplus(width + _ONE) + 1e-3
         u = (x[..., None] - mean - self.centres(x)) / s
-        left = (log_w + log_ndtr(u)).logsumexp(-1) < math.log(0.5)
         u = torch.where(left[..., None], u, -u)
         each = log_w + log_ndtr(u)
-        z: Tensor = _Quantile.apply(each.logsumexp(-1))  # pyright: ignore[reportAssignmentType]
-        ladj = (each.log_softmax(-1) - _log_mills(u) - s.log()).logsumexp(-1) + _log_mills(z)
-        return torch.where(left, z, -z), ladj
-
-    def decode(self, z: Tensor, params: Tensor) -> Pair:
-        x = invert(lambda v: self.encode(v, params), z)
-        return x, -self.encode(x, params)[1]
+        return each.logsumexp(-1), (each.log_softmax(-1) - _log_mills(u) - s.log()).logsumexp(-1)
 
     def centres(self, like: Tensor) -> Tensor:
         """Where the components stand for zero parameters."""
         if self.components == 1:
             return like.new_zeros(1)
         return torch.linspace(-1, 1, self.components, dtype=like.dtype, device=like.device)
+
+
+class Gaussianize(Transform):
+    """A rotation, and each number of what comes out to a standard normal one.
+
+    Args:
+        shape: the event's shape.
+        components: normals in the mixture of each number.
+    """
+
+    def __init__(self, shape: tuple[int, ...], components: int = 8):
+        super().__init__()
+        self.n, self.mixture = math.prod(shape), GaussianMixture(components)
+        self.reflections = nn.Parameter(torch.randn(self.n * self.n))  # flat, so that weight decay leaves them alone
+        self.params = nn.Parameter(torch.zeros(self.n * self.mixture.size))
+
+    @classmethod
+    def from_data(cls, x: Sample, components: int = 8, draw: Draw | None = None) -> "Gaussianize":
+        """A random rotation, with mixtures fitted to the marginals of `x` [batch, *event] behind it.
+
+        Args:
+            x: data as they arrive at this transform.
+            components: normals in each mixture.
+            draw: the address of the rotation.
+        """
+        made, draw = cls(tuple(x.shape[1:]), components).to(x), draw or Draw(0, "gaussianize")
+        with torch.no_grad():
+            made.reflections.copy_(draw.normal(made.n, (made.n,)).flatten())
+            weight, mean, width = fitted(x.detach().flatten(1) @ made._rotation().T, components)
+            raw = [weight.log(), mean - made.mixture.centres(mean), _unsoft(width - 1e-3) - _ONE]
+            made.params.copy_(torch.cat(raw, 1).flatten())
+        return made
+
+    def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
+        z, ladj = self.mixture.encode(x.flatten(1) @ self._rotation().T, self._params())
+        return z.reshape(x.shape), ladj.sum(1)
+
+    def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
+        y, ladj = self.mixture.decode(z.flatten(1), self._params())
+        return (y @ self._rotation()).reshape(z.shape), ladj.sum(1)
+
+    def _rotation(self) -> Tensor:
+        return orthonormal(self.reflections.unflatten(0, (self.n, self.n)), self.n)
+
+    def _params(self) -> Tensor:
+        return self.params.unflatten(0, (self.n, self.mixture.size))
+
+
+def fitted(y: Tensor, components: int, rounds: int = 40) -> tuple[Tensor, Tensor, Tensor]:
+    """Mixtures of normals fitted to each column of `y` [rows, n] by expectation and maximisation.
+
+    Returns:
+        Weights, means and widths, each [n, components].
+    """
+    at = (torch.arange(components, dtype=y.dtype, device=y.device) + 0.5) / components
+    mean = torch.quantile(y[:100_000], at, dim=0).T
+    spread = y.std(0, correction=0).clamp_min(1e-6)[:, None]
+    least, width = 0.02 * spread, (2 * spread / components).expand_as(mean)
+    weight = torch.full_like(mean, 1 / components)
+    for _ in range(rounds):
+        u = (y[..., None] - mean) / width
+        share = (weight.log() - 0.5 * u.square() - width.log()).softmax(-1)
+        total = share.sum(0) + 1e-6
+        mean = (share * y[..., None]).sum(0) / total
+        width = ((share * (y[..., None] - mean).square()).sum(0) / total).sqrt().clamp_min(least) + 2e-3
+        weight = total / total.sum(1, keepdim=True)
+    return weight, mean, width
+
+
+def _unsoft(s: Tensor) -> Tensor:
+    """The inverse of softplus."""
+    return s + torch.log(-torch.expm1(-s))
 
 
 class _Quantile(torch.autograd.Function):

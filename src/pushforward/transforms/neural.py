@@ -34,8 +34,8 @@ _ONE = math.log(math.e - 1)  # softplus of it is 1
 class Sigmoidal(Monotone):
     """z = logit sum_k w_k sigmoid(a_k x + b_k), once or several times over.
 
-    Parameters of a layer are raw (w, a, b): w = softmax, a = softplus(raw + log(e - 1)) + 0.001, and b starts spread over
-    (-1, 1), so that units differ from the first step; zero parameters give a mild bend.
+    Parameters of a layer are raw (w, a, b): w = softmax, a = softplus(raw + log(e - 1)) + 0.001, and b starts spread
+    over (-1, 1), so that units differ from the first step; zero parameters give a mild bend.
 
     Args:
         units: sigmoids in a layer.

@@ -30,6 +30,7 @@ from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.coupling import Conditioner
 from pushforward.transforms.implicit import solution
 from pushforward.transforms.inversion import invert
+from pushforward.transforms.reflections import orthonormal
 from pushforward.transforms.transform import Transform
 
 Bend = Literal["tanh", "leaky_relu"]
@@ -221,10 +222,7 @@ class Sylvester(Told):
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         n, m, half = self.n, self.m, self.m * (self.m + 1) // 2
         reflections, r, r_in, b = params.split([m * n, half, half, m], 1)
-        q = torch.eye(n, m, dtype=params.dtype, device=params.device).expand(len(params), n, m)
-        for v in reflections.unflatten(1, (m, n)).unbind(1):
-            v = v / (v.square().sum(1, keepdim=True) + 1e-12).sqrt()
-            q = q - 2 * v[..., None] @ (v[:, None] @ q)
+        q = orthonormal(reflections.unflatten(1, (m, n)), m)
         return q, self._upper(r), self._upper(r_in), b
 
     def _upper(self, entries: Tensor) -> Tensor:
