@@ -36,6 +36,7 @@ from pushforward.transforms.transform import Transform
 Bend = Literal["tanh", "leaky_relu"]
 
 _ONE = math.log(math.e - 1)  # softplus of it is 1
+_MOST = 0.999  # how near to folding: slopes stay above 0.001
 
 
 class Told(Transform, abc.ABC):
@@ -117,7 +118,7 @@ class Planar(Told):
         """w, u (moved so that w.u > -1), b, and w.u."""
         w, u, b = params.split([self.n, self.n, 1], 1)
         raw = (w * u).sum(1, keepdim=True)
-        push = softplus(raw + _ONE) - 1
+        push = _MOST * (softplus(raw + _ONE) - 1)
         return w, u + (push - raw) * w / (w.square().sum(1, keepdim=True) + 1e-12), b, push
 
     def _h(self, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -158,7 +159,7 @@ class Radial(Told):
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         centre, raw_alpha, raw_beta = params.split([self.n, 1, 1], 1)
         alpha = softplus(raw_alpha + _ONE)
-        return centre, alpha, alpha * (softplus(raw_beta + _ONE) - 1)
+        return centre, alpha, _MOST * alpha * (softplus(raw_beta + _ONE) - 1)
 
 
 class Sylvester(Told):
@@ -228,6 +229,6 @@ class Sylvester(Told):
     def _upper(self, entries: Tensor) -> Tensor:
         """An upper triangular matrix with its diagonal in (-1, 1)."""
         row, column = torch.triu_indices(self.m, self.m, device=entries.device)
-        entries = torch.where(row == column, 0.999 * torch.tanh(entries), entries)
+        entries = torch.where(row == column, _MOST * torch.tanh(entries), entries)
         full = entries.new_zeros(len(entries), self.m, self.m)
         return full.index_put((torch.arange(len(entries), device=row.device)[:, None], row, column), entries)
