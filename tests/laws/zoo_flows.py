@@ -15,6 +15,7 @@ from pushforward.models import named_autoregressive as A
 from pushforward.models.base import Logistic, Normal
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.named import nice, real_nvp
+from pushforward.models.tarflow import tarflow
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,8 @@ FLOWS |= {
     "radial": Flow(lambda: A.radial((2,), 3)),
     "radial-context": Flow(lambda: A.radial((3,), 2, context=2), context=2),
     "sylvester": Flow(lambda: A.sylvester((2,), 2)),
+    "tarflow": Flow(lambda: tarflow((2, 1), 2, 8, 1, 2, bound=1.0)),
+    "tarflow-image-classes": Flow(lambda: tarflow((1, 4, 4), 2, 8, 1, 2, 2, classes=3, bound=1.0), classes=3),
     "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
     "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),
 }

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from laws.zoo_monotones import MONOTONES
 from pushforward import transforms as T
-from pushforward.nets import Contraction, MaskedDense
+from pushforward.nets import CausalTransformer, Contraction, MaskedDense
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,10 @@ def _masked(n: int, size: int, **options: object) -> MaskedDense:
     return MaskedDense(n, size, **{"hidden": 12, "activation": torch.tanh, **options})  # type: ignore[arg-type]
 
 
+def _causal(shape: tuple[int, ...], **options: object) -> CausalTransformer:
+    return CausalTransformer(shape, 2, width=8, layers=1, heads=2, **options)  # type: ignore[arg-type]
+
+
 TRANSFORMS |= {
     "maf": Member(lambda: T.Autoregressive(T.Affine(), _masked(4, 2)), (4,)),
     "maf-jacobi": Member(lambda: T.Autoregressive(T.Affine(), _masked(4, 2), "jacobi"), (4,)),
@@ -162,4 +166,6 @@ TRANSFORMS |= {
     "sylvester-context": Member(lambda: T.Sylvester((3,), 3, nn.Linear(2, 24)), (3,), context=2),
     "residual": Member(lambda: T.Residual(Contraction(3, 8, 2)), (3,)),
     "residual-context": Member(lambda: T.Residual(Contraction(4, 8, 1, context=2, lipschitz=0.7)), (1, 2, 2), 2),
+    "tarflow": Member(lambda: T.Autoregressive(T.Affine(), _causal((1, 4, 2), patch=2)), (1, 4, 2)),
+    "tarflow-context": Member(lambda: T.Autoregressive(T.Affine(), _causal((3, 2), context=2)), (3, 2), context=2),
 }

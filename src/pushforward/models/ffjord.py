@@ -9,8 +9,7 @@ regress on: train it with `objectives.Likelihood`. What distinguishes it is the 
 from pushforward.models.diffusion import Diffusion
 from pushforward.nets.concat_squash import ConcatSquash
 from pushforward.paths import Linear, velocity
-from pushforward.solvers import RK4, Exact, Hutchinson, Solver
-from pushforward.solvers.checkpointed import Checkpointed
+from pushforward.solvers import RK4, Checkpointed, Exact, Hutchinson, Solver
 
 
 def ffjord(

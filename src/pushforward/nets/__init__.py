@@ -1,11 +1,12 @@
 """Networks: fields f(x, t, context) of x's shape, conditioners, attention that asks its position encoding.
 
-Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense` and `MaskedDense` (conditioners for
-transforms), `Contraction` (for residual flows) and their parts.
+Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `MaskedDense` and
+`CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows) and their parts.
 May import positions.
 """
 
 from pushforward.nets.attention import Attention, Placed, attend, place
+from pushforward.nets.causal import CausalTransformer
 from pushforward.nets.concat_squash import ConcatSquash
 from pushforward.nets.condition import Condition
 from pushforward.nets.contraction import Contraction, spectral_bound
@@ -16,6 +17,6 @@ from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
 
 __all__ = [
-    "Attention", "ConcatSquash", "Condition", "Contraction", "Dense", "MLP", "MaskedDense", "Placed", "TimeEmbedding",
-    "Transformer", "attend", "place", "ranked", "spectral_bound", "waves",
+    "Attention", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Dense", "MLP", "MaskedDense",
+    "Placed", "TimeEmbedding", "Transformer", "attend", "place", "ranked", "spectral_bound", "waves",
 ]  # fmt: skip

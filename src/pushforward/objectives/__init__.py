@@ -1,11 +1,13 @@
 """Objectives: pure losses, one number per sample.
 
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
-`Regression` on `pairs`), `Distillation` for few-step students. May import `models` and below.
+`Regression` on `pairs`), `Distillation` for few-step students, `Noisy` around any of them. May import `models` and
+below.
 """
 
 from pushforward.objectives.distillation import Distillation
 from pushforward.objectives.likelihood import Likelihood
+from pushforward.objectives.noisy import Noisy
 from pushforward.objectives.objective import Objective
 from pushforward.objectives.reflow import Pairs, pairs, pairs_from
 from pushforward.objectives.regression import Regression, Weighting
@@ -13,6 +15,7 @@ from pushforward.objectives.regression import Regression, Weighting
 __all__ = [
     "Distillation",
     "Likelihood",
+    "Noisy",
     "Objective",
     "Pairs",
     "Regression",

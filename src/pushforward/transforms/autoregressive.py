@@ -80,7 +80,8 @@ class Autoregressive(Transform):
         super().__init__()
         if method not in ("auto", "walk", "jacobi"):
             raise ConfigError(explain("'auto', 'walk' or 'jacobi'", repr(method), "'auto' chooses by size."))
-        self.monotone, self.conditioner, self.method, self.tolerance = monotone, conditioner, method, tolerance
+        self.monotone, self.conditioner, self.tolerance = monotone, conditioner, tolerance
+        self.method: Method = method
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         z, ladj = self._placed(self._in_order(x), context)
