@@ -8,7 +8,7 @@ from laws.zoo_positions import POSITIONS
 from pushforward import Draw, PushforwardError
 from pushforward.data.batch import Batch
 from pushforward.models import Normal, NormalizingFlow
-from pushforward.models.tarflow import denoised, guided, tarflow
+from pushforward.models.tarflow import denoised, guided_flow, tarflow
 from pushforward.nets import CausalTransformer
 from pushforward.objectives import Likelihood, Noisy
 from pushforward.positions import Biases, Properties, Scores, Values
@@ -89,8 +89,8 @@ def test_a_guided_flow_is_a_flow():
     flow = wild(tarflow((1, 4, 4), 2, 16, 1, 2, patch=2, classes=3, bound=1.0), std=0.2)
     x, context = torch.randn(4, 1, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
     for scale, same_as in ((0.0, None), (1.0, context)):
-        assert_close(guided(flow, scale).log_prob(x, context), flow.log_prob(x, same_as))
-    far = guided(flow, 2.5)
+        assert_close(guided_flow(flow, scale).log_prob(x, context), flow.log_prob(x, same_as))
+    far = guided_flow(flow, 2.5)
     z = torch.randn(4, 1, 4, 4, dtype=torch.float64)
     assert_close(far.encode(far.decode(z, context), context), z, rtol=1e-8, atol=1e-8)
     assert not torch.allclose(far.log_prob(x, context), flow.log_prob(x, context))

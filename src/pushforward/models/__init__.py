@@ -27,7 +27,7 @@ from pushforward.models.named_autoregressive import (
     sylvester,
     umnn,
 )
-from pushforward.models.tarflow import denoised, guided, tarflow
+from pushforward.models.tarflow import denoised, guided_flow, tarflow
 
 __all__ = [
     "Base",
@@ -42,7 +42,7 @@ __all__ = [
     "ffjord",
     "gaussianization",
     "gaussianize",
-    "guided",
+    "guided_flow",
     "iaf",
     "maf",
     "naf",

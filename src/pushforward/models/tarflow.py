@@ -109,7 +109,7 @@ class Guided(nn.Module):
         return torch.lerp(without, given, self.scale)
 
 
-def guided(flow: NormalizingFlow, scale: float) -> NormalizingFlow:
+def guided_flow(flow: NormalizingFlow, scale: float) -> NormalizingFlow:
     """A flow that shares the parameters of `flow`, with every autoregressive transform guided.
 
     Args:

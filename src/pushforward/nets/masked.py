@@ -112,7 +112,7 @@ class MaskedDense(nn.Module):
         adjacency: Tensor | None = None,
         context: int = 0,
         residual: bool = False,
-        activation: Callable[[Tensor], Tensor] = nn.functional.relu,
+        activation: Callable[[Tensor], Tensor] = torch.relu,
         dropout: float = 0.0,
         zero_output: bool = True,
     ) -> None:
@@ -216,8 +216,7 @@ class _Known:
 
     def rows(self, i: int, level: int, reach: int) -> Tensor:
         """The rows of this level of the i-th product, [rows, batch], of its first `reach` inputs."""
-        weight = self.weights[i][level].narrow(1, 0, reach)
-        return torch.addmm(self.offsets[i][level], weight, self.inputs[i].narrow(0, 0, reach))
+        return torch.addmm(self.offsets[i][level], self.weights[i][level][:, :reach], self.inputs[i][:reach])
 
 
 def _reached(mask: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
     encode(x, context) -> (z, ladj)      data to noise
     decode(z, context) -> (x, ladj)      noise to data, ladj of that direction
 
-Every transform takes events of any shape and returns one ladj per sample. There are no networks inside:
-couplings take a conditioner, any callable. Holds chains, couplings and their masks, scales, orders, the
-logit and reshaping. May import the underscored files only.
+Every transform takes events of any shape and returns one ladj per sample. There are no networks inside (but for
+`Integral` and `BlockAutoregressive`, which are one): couplings and autoregressive transforms take a conditioner. Holds
+chains, couplings and their masks, monotone maps, autoregression, planar and residual maps, scales, orders, the logit
+and reshaping. May import the underscored files only.
 """
 
 from pushforward.transforms.autoregressive import Autoregressive, Causal
