@@ -6,19 +6,22 @@ Each is a row of the same chain,
 
 with shift and scale where the papers normalise by the batch (`models.prepare` starts them from data):
 
-    function             transform                                                      paper's experiments
-    maf                  Autoregressive(Affine), orders alternating                     5 or 10 of 2 x 100 to 512
-    iaf                  the same, turned round: samples in one pass
-    nsf_autoregressive   Autoregressive(RationalQuadratic), residual networks           10, 8 bins, 2 blocks of 256
-    naf                  Autoregressive(Sigmoidal)                                      5, 16 units
-    umnn                 Autoregressive(Integral)                                       5
-    bnaf                 BlockAutoregressive                                            5, 2 layers, 40 a dimension
-    sos                  Autoregressive(SumOfSquares)                                   8, degree 4
-    bernstein            Autoregressive(Bernstein)
-    planar, radial       Planar, Radial
-    sylvester            Sylvester                                                      16, up to 64 directions
-    gaussianization      Gaussianize
-    residual_flow        Residual(Contraction)                                          10 to 100
+    function             transform                                        default
+    maf                  Autoregressive(Affine), orders alternating       5, 2 layers of 512
+    iaf                  the same, turned round: samples in one pass      5, 2 layers of 512
+    nsf_autoregressive   Autoregressive(RationalQuadratic)                10, 8 bins, 2 residual blocks of 256
+    naf                  Autoregressive(Sigmoidal)                        5, 16 units
+    umnn                 Autoregressive(Integral)                         5, networks of 4 x 50
+    bnaf                 BlockAutoregressive                              5, 2 layers, 40 units a number
+    sos                  Autoregressive(SumOfSquares)                     8, 5 polynomials of degree 4
+    bernstein            Autoregressive(Bernstein)                        3, degree 16
+    planar, radial       Planar, Radial                                   10
+    sylvester            Sylvester                                        16, up to 16 directions
+    gaussianization      Gaussianize                                      8, 8 components
+    residual_flow        Residual(Contraction)                            10, 3 layers of 128
+
+The published NSF has a random order and an LU matrix before each spline; here orders alternate or, with `seed`, are
+random, and there is no matrix: put `transforms` between these by hand.
 
 The transform's formula runs from data to noise, so that likelihoods are one pass and training never searches for an
 inverse; `formula="decode"` turns it round, for inference, where samples must be quick.

@@ -42,7 +42,7 @@ def tarflow(
     context: int = 0,
     bound: float = 5.0,
 ) -> NormalizingFlow:
-    """TarFlow. The defaults are those of its authors' small example on MNIST, but for the patch.
+    """TarFlow. Width and layers are by default those of its authors' small example on MNIST.
 
     Args:
         shape: the event's shape, (channels, rows, columns) or (tokens, features).

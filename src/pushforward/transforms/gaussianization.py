@@ -185,7 +185,7 @@ class _Quantile(torch.autograd.Function):
 
 
 class _LogNdtr(torch.autograd.Function):
-    """log Phi(u), whose slope is 1 / M: torch's own overflows at 1e5 deviations in float32."""
+    """log Phi(u), whose slope is 1 / M: torch's own is 4 % off at u = -1e3 in float32, and lost beyond."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:
