@@ -11,6 +11,7 @@ from pushforward.models import named_autoregressive as A
 from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import prepare
 from pushforward.models.gaussianize import gaussianize
+from pushforward.models.tarflow import tarflow
 from pushforward.solvers import RK4
 
 
@@ -34,6 +35,27 @@ def test_a_network_is_called_once_in_the_direction_of_the_formula():
     assert calls_of(iaf, lambda flow: flow.sample(4)) == 1
     assert calls_of(iaf, lambda flow: flow.sample_and_log_prob(4)) == 1
     assert calls_of(maf, lambda flow: flow.sample(4)) == 1  # the certificate
+
+
+COMPILED = {
+    "maf": lambda: A.maf((4,), 2, 8),
+    "nsf": lambda: A.nsf_autoregressive((4,), 2, 8, 1),
+    "naf": lambda: A.naf((3,), 1, 8),
+    "umnn": lambda: A.umnn((3,), 1, 8, units=4),
+    "sos": lambda: A.sos((3,), 1, 8),
+    "bernstein": lambda: A.bernstein((3,), 1, 8),
+    "bnaf": lambda: A.bnaf((3,), 1, 4),
+    "planar": lambda: A.planar((3,), 2),
+    "tarflow": lambda: tarflow((1, 4, 4), 1, 8, 1, 2, patch=2),
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_likelihoods_are_one_graph(name):
+    flow, x = COMPILED[name](), torch.randn(3, *COMPILED[name]().shape)
+    torch._dynamo.reset()
+    compiled = torch.compile(flow.log_prob, backend="eager", fullgraph=True)
+    assert_close(compiled(x), flow.log_prob(x))
 
 
 def test_iaf_is_maf_turned_round():
