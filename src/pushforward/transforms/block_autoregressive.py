@@ -117,7 +117,7 @@ class BlockAutoregressive(Transform):
             def one(x: Tensor, i: int = i, heard: list[Tensor] = heard) -> tuple[Tensor, Tensor]:
                 return self._one(x[:, None], i, heard, weights, None)
 
-            x = invert(one, z[:, i], self.tolerance)
+            x = invert(one, z[:, i], guess=z[:, i], tolerance=self.tolerance)
             self._one(x[:, None], i, heard, weights, inputs)
         return inputs[0]
 

@@ -76,7 +76,7 @@ class GaussianMixture(Monotone):
             log_p, log_slope = self._log_tail(x, params, left)
             return torch.where(left, log_p, -log_p), log_slope
 
-        x = invert(tail, torch.where(left, log_ndtr(z), -log_ndtr(-z)))
+        x = invert(tail, torch.where(left, log_ndtr(z), -log_ndtr(-z)), guess=z)
         return x, -self.encode(x, params)[1]
 
     def _log_tail(self, x: Tensor, params: Tensor, left: Tensor) -> Pair:

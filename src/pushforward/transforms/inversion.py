@@ -2,8 +2,9 @@
 
     f(x) = y,   f increasing:      widen [low, high] until f(low) <= y <= f(high), then Newton inside (`root.py`)
 
-A fixed bracket answers silently with its own end, and samples pile up there. This one doubles until it holds the
-answer, each number by itself, and what cannot be reached is an error that says how many numbers are concerned.
+A fixed bracket answers silently with its own end, and samples pile up there. This one starts around a guess and grows
+fivefold until it holds the answer, each number by itself; what cannot be reached is an error that says how many numbers
+are concerned.
 """
 
 from collections.abc import Callable
@@ -18,12 +19,13 @@ Increasing = Callable[[Tensor], tuple[Tensor, Tensor]]
 """x -> (f(x), log f'(x)), number by number."""
 
 
-def invert(f: Increasing, y: Tensor, tolerance: float = 1e-5) -> Tensor:
+def invert(f: Increasing, y: Tensor, guess: Tensor | None = None, tolerance: float = 1e-5) -> Tensor:
     """x with f(x) = y, with its derivatives in y and in whatever f is made of.
 
     Args:
         f: increasing, smooth nearly everywhere.
         y: the values wanted, of the shape f works on.
+        guess: where to look first, around 0 by default; y is right for maps that are never far from the identity.
         tolerance: largest error in x or in f(x), relative to 1 + |x| or 1 + |y|.
 
     Raises:
@@ -34,7 +36,8 @@ def invert(f: Increasing, y: Tensor, tolerance: float = 1e-5) -> Tensor:
     """
     with torch.no_grad():
         known = y.detach().nan_to_num(0.0, 0.0, 0.0)  # what is not finite has no preimage: NaN comes back
-        low, high = _bracket(f, known)
+        first = torch.zeros_like(known) if guess is None else guess.detach().nan_to_num(0.0, 0.0, 0.0)
+        low, high = _bracket(f, known, first)
     x = root(lambda v: _with_slope(f, v), torch.where(y.isfinite(), y, known), low, high)
     with torch.no_grad():
         value, log_slope = f(x)
@@ -47,9 +50,10 @@ def _with_slope(f: Increasing, x: Tensor) -> tuple[Tensor, Tensor]:
     return value, log_slope.clamp(-80.0, 80.0).exp()
 
 
-def _bracket(f: Increasing, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends with f(low) <= y <= f(high), doubled from [-1, 1] until they are."""
-    low, high, most = torch.full_like(y, -1.0), torch.full_like(y, 1.0), torch.finfo(y.dtype).max ** 0.5
+def _bracket(f: Increasing, y: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
+    """Ends with f(low) <= y <= f(high): an interval around the guess, widened until they are."""
+    half, most = 1 + 0.1 * guess.abs(), torch.finfo(y.dtype).max ** 0.5
+    low, high = guess - half, guess + half
     while True:
         above, below = f(low)[0] > y, f(high)[0] < y
         if not bool((above | below).any()):
@@ -57,9 +61,10 @@ def _bracket(f: Increasing, y: Tensor) -> tuple[Tensor, Tensor]:
         if bool((high - low).amax() > most):
             raise PushforwardError(_unreached(int((above | below).sum()), y.numel()))
         # what was an end with the answer beyond is the other end from now on
+        step = 4 * (high - low)
         low, high = (
-            torch.where(below, high, torch.where(above, 4 * low, low)),
-            torch.where(above, low, torch.where(below, 4 * high, high)),
+            torch.where(below, high, torch.where(above, low - step, low)),
+            torch.where(above, low, torch.where(below, high + step, high)),
         )
 
 

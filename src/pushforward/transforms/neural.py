@@ -64,7 +64,7 @@ class Sigmoidal(Monotone):
         return x, total
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
-        x = invert(lambda v: self.encode(v, params), z)
+        x = invert(lambda v: self.encode(v, params), z, guess=z)
         return x, -self.encode(x, params)[1]
 
     def _layer(self, x: Tensor, raw: Tensor) -> Pair:
@@ -109,7 +109,7 @@ class Integral(nn.Module, Monotone):
         return b + x * (slope * weights).sum(-1), slope[..., -1].log()
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
-        x = invert(lambda v: self.encode(v, params), z)
+        x = invert(lambda v: self.encode(v, params), z, guess=z)
         return x, -self.encode(x, params)[1]
 
     def _integrand(self, t: Tensor, h: Tensor) -> Tensor:

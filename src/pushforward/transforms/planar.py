@@ -111,7 +111,8 @@ class Planar(Told):
             h, slope = self._h(a + b)
             return a + push * h, torch.log1p(push * slope)
 
-        a = invert(along, (w * z).sum(1, keepdim=True))
+        wanted = (w * z).sum(1, keepdim=True)
+        a = invert(along, wanted, guess=wanted)
         return z - u * self._h(a + b)[0]
 
     def _split(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -216,7 +217,7 @@ class Sylvester(Told):
                 gain = out * slope * torch.exp(2 * (math.log(2) - softplus(2 * a) + a))
                 return v + out * torch.tanh(a), torch.log1p(gain)
 
-            p[..., i] = invert(one, wanted[..., i] - behind)
+            p[..., i] = invert(one, wanted[..., i] - behind, guess=wanted[..., i] - behind)
             h[..., i] = torch.tanh(slope * p[..., i] + rest)
         return p
 

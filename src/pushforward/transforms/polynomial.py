@@ -60,7 +60,7 @@ class SumOfSquares(Monotone):
         return params[..., 0] + x * (slope[..., :-1] * weights).sum(-1), slope[..., -1].log()
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
-        x = invert(lambda v: self.encode(v, params), z)
+        x = invert(lambda v: self.encode(v, params), z, guess=z / (1 + z.abs()) ** (1 - 1 / (2 * self.degree + 1)))
         return x, -self.encode(x, params)[1]
 
     def _start(self, x: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class Bernstein(Monotone):
         return params[..., 0] + inside + 2 * bound / n * _bernstein(bend, t) + slope * (x - inside), slope.log()
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
-        x = invert(lambda v: self.encode(v, params), z)
+        x = invert(lambda v: self.encode(v, params), z, guess=z)
         return x, -self.encode(x, params)[1]
 
 
