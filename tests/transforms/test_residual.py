@@ -6,7 +6,10 @@ from torch.testing import assert_close
 
 from pushforward import Draw, PushforwardError
 from pushforward import transforms as T
+from pushforward.data.batch import Batch
+from pushforward.models import ffjord, residual_flow
 from pushforward.nets import Contraction, spectral_bound
+from pushforward.objectives import Likelihood, Redrawn
 
 
 def contraction(features=3, lipschitz=0.9, seed=0):
@@ -83,3 +86,18 @@ def test_likelihoods_without_gradients_are_those_with():
     with torch.no_grad():
         quiet = layer.encode(x)[1]
     assert torch.equal(quiet, layer.encode(x)[1])
+
+
+def test_training_draws_the_estimate_anew_at_every_step():
+    flow = residual_flow((3,), 2, hidden=8, log_det=T.Roulette(Draw(0))).double()
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter)
+    batch = Batch(torch.randn(4, 3, dtype=torch.float64))
+    objective = Redrawn(Likelihood())
+    first, again, other = (objective(flow, batch, Draw(0, "train", step)) for step in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    first.sum().backward()
+    assert all(parameter.grad is not None for parameter in flow.parameters())
+    with pytest.raises(PushforwardError, match="a NormalizingFlow"):
+        objective(ffjord((3,)), batch, Draw(0))

@@ -233,8 +233,8 @@ def residual_flow(
 ) -> NormalizingFlow:  # fmt: skip
     """Residual flow: x + g(x) with g of Lipschitz constant `lipschitz`.
 
-    `log_det` is exact by default; for events of more than a few dozen numbers give a `Roulette`, and move its address
-    on by `transforms.redrawn(flow.chain, draw)` from step to step.
+    `log_det` is exact by default; for events of more than a few dozen numbers give a `Roulette`, and train it with
+    `objectives.Redrawn(objectives.Likelihood())`, which moves its address on from step to step.
     """
     told = common.get("context", 0) or common.get("classes", 0)
     nets = [Contraction(math.prod(shape), hidden, layers, told, lipschitz) for _ in range(transforms)]
