@@ -12,12 +12,14 @@ from torch import Tensor
 
 from laws.zoo_transforms import Net
 from pushforward import transforms as T
+from pushforward.models import named_autoregressive as A
 from pushforward.models.base import Logistic, Normal, VonMises
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.named import nice, real_nvp
 from pushforward.models.named_images import glow
 from pushforward.models.named_splines import circular, flowpp, nsf
+from pushforward.models.tarflow import tarflow
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,30 @@ FLOWS |= {
         ),
         circle=True,
     ),
+    "maf": Flow(lambda: A.maf((2,), 2, 8)),
+    "maf-context": Flow(lambda: A.maf((2,), 2, 8, context=2, seed=1), context=2),
+    "maf-classes": Flow(lambda: A.maf((3,), 2, 8, classes=3), classes=3),
+    "maf-image": Flow(lambda: A.maf((1, 3, 3), 2, 32, residual=True, seed=0)),
+    "maf-unit": Flow(lambda: A.maf((2,), 2, 8, bound=1.0, support=(0.0, 1.0)), unit=True),
+    "iaf": Flow(lambda: A.iaf((2,), 2, 8)),
+    "nsf-autoregressive": Flow(lambda: A.nsf_autoregressive((2,), 2, 8, 1, bins=4)),
+    "naf": Flow(lambda: A.naf((2,), 1, 8, units=4)),
+    "umnn": Flow(lambda: A.umnn((2,), 1, 8, embedding=3, units=6, depth=1, points=16)),
+    "sos": Flow(lambda: A.sos((2,), 1, 8, degree=2, polynomials=2)),
+    "bernstein": Flow(lambda: A.bernstein((2,), 2, 8, degree=6)),
+    "bnaf": Flow(lambda: A.bnaf((2,), 2, 4)),
+    "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2),
+    "gaussianization": Flow(lambda: A.gaussianization((2,), 2, 3)),
+    "planar": Flow(lambda: A.planar((2,), 3)),
+    "planar-leaky-context": Flow(lambda: A.planar((3,), 2, "leaky_relu", context=2), context=2),
+    "planar-decode": Flow(lambda: A.planar((2,), 2, formula="decode")),
+    "radial": Flow(lambda: A.radial((2,), 3)),
+    "radial-context": Flow(lambda: A.radial((3,), 2, context=2), context=2),
+    "sylvester": Flow(lambda: A.sylvester((2,), 2)),
+    "tarflow": Flow(lambda: tarflow((2, 1), 2, 8, 1, 2, bound=1.0)),
+    "tarflow-image-classes": Flow(lambda: tarflow((1, 4, 4), 2, 8, 1, 2, 2, classes=3, bound=1.0), classes=3),
+    "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
+    "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),
 }
 
 PLANES: dict[str, Flow] = {

@@ -54,4 +54,9 @@ MONOTONES: dict[str, Map] = {
     "exp": Map(T.Exp(), identity=False, everywhere=False),
     "tanh": Map(T.Tanh(2.0), identity=False, everywhere=False),
     "soft-clip": Map(T.SoftClip(2.0), identity=False, everywhere=False),
+    "sigmoidal": Map(T.Sigmoidal(5), identity=False),
+    "sigmoidal-stack": Map(T.Sigmoidal(4, layers=2), identity=False),
+    "squares": Map(T.SumOfSquares(3, 2), identity=False),
+    "bernstein": Map(T.Bernstein(12, 4.0)),
+    "gaussian-mixture": Map(T.GaussianMixture(5), identity=False),
 }

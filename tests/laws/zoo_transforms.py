@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from laws.zoo_monotones import MONOTONES
 from pushforward import transforms as T
+from pushforward.nets import CausalTransformer, Contraction, MaskedDense
 
 
 @dataclass(frozen=True)
@@ -134,4 +135,61 @@ TRANSFORMS: dict[str, Member] = {
     "chain": Member(_chain, (1, 2, 3)),
     "chain-context": Member(lambda: _chain(2), (1, 2, 3), context=2),
     "chain-of-chains": Member(lambda: T.Chain(T.Chain(T.Shift((4,))), T.Chain(), T.Inverse(T.tile(4))), (4,)),
+}
+
+
+def _graph() -> Tensor:
+    """A diamond with a tail: 3 -> 0, 2 -> 1 -> 4, and 5 alone."""
+    adjacency = torch.zeros(6, 6, dtype=torch.bool)
+    for child, parent in ((0, 3), (2, 3), (1, 0), (1, 2), (4, 1)):
+        adjacency[child, parent] = True
+    return adjacency
+
+
+def _masked(n: int, size: int, **options: object) -> MaskedDense:
+    return MaskedDense(n, size, **{"hidden": 12, "activation": torch.tanh, **options})  # type: ignore[arg-type]
+
+
+def _causal(shape: tuple[int, ...], **options: object) -> CausalTransformer:
+    return CausalTransformer(shape, 2, width=8, layers=1, heads=2, **options)  # type: ignore[arg-type]
+
+
+TRANSFORMS |= {
+    "maf": Member(lambda: T.Autoregressive(T.Affine(), _masked(4, 2)), (4,)),
+    "maf-jacobi": Member(lambda: T.Autoregressive(T.Affine(), _masked(4, 2), "jacobi"), (4,)),
+    "maf-context": Member(lambda: T.Autoregressive(T.Affine(), _masked(4, 2, context=3)), (4,), context=3),
+    "maf-order": Member(lambda: T.Autoregressive(T.Affine(), _masked(6, 2, order=[3, 1, 5, 0, 2, 4])), (1, 2, 3)),
+    "maf-passes": Member(lambda: T.Autoregressive(T.Affine(), _masked(5, 2, passes=3)), (5,)),
+    "maf-coupling": Member(lambda: T.Autoregressive(T.Additive(), _masked(4, 1, passes=2)), (4,)),
+    "maf-graph": Member(lambda: T.Autoregressive(T.Affine(), _masked(6, 2, adjacency=_graph())), (6,)),
+    "maf-residual": Member(lambda: T.Autoregressive(T.Affine(), _masked(4, 2, residual=True, context=2)), (4,), 2),
+    "maf-blocks": Member(lambda: T.Autoregressive(T.Affine(0.3), _masked(8, 2, hidden=128)), (8,)),
+    "iaf": Member(lambda: T.Inverse(T.Autoregressive(T.Affine(), _masked(4, 2))), (4,)),
+    "spline-autoregressive": Member(
+        lambda: T.Autoregressive(T.RationalQuadratic(4, -3.0, 3.0), _masked(4, T.RationalQuadratic(4).size)), (4,)
+    ),
+    "sigmoidal": Member(lambda: T.Elementwise((3,), T.Sigmoidal(3, 2)), (3,)),
+    "naf": Member(lambda: T.Autoregressive(T.Sigmoidal(3), _masked(3, 9)), (3,)),
+    "integral": Member(lambda: T.Elementwise((2,), T.Integral(3, hidden=6)), (2,)),
+    "umnn": Member(lambda: T.Autoregressive(T.Integral(3, hidden=6), _masked(3, 4, context=1)), (3,), context=1),
+    "sos": Member(lambda: T.Autoregressive(T.SumOfSquares(2, 2), _masked(3, 7)), (3,)),
+    "bernstein": Member(lambda: T.Autoregressive(T.Bernstein(5, 3.0), _masked(3, 6)), (3,)),
+    "bernstein-narrow": Member(lambda: T.Elementwise((3,), T.Bernstein(4, 1.0)), (3,)),
+    "gaussian-mixture": Member(lambda: T.Elementwise((3,), T.GaussianMixture(4)), (3,)),
+    "gaussian-mixture-autoregressive": Member(lambda: T.Autoregressive(T.GaussianMixture(2), _masked(3, 6)), (3,)),
+    "gaussianize": Member(lambda: T.Gaussianize((1, 3), 3), (1, 3)),
+    "labelled": Member(lambda: T.Labelled(T.DiagonalScale((3,)), 2), (3,)),
+    "bnaf": Member(lambda: T.BlockAutoregressive((3,), 3, 2), (3,)),
+    "bnaf-context": Member(lambda: T.BlockAutoregressive((1, 2, 1), 3, 1, context=2), (1, 2, 1), context=2),
+    "planar": Member(lambda: T.Planar((3,)), (3,)),
+    "planar-leaky": Member(lambda: T.Planar((1, 2, 2), "leaky_relu"), (1, 2, 2)),
+    "planar-context": Member(lambda: T.Planar((3,), conditioner=nn.Linear(2, 7)), (3,), context=2),
+    "radial": Member(lambda: T.Radial((3,)), (3,)),
+    "radial-context": Member(lambda: T.Radial((3,), nn.Linear(2, 5)), (3,), context=2),
+    "sylvester": Member(lambda: T.Sylvester((4,), 3), (4,)),
+    "sylvester-context": Member(lambda: T.Sylvester((3,), 3, nn.Linear(2, 24)), (3,), context=2),
+    "residual": Member(lambda: T.Residual(Contraction(3, 8, 2)), (3,)),
+    "residual-context": Member(lambda: T.Residual(Contraction(4, 8, 1, context=2, lipschitz=0.7)), (1, 2, 2), 2),
+    "tarflow": Member(lambda: T.Autoregressive(T.Affine(), _causal((1, 4, 2), patch=2)), (1, 4, 2)),
+    "tarflow-context": Member(lambda: T.Autoregressive(T.Affine(), _causal((3, 2), context=2)), (3, 2), context=2),
 }

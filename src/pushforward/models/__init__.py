@@ -5,12 +5,13 @@
 frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any of torch's) or have weights
 (`LearnedNormal`, `Mixture`, `ClassNormal`).
 
-Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`,
-`posterior` (given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint`
-inpaint; `residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one.
-`gaussian`, `mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures
-whether it is what it claims to be, and `flow.distribution(context)` is the same flow in torch's own language. May
-import every shelf below. """
+Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
+(given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
+`residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one. `gaussian`,
+`mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures whether it is
+what it claims to be, and `flow.distribution(context)` is the same flow in torch's own language. Named flows are
+functions that build one. May import every shelf below.
+"""
 
 from pushforward.models.audit import Audit
 from pushforward.models.auto import Choice, auto
@@ -19,18 +20,36 @@ from pushforward.models.continuity import Residual, residual
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.distribution import ModelDistribution
 from pushforward.models.exact import empirical, gaussian, mixture, ring
+from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import NormalizingFlow, prepare
+from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.likelihood import Likelihood, likelihood
 from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
+from pushforward.models.named_autoregressive import (
+    bernstein,
+    bnaf,
+    gaussianization,
+    iaf,
+    maf,
+    naf,
+    nsf_autoregressive,
+    planar,
+    radial,
+    residual_flow,
+    sos,
+    sylvester,
+    umnn,
+)
 from pushforward.models.named_images import glow
 from pushforward.models.named_splines import circular, flowpp, nsf
 from pushforward.models.oracles import Oracle
 from pushforward.models.posterior import Isotropic, Measurement, Point, Tweedie, posterior
 from pushforward.models.surjected import Surjected
+from pushforward.models.tarflow import denoised, guided_flow, tarflow
 from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 
@@ -38,7 +57,9 @@ __all__ = [
     "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Isotropic", "LearnedNormal", "Likelihood",
     "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal", "NormalizingFlow", "Oracle",
     "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform", "VonMises", "auto",
-    "autoguided", "circular", "classifier_guided", "empirical", "flowpp", "gaussian", "glow", "guided",
-    "likelihood", "mixture", "nice", "nsf", "posterior", "prepare", "real_nvp", "repaint", "replacement",
-    "residual", "ring", "tempered", "truncated", "tune",
+    "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised", "empirical", "ffjord", "flowpp",
+    "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf", "likelihood", "maf",
+    "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior", "prepare", "radial", "real_nvp",
+    "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester", "tarflow", "tempered",
+    "truncated", "tune", "umnn",
 ]  # fmt: skip

@@ -1,32 +1,24 @@
 """Objectives: pure losses, one number per sample.
 
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
-`Regression` on `pairs`), `Distillation` for few-step students. `weightings` are the table of weights over time, and
-`presets` the formulations of the papers. May import `models` and below.
+`Regression` on `pairs`), `Distillation` for few-step students, `Noisy` and `Redrawn` around any of them. `weightings`
+are the table of weights over time, and `presets` the formulations of the papers. May import `models` and below.
 """
 
 from pushforward.objectives import presets
 from pushforward.objectives import weighting as weightings
 from pushforward.objectives.distillation import Distillation
 from pushforward.objectives.likelihood import Likelihood
+from pushforward.objectives.noisy import Noisy
 from pushforward.objectives.objective import Objective
 from pushforward.objectives.presets import Formulation
+from pushforward.objectives.redrawn import Redrawn
 from pushforward.objectives.reflow import Pairs, pairs, pairs_from
 from pushforward.objectives.regression import Regression
 from pushforward.objectives.uncertainty import Uncertainty
 from pushforward.objectives.weighting import Weighting
 
 __all__ = [
-    "Distillation",
-    "Formulation",
-    "Likelihood",
-    "Objective",
-    "Pairs",
-    "Regression",
-    "Uncertainty",
-    "Weighting",
-    "pairs",
-    "pairs_from",
-    "presets",
-    "weightings",
-]
+    "Distillation", "Formulation", "Likelihood", "Noisy", "Objective", "Pairs", "Redrawn", "Regression",
+    "Uncertainty", "Weighting", "pairs", "pairs_from", "presets", "weightings",
+]  # fmt: skip

@@ -1,16 +1,17 @@
 """Solvers: follow what a model says along a path and stream the states on the way.
 
 One-step methods (`Euler`, `Midpoint`, `Heun`, `RK4`), an adaptive pair (`Adaptive`), multistep methods whose steps
-are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`), one that can be undone exactly (`Reversible`), and those of
-the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`), whose noise is a function of seed,
-sample and time (`White`, `Brownian`). All are generators of `State` that accept edits by `send`; they see fields f(x,
-t), never networks. `grids` say where they stop, `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension` compute
-the divergence that likelihoods need. May import `paths`.
+are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`, `Tuned`), one that can be undone exactly (`Reversible`), and
+those of the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`), whose noise is a function of
+seed, sample and time (`White`, `Brownian`). All are generators of `State` that accept edits by `send`; they see
+fields f(x, t), never networks. `grids` say where they stop. `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension`
+compute the divergence that likelihoods need, `Checkpointed` without keeping it in memory. May import `paths`.
 """
 
 from pushforward.solvers import grids
 from pushforward.solvers.adaptive import Adaptive
 from pushforward.solvers.ancestral import DDIM, Ancestral
+from pushforward.solvers.checkpointed import Checkpointed
 from pushforward.solvers.divergence import ByDimension, Exact, Hutchinson, HutchPlus, Trace, augmented
 from pushforward.solvers.dpm import DPMSolver
 from pushforward.solvers.exponential import Exponential
@@ -25,8 +26,9 @@ from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorre
 from pushforward.solvers.tuned import Tuned, weights_of
 
 __all__ = [
-    "Adaptive", "Ancestral", "Brownian", "ByDimension", "DDIM", "DPMSolver", "Euler", "EulerMaruyama", "Exact",
-    "Exponential", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Karras", "Linear", "Midpoint", "Noise",
-    "Pair", "Power", "PredictorCorrector", "RK4", "Reversible", "RungeKutta", "Solver", "State", "Step", "Tableau",
-    "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids", "load", "save", "weights_of",
+    "Adaptive", "Ancestral", "Brownian", "ByDimension", "Checkpointed", "DDIM", "DPMSolver", "Euler",
+    "EulerMaruyama", "Exact", "Exponential", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Karras", "Linear",
+    "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Reversible", "RungeKutta", "Solver",
+    "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids",
+    "load", "save", "weights_of",
 ]  # fmt: skip

@@ -1,0 +1,65 @@
+"""The network of FFJORD: a small one, told the time at every layer by a gate and a shift.
+
+    layer(h) = (W h + b) sigmoid(U c + v) + V c,      c = (t, context),      tanh between layers
+
+Smooth, because a continuous flow differentiates it and a solver follows it; the last layer is zero at the start.
+
+References:
+    Grathwohl et al. 2018, arXiv 1810.01367 (its code's "concatsquash").
+"""
+
+import itertools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pushforward._errors import ShapeError, explain
+from pushforward._typing import Context, Sample, Time
+from pushforward.nets.condition import check_event, zero
+
+
+class ConcatSquash(nn.Module):
+    """A field net for continuous flows over points and tables.
+
+    Args:
+        shape: shape of one event.
+        hidden: size of the hidden layers.
+        layers: how many hidden layers.
+        context: length of a context vector, 0 for none; leaving it out is a vector of zeros.
+
+    >>> ConcatSquash((2,), hidden=8)(torch.randn(5, 2), torch.rand(5)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, shape: tuple[int, ...], hidden: int = 64, layers: int = 3, context: int = 0) -> None:
+        super().__init__()
+        self.shape, self.context = tuple(shape), context
+        size = math.prod(self.shape)
+        sizes = [size] + [hidden] * layers + [size]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
+        self.gates = nn.ModuleList(nn.Linear(1 + context, b) for b in sizes[1:])
+        self.shifts = nn.ModuleList(nn.Linear(1 + context, b, bias=False) for b in sizes[1:])
+        zero_shift = self.shifts[-1]
+        assert isinstance(zero_shift, nn.Linear)
+        nn.init.zeros_(zero_shift.weight)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        zero(last)
+
+    def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
+        """The field at (x, t), [batch, *shape]; times [batch] or one for all, context [batch, context] or None."""
+        check_event(x, t, self.shape)
+        h, c = x.reshape(len(x), -1), self._told(x, t, context)
+        for k, (layer, gate, shift) in enumerate(zip(self.layers, self.gates, self.shifts, strict=True)):
+            h = layer(torch.tanh(h) if k else h) * torch.sigmoid(gate(c)) + shift(c)
+        return h.reshape(x.shape)
+
+    def _told(self, x: Sample, t: Time, context: Context) -> Tensor:
+        time = t.to(x.dtype).expand(len(x))[:, None]
+        if context is None:
+            return torch.cat([time, x.new_zeros(len(x), self.context)], 1)
+        if context.ndim != 2 or context.shape[1] != self.context:
+            fix = "Make the net with context=..., or leave the context out."
+            raise ShapeError(explain(f"a context [batch, {self.context}]", f"{list(context.shape)}", fix))
+        return torch.cat([time, context.to(x.dtype)], 1)
