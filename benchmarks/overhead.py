@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from pushforward import paths, solvers
-from pushforward.solvers import Solver, drain
+from pushforward.solvers import Solver, drain, grids
 
 SHAPE, STEPS = (16, 3, 64, 64), 20
 Run = Callable[[Tensor, Callable[..., Tensor]], object]
@@ -32,6 +32,14 @@ OURS: dict[str, Solver] = {
     "Heun": solvers.Heun(STEPS),
     "RK4": solvers.RK4(STEPS),
     "Adaptive": solvers.Adaptive(),
+    "DDIM": solvers.DDIM(STEPS),
+    "Exponential 2": solvers.Exponential(STEPS, grids.Share()),
+    "Exponential 3": solvers.Exponential(STEPS, grids.Share(), order=3),
+    "Exponential 2, corrected": solvers.Exponential(STEPS, grids.Share(), correct=True),
+    "DPM-Solver++ 2M": solvers.DPMSolver(STEPS),
+    "Ancestral": solvers.Ancestral(STEPS),
+    "SDE-DPM-Solver++ 2M": solvers.DPMSolver(STEPS, eta=1.0),
+    "SDE-DPM-Solver++ 2M, Brownian path": solvers.DPMSolver(STEPS, eta=1.0, noise=solvers.Brownian()),
 }
 
 

@@ -61,11 +61,11 @@ class Draw:
 
     def normal(self, n: int, shape: tuple[int, ...] = (), dtype: torch.dtype | None = None) -> Tensor:
         """Standard normal noise, [n, *shape]."""
-        return self._blocks(n, shape, lambda size, g: torch.randn(size, generator=g, device=self.device, dtype=dtype))
+        return self._blocks(n, shape, dtype, lambda block, g: block.normal_(generator=g))
 
     def uniform(self, n: int, shape: tuple[int, ...] = (), dtype: torch.dtype | None = None) -> Tensor:
         """Uniform on [0, 1), [n, *shape]."""
-        return self._blocks(n, shape, lambda size, g: torch.rand(size, generator=g, device=self.device, dtype=dtype))
+        return self._blocks(n, shape, dtype, lambda block, g: block.uniform_(generator=g))
 
     def signs(self, n: int, shape: tuple[int, ...] = (), dtype: torch.dtype | None = None) -> Tensor:
         """Rademacher signs, -1 or 1, [n, *shape]."""
@@ -73,19 +73,25 @@ class Draw:
 
     def integers(self, n: int, high: int) -> Tensor:
         """Whole numbers in [0, high), [n]."""
-        return self._blocks(n, (), lambda size, g: torch.randint(high, size, generator=g, device=self.device))
+        return self._blocks(n, (), torch.int64, lambda block, g: block.random_(high, generator=g))
 
     def permutation(self, n: int) -> Tensor:
         """A random order of 0..n-1, [n]. One value for the whole address: it does not split by sample."""
         return torch.randperm(n, generator=self.generator(), device=self.device)
 
     def _blocks(
-        self, n: int, shape: tuple[int, ...], fill: Callable[[tuple[int, ...], torch.Generator], Tensor]
+        self,
+        n: int,
+        shape: tuple[int, ...],
+        dtype: torch.dtype | None,
+        fill: Callable[[Tensor, torch.Generator], Tensor],
     ) -> Tensor:
+        """Rows of blocks, each filled in place by a generator of its own."""
         rows = max(1, min(256, 8192 // max(1, math.prod(shape))))
-        low, high = self.first // rows, (self.first + n - 1) // rows
-        blocks = [fill((rows, *shape), self.generator(block)) for block in range(low, high + 1)]
-        whole = blocks[0] if len(blocks) == 1 else torch.cat(blocks) if blocks else fill((0, *shape), self.generator())
+        low, high = self.first // rows, (self.first + n - 1) // rows + 1
+        whole = torch.empty(((high - low) * rows, *shape), dtype=dtype, device=self.device)
+        for block in range(low, high):
+            fill(whole[(block - low) * rows : (block - low + 1) * rows], self.generator(block))
         start = self.first - low * rows
         return whole[start : start + n]
 

@@ -73,7 +73,7 @@ def auto(
     model: Diffusion,
     calls: int,
     context: Context = None,
-    samples: int = 256,
+    samples: int = 512,
     seed: int = 0,
     progress: bool = False,
 ) -> Choice:

@@ -30,6 +30,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Literal
 
@@ -90,12 +91,13 @@ class Exponential(Linear):
         here, later = nodes[i], nodes[i + 1]
         before = [nodes[i - back] for back in range(min(self.order, i - first + 1))]
         hold = self._row(here, prediction)
-        fix = self._fix(nodes, i, first) if self.correct and i > first else ()
         weights = self._weights(here, later, before) if hold else ()
-        if not weights:  # what is held says too little here, at one end of the path: DDIM
-            a, b = across(here, later, prediction)
-            return Step(a, b, hold=hold or (0.0, 0.0), fix=fix)
-        return Step(self._carried(here, later), 0.0, weights, hold=hold or (0.0, 0.0), fix=fix)
+        # where what is held says too little, at one end of the path: DDIM
+        carried, direct = (self._carried(here, later), 0.0) if weights else across(here, later, prediction)
+        if hold and self.correct and i > first:
+            pairs = zip_longest(weights, self._fix(nodes, i, first), fillvalue=0.0)
+            weights = tuple(weight + carried * fix for weight, fix in pairs)
+        return Step(carried, direct, weights, hold=hold or (0.0, 0.0))
 
     def _row(self, here: Level, prediction: Prediction) -> tuple[float, float] | None:
         """(a, b) of what is held here, or None where the output does not say."""

@@ -3,12 +3,12 @@
 A network's output m is linear in what a solver holds on to (x0, eps or v), and so is every step of every solver of this
 kind. At the i-th of its times, with h_i = a x + b m what is held there and z fresh noise,
 
-    correct     x <- x + sum_j fix_j h_{i-j}                            (predictor-corrector methods alone)
-    step        x <- A x + M m + sum_j B_j h_{i-j} + C z                j = 0, 1, ...
+    x <- A x + M m + sum_j B_j h_{i-j} + C z,           j = 0, 1, ...
 
-The numbers depend on the path, the grid and the method and not on the samples, so they are worked out once, in double
-precision, and a step is one multiplication and a few additions in place. After an edit by `send` nothing earlier is
-known to be true, and the steps that follow are planned as if the edit were a start.
+(A method that first corrects its last step, x <- x + sum_j f_j h_{i-j}, has A f_j + B_j for B_j.) The numbers depend on
+the path, the grid and the method and not on the samples, so they are worked out once, in double precision, and a step is
+one multiplication and a few additions in place. After an edit by `send` nothing earlier is known to be true, and the
+steps that follow are planned as if the edit were a start.
 
 `Linear` is the loop. A method says what it holds and what its steps are; see `exponential`, `dpm`, `ancestral`,
 `tuned`."""
@@ -42,7 +42,6 @@ class Step:
         held: B, the newest first.
         noise: C.
         hold: (a, b).
-        fix: what corrects the step before, the newest first; empty for methods that only predict.
     """
 
     x: float
@@ -50,7 +49,6 @@ class Step:
     held: tuple[float, ...] = ()
     noise: float = 0.0
     hold: tuple[float, float] = (0.0, 1.0)
-    fix: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,16 +109,16 @@ class Linear(Solver):
         plan = _planned(*key, 0)
         check_state(x)
         noise = address(draw) if any(step.noise for step in plan.steps) else draw
-        held: list[Tensor] = []
+        held, t = list[Tensor](), x.new_full((len(x),), plan.nodes[0].t)
         for i, (now, later) in enumerate(pairwise(plan.nodes)):
-            m = field(x, x.new_full((len(x),), now.t))
+            m = field(x, t)
             if i == 0:
                 check_output(m, x)
-            step, tell = plan.steps[i], partial(told, x, m, plan.ends[i], now)
+            step, tell, t = plan.steps[i], partial(told, x, m, plan.ends[i], now), x.new_full((len(x),), later.t)
             x = _advance(x, m, step, held, plan.depth)
             if step.noise:
                 x.add_(self.noise.between(address(noise), x, now.t, later.t), alpha=step.noise)
-            edited = yield State(x, x.new_full((len(x),), later.t), tell, i + 1)
+            edited = yield State(x, t, tell, i + 1)
             if edited is not None:
                 check_state(edited)
                 x, plan = edited, _planned(*key, i + 1)
@@ -143,27 +141,20 @@ def _planned(solver: Linear, path: Path, prediction: Prediction, start: float, e
     steps = [Step(1.0)] * first
     steps += [solver.step(nodes, i, first, prediction, path) for i in range(first, len(nodes) - 1)]
     ends = bridges(nodes[:-1], prediction, x0, strict=False)
-    depth = max(max(len(step.held), len(step.fix)) for step in steps) if steps else 0
+    depth = max((len(step.held) for step in steps), default=0)
     return _Plan(nodes, tuple(steps), ends, depth)
 
 
 def _advance(x: Tensor, m: Tensor, step: Step, held: list[Tensor], depth: int) -> Tensor:
     """One step as a fresh tensor. What is held of this call joins the front of `held`, `depth` values in all."""
-    a, b = step.hold
-    if step.fix or depth > 1:
+    (a, b), newest = step.hold, step.held[0] if step.held else 0.0
+    if depth > 1:
         held.insert(0, m if step.hold == (0.0, 1.0) else combine(x, m, a, b))
         del held[depth:]
-    if step.fix:
-        x = _sum(x.clone(), step.fix, held)
-        return _sum(combine(x, m, step.x, step.m), step.held, held)
-    newest = step.held[0] if step.held else 0.0
-    return _sum(combine(x, m, step.x + newest * a, step.m + newest * b), step.held[1:], held[1:])
-
-
-def _sum(total: Tensor, weights: Sequence[float], terms: Sequence[Tensor]) -> Tensor:
-    for weight, term in zip(weights, terms):
-        total.add_(term, alpha=weight)
-    return total
+    new = combine(x, m, step.x + newest * a, step.m + newest * b)
+    for weight, h in zip(step.held[1:], held[1:]):
+        new.add_(h, alpha=weight)
+    return new
 
 
 def combine(x: Tensor, m: Tensor, a: float, b: float) -> Tensor:

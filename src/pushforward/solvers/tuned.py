@@ -71,8 +71,5 @@ def weights_of(solver: Exponential, path: Path, start: float = 1.0) -> tuple[tup
         if step.m:
             got = f"hold={solver.hold!r} on {path}"
             raise ConfigError(explain("a method that can carry x from the start", got, "Hold v, flow or x0."))
-        length = max(len(step.held), len(step.fix))
-        held, fix = (each + (0.0,) * (length - len(each)) for each in (step.held, step.fix))
-        merged = tuple((step.x * put + own) / later.size for put, own in zip(fix, held))
-        rows.append((step.x * here.size / later.size, *merged))
+        rows.append((step.x * here.size / later.size, *(weight / later.size for weight in step.held)))
     return tuple(node.angle for node in nodes[1:-1]), tuple(rows)
