@@ -5,11 +5,14 @@ solver takes a start and where the flow does,
 
     error(solver) = sqrt( mean |x_N - x_ref|**2 / mean |x_ref|**2 ).
 
-Where ends are attracted to few places (the digits of a data set), a start goes exactly right or altogether wrong, and a
-handful of wrong ones decide the figure by chance. So of all solvers whose error is not clearly the larger (by the
-standard error of the difference, start by start), the one that stays nearest to the flow on the way is taken:
+Where ends are attracted to few places (the digits of a data set), a start goes exactly right or altogether wrong, a
+handful of wrong ones decide the figure by chance, and no error at all may be luck. How far a solver strays on the way,
 
-    wander(solver) = sqrt( mean over nodes and starts |y_i - y_ref(theta_i)|**2 ),       y = x / hypot(alpha, sigma).
+    wander(solver) = sqrt( mean over nodes and starts |y_i - y_ref(theta_i)|**2 ),       y = x / hypot(alpha, sigma),
+
+tells the risk of going wrong without waiting for it. So among the solvers whose mean square is not clearly above the
+least (by the standard error of the difference, start by start, and the square of 0.3 wander), the one with the least
+hypot(error that 90 % keep below, 0.3 wander) is taken.
 
 `auto` chooses among `Exponential` methods and grids by it: first the grid, whose one number is the noise level
 `scale` that its middle resolves (it sets the error by a factor of ten and more), then what is held, the clock, the
@@ -38,6 +41,9 @@ _METHODS: tuple[tuple[Hold, Clock, int, bool], ...] = (
     ("flow", "linear", 2, False), ("flow", "linear", 3, False), ("flow", "linear", 2, True),
     ("flow", "linear", 3, True), ("eps", "ratio", 3, False), ("eps", "angle", 2, True),
 )  # fmt: skip
+RISK = 0.3
+"""How much of what a solver strays on the way counts as error."""
+
 _SCALES = tuple(0.05 * 2 ** (k / 2) for k in range(15))
 
 
@@ -186,13 +192,14 @@ class Search:
 
 
 def ranked(found: Sequence[Measured]) -> list[Measured]:
-    """From the best on: by error, but by wandering among those whose error is not clearly above the least."""
-    first = min(found, key=lambda each: each.error)
+    """From the best on, by the rule of the module."""
+    first = min(found, key=lambda each: math.hypot(each.error, RISK * each.wander))
 
     def place(each: Measured) -> tuple[bool, float]:
         more = each.squares - first.squares
-        even = bool(more.mean() <= more.std() / math.sqrt(len(more)))
-        return not even, each.wander if even else each.error
+        even = bool(more.mean() <= more.std() / math.sqrt(len(more)) + (RISK * first.wander) ** 2)
+        usual = each.squares.quantile(0.9).sqrt().item()
+        return not even, math.hypot(usual if even else each.error, RISK * each.wander)
 
     return sorted(found, key=place)
 

@@ -35,7 +35,7 @@ def tune(
     model: Diffusion,
     calls: int,
     context: Context = None,
-    samples: int = 512,
+    samples: int = 1024,
     seed: int = 0,
     memory: int = 4,
     rounds: int = 12,

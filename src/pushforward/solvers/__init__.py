@@ -4,7 +4,8 @@ One-step methods (`Euler`, `Midpoint`, `Heun`, `RK4`), an adaptive pair (`Adapti
 are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`, `Tuned`), one that can be undone exactly (`Reversible`), and
 those of the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`), whose noise is a function of
 seed, sample and time (`White`, `Brownian`). All are generators of `State` that accept edits by `send`; they see
-fields f(x, t), never networks. `grids` say where they stop. `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension`
+fields f(x, t), never networks. `grids` say where they stop, `progress` shows how far they are, `save` and
+`load` keep one as JSON. `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension`
 compute the divergence that likelihoods need, `Checkpointed` without keeping it in memory. May import `paths`.
 """
 
@@ -19,6 +20,7 @@ from pushforward.solvers.files import load, save
 from pushforward.solvers.grids import Grid, Power, Uniform
 from pushforward.solvers.multistep import Linear, Step
 from pushforward.solvers.noise import Brownian, Noise, White
+from pushforward.solvers.progress import progress
 from pushforward.solvers.reversible import Pair, Reversible
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
 from pushforward.solvers.state import Field, Solver, State, Trajectory, drain
@@ -30,5 +32,5 @@ __all__ = [
     "EulerMaruyama", "Exact", "Exponential", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Karras", "Linear",
     "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Reversible", "RungeKutta", "Solver",
     "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids",
-    "load", "save", "weights_of",
+    "load", "progress", "save", "weights_of",
 ]  # fmt: skip

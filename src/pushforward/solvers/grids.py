@@ -178,7 +178,7 @@ class Share(_Noise):
         return ratio / (self.scale + ratio) if math.isfinite(ratio) else 1.0
 
     def ratio(self, reading: float) -> float:
-        return self.scale * reading / (1 - reading)
+        return self.scale * reading / (1 - reading) if reading < 1 else math.inf
 
 
 @dataclass(frozen=True, slots=True)

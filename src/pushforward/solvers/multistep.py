@@ -5,8 +5,8 @@ kind. At the i-th of its times, with h_i = a x + b m what is held there and z fr
 
     x <- A x + M m + sum_j B_j h_{i-j} + C z,           j = 0, 1, ...
 
-(A method that first corrects its last step, x <- x + sum_j f_j h_{i-j}, has A f_j + B_j for B_j.) The numbers depend on
-the path, the grid and the method and not on the samples, so they are worked out once, in double precision, and a step is
+(A method that first corrects its last step, x <- x + sum_j f_j h_{i-j}, has A f_j + B_j for B_j.) The numbers depend
+on the path, the grid and the method and not on the samples, so they are worked out once, in double precision; a step is
 one multiplication and a few additions in place. After an edit by `send` nothing earlier is known to be true, and the
 steps that follow are planned as if the edit were a start.
 

@@ -1,0 +1,127 @@
+"""`auto` and `tune`: solvers found for a model and a budget, judged on starts they have not seen."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from pushforward import PushforwardError, models, paths
+from pushforward.solvers import DDIM, DPMSolver, Exponential, Tuned, drain, grids, load, save, weights_of
+
+RING = (8, 1.0, 0.1)
+
+
+def error(model, solver, seed=100, n=400):
+    """Relative distance to where the flow ends, told independently of `auto`."""
+    z = model.noise(n, seed).double()
+    exact = model.decode(z, solver=Exponential(400, grids.Angle(0.3), order=3, hold="v", clock="angle", correct=True))
+    return ((model.decode(z, solver=solver) - exact).square().mean() / exact.square().mean()).sqrt().item()
+
+
+@pytest.mark.parametrize("path", [paths.EDM(), paths.Discrete.scheduled(), paths.Linear()], ids=["ve", "vp", "linear"])
+def test_auto_is_far_ahead_of_usual_solvers_and_says_by_how_much(path):
+    """Better than DPM-Solver++ 2M on Karras's grid by five times; the estimate within a factor of 2 of the truth."""
+    model = models.ring(*RING, path)
+    found = models.auto(model, 8, samples=128)
+    assert found.solver.steps == found.calls == 8
+    truth = error(model, found.solver)
+    assert truth < error(model, DPMSolver(8, grids.Karras())) / 5
+    assert truth / 2 < found.error < 2 * truth
+    assert str(found.solver.grid) in str(found)
+
+
+def test_tune_beats_auto_on_unseen_noise():
+    model = models.ring(*RING, paths.EDM()).double()
+    chosen, tuned = models.auto(model, 5), models.tune(model, 5)
+    assert isinstance(tuned.solver, Tuned)
+    assert error(model, tuned.solver, n=1000) < 0.65 * error(model, chosen.solver, n=1000)
+    assert tuned.error == pytest.approx(error(model, tuned.solver, n=1000), rel=0.5)
+
+
+def test_a_search_is_a_function_of_its_arguments():
+    model = models.ring(*RING, paths.EDM())
+    assert models.auto(model, 4, samples=32, seed=3) == models.auto(model, 4, samples=32, seed=3)
+    assert models.auto(model, 4, samples=32, seed=3).spent < 2_000
+
+
+def test_solvers_are_chosen_for_a_context():
+    labels = torch.arange(8) % 2
+    model = models.mixture([1.0] * 8, torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), 0.1,
+                           paths.EDM(), labels=labels)  # fmt: skip
+    context = torch.arange(64) % 2
+    found = models.auto(model, 6, context=context, samples=64)
+    assert found.error < 0.1
+
+
+@pytest.mark.parametrize(("calls", "samples"), [(0, 64), (4, 4)])
+def test_too_little_to_search_with_is_refused(calls, samples):
+    with pytest.raises(PushforwardError, match="calls of 1 or more and samples of 8 or more"):
+        models.auto(models.ring(*RING), calls, samples=samples)
+
+
+def test_one_call_is_a_budget_too():
+    model = models.ring(*RING, paths.EDM())
+    assert models.auto(model, 1, samples=32).error <= error(model, DDIM(1, grids.Karras())) * 1.05
+
+
+# tuned solvers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hold", ["x0", "v", "flow"])
+@pytest.mark.parametrize("correct", [False, True])
+def test_weights_of_a_method_are_that_method_on_every_path(hold, correct):
+    """Fitted on one path, the numbers hold on another: a solver moves with its model."""
+    method = Exponential(7, grids.Share(0.3), order=2, hold=hold, clock="angle", correct=correct)
+    angles, weights = weights_of(method, paths.Linear())
+    tuned = Tuned(7, grids.Angles(angles), weights=weights, hold=hold)
+    for path in (paths.Linear(), paths.Cosine()):
+        model = models.ring(*RING, path)
+        z = model.noise(20, 0).double()
+        torch.testing.assert_close(model.decode(z, solver=tuned), model.decode(z, solver=method), rtol=1e-9, atol=1e-9)
+
+
+def test_a_tuned_solver_goes_on_from_an_edit():
+    angles, weights = weights_of(Exponential(6, grids.Share(0.3), hold="v", clock="angle"), paths.Linear())
+    tuned = Tuned(6, grids.Angles(angles), weights=weights, hold="v")
+    model = models.ring(*RING, paths.Linear())
+    walk = model.trajectory(5, solver=tuned, seed=0)
+    next(walk)
+    edit = next(walk).x * 0.9
+    result = walk.send(edit)
+    plain = Exponential(4, grids.Angles(angles[2:]), hold="v", clock="angle")
+    expected = next(plain.trajectory(model.field(), edit, start=model.path.time_at(
+        torch.tensor([math.cos(angles[1])]).double(), torch.tensor([math.sin(angles[1])]).double()).item(),
+        path=model.path, prediction=model.prediction))  # fmt: skip
+    torch.testing.assert_close(result.x, expected.x, rtol=1e-4, atol=1e-5)
+    assert drain(walk).isfinite().all()
+
+
+def test_rows_and_steps_must_agree():
+    with pytest.raises(PushforwardError, match="a row of weights for each step"):
+        Tuned(3, grids.Angles((1.0, 0.5)), weights=((1.0, 0.2),))
+
+
+# files -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_solver_is_kept_as_json(tmp_path):
+    model = models.ring(*RING, paths.EDM())
+    for solver in (models.auto(model, 4, samples=32).solver, models.tune(model, 3, samples=64, rounds=2).solver,
+                   DDIM(5, grids.Chain("leading"))):  # fmt: skip
+        save(solver, tmp_path / "kept" / "one.json")
+        assert load(tmp_path / "kept" / "one.json") == solver
+    assert "kind" in json.loads((tmp_path / "kept" / "one.json").read_text())
+    assert [file.name for file in (tmp_path / "kept").iterdir()] == ["one.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"kind": "solver.Nothing"}', '{"kind": "grid.Uniform"}', '{"kind": "solver.DDIM", "stps": 3}'],
+)
+def test_other_files_are_refused(tmp_path, text):
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(PushforwardError, match="Expected"):
+        load(tmp_path / "bad.json")
+    with pytest.raises(PushforwardError, match="a solver that `save` wrote"):
+        load(tmp_path / "absent.json")
