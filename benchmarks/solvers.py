@@ -14,7 +14,9 @@ error among all of a library's rows whose calls do not exceed n, the mean over t
 
 On the digits a call costs hundreds of times more than on the ring: all rows run on the first `screen` starts of the
 first seed, and at each budget the best five, and each library's best, on everything. Libraries that are not
-installed have no rows. One thread.
+installed have no rows. `--rows` adds rows that this program wrote before. One thread.
+
+`auto` and `tuned` are searched for each budget on other starts than these are judged on, with their defaults.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -33,7 +36,8 @@ from peers.problem import CURVES, LINEAR, VE, Curve, Mixture, digits, ring, scor
 from torch import Tensor
 
 from pushforward import paths, solvers
-from pushforward.models import Diffusion
+from pushforward.models import Diffusion, auto, tune
+from pushforward.solvers import grids
 
 BUDGETS = (4, 6, 8, 10, 16, 20, 32, 50)
 ORACLES = {"ring": ring, "digits": digits}
@@ -70,7 +74,8 @@ def model_of(denoiser: Mixture, curve: Curve, counted: Counted) -> Diffusion:
         return (x - c.alpha * x0) / max(c.sigma.item(), 1e-9) - x0 if curve is LINEAR else x0
 
     prediction = paths.velocity if curve is LINEAR else paths.x0
-    return Diffusion(net, path, prediction, shape=(denoiser.centres.shape[1],))
+    told = paths.preconditioning("none")  # it is given x as it is
+    return Diffusion(net, path, prediction, shape=(denoiser.centres.shape[1],), precondition=told)
 
 
 def ours(curve: Curve, denoiser: Mixture, pairs: Sequence[tuple[str, type, dict]]) -> Iterator[Peer]:
@@ -84,6 +89,32 @@ def ours(curve: Curve, denoiser: Mixture, pairs: Sequence[tuple[str, type, dict]
         yield Peer("pushforward", name, run)
 
 
+SEARCHES = {"auto": (auto, 50), "tuned": (tune, 20)}
+"""How to search, and up to how many calls it is done here."""
+
+
+def searched(curve: Curve, denoiser: Mixture, name: str) -> Peer:
+    """`models.auto` or `models.tune`; a solver is found once for each number of calls."""
+    model, (search, most) = model_of(denoiser, curve, denoiser), SEARCHES[name]
+
+    @cache
+    def found(calls: int) -> solvers.Solver:
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            return search(model, calls, seed=1_000_003).solver
+        finally:
+            torch.set_default_dtype(before)
+
+    def run(counted: Counted, eps: Tensor, calls: int) -> Tensor:
+        if calls > most:
+            raise ValueError(f"{name} is not searched for beyond {most} calls")
+        follow = model_of(denoiser, curve, counted)
+        return follow.decode(eps * follow.base.std, solver=found(calls))
+
+    return Peer("pushforward", name, run)
+
+
 OURS: tuple[tuple[str, type, dict], ...] = (
     ("Euler", solvers.Euler, {}),
     ("Midpoint", solvers.Midpoint, {}),
@@ -91,7 +122,14 @@ OURS: tuple[tuple[str, type, dict], ...] = (
     ("RK4", solvers.RK4, {}),
     ("Heun, power 2", solvers.Heun, {"grid": solvers.Power(2.0)}),
     ("Midpoint, power 2", solvers.Midpoint, {"grid": solvers.Power(2.0)}),
-)
+    ("DDIM, Karras", solvers.DDIM, {"grid": grids.Karras()}),
+    ("DPM-Solver++ 2M, Karras", solvers.DPMSolver, {"grid": grids.Karras()}),
+    ("Karras", solvers.Karras, {}),
+    ("Exponential x0 2, log-SNR", solvers.Exponential, {"grid": grids.LogSNR()}),
+    ("Exponential v 2, share 0.3", solvers.Exponential, {"grid": grids.Share(0.3), "hold": "v", "clock": "angle"}),
+    ("Exponential x0 3c, angle 0.8", solvers.Exponential,
+     {"grid": grids.Angle(0.8), "order": 3, "clock": "angle", "correct": True}),
+)  # fmt: skip
 
 
 # the measurement ---------------------------------------------------------------------------------------------------
@@ -141,7 +179,7 @@ def measured(problem: Problem, rows: Sequence[Peer], budgets: Sequence[int], scr
         tried = [(peer, part.measure(peer, count, nfe)) for peer, count in steps.items()]
         if screen:
             tried.sort(key=lambda pair: pair[1].rmse)
-            chosen = tried[:FINALISTS]
+            chosen = tried[:FINALISTS] + [pair for pair in tried if pair[0].name in SEARCHES]
             for library in {peer.library for peer in rows}:
                 chosen += [pair for pair in tried if pair[0].library == library][:1]
             again = {peer: problem.measure(peer, steps[peer], nfe) for peer, _ in chosen}
@@ -165,7 +203,12 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
         here = [r for r in rows if (r.oracle, r.path) == (oracle, path)]
         full, budgets = max(r.starts for r in here), sorted({r.nfe for r in here})
         groups = {"best peer": [r for r in here if r.library != "pushforward"]}
-        groups |= {name: [r for r in here if r.library == name] for name in dict.fromkeys(r.library for r in here)}
+        groups |= {
+            f"our {name}": [r for r in here if (r.library, r.name) == ("pushforward", name)] for name in SEARCHES
+        }
+        groups |= {
+            f"our {name}": [r for r in here if r.library == name] for name in dict.fromkeys(r.library for r in here)
+        }
         yield f"\n### {oracle}, {path}\n\n| | nfe | rmse | spread | median | wrong % | solver (calls) |"
         yield "|---|---|---|---|---|---|---|"
         for group, members in groups.items():
@@ -188,13 +231,14 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
 def main(options: argparse.Namespace) -> None:
     """Measure, print and write."""
     torch.set_num_threads(1)
-    found: list[Row] = []
+    found = [Row(**row) for file in options.rows for row in json.loads(file.read_text(encoding="utf-8"))]
     for oracle in options.oracle:
         denoiser = ORACLES[oracle]()
         for curve in (CURVES[name] for name in options.path):
             began = time.perf_counter()
             problem = Problem.make(denoiser, curve, options.seeds, options.starts)
             rows = [*installed(curve), *ours(curve, denoiser, OURS)]
+            rows += [searched(curve, denoiser, name) for name in options.search]
             rows = [peer for peer in rows if options.only in f"{peer.library}: {peer.name}"]
             screen = min(options.screen, options.starts) if oracle == "digits" else 0
             found += measured(problem, rows, options.nfe, screen)
@@ -209,13 +253,15 @@ def main(options: argparse.Namespace) -> None:
 def parsed() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--oracle", nargs="+", choices=ORACLES, default=list(ORACLES))
+    parser.add_argument("--oracle", nargs="*", choices=ORACLES, default=list(ORACLES))
     parser.add_argument("--path", nargs="+", choices=CURVES, default=list(CURVES))
     parser.add_argument("--nfe", nargs="+", type=int, default=list(BUDGETS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--starts", type=int, default=1000, help="for each seed")
     parser.add_argument("--screen", type=int, default=60, help="starts of the first pass over the digits; 0 for none")
     parser.add_argument("--only", default="", help="rows whose 'library: name' contains this")
+    parser.add_argument("--search", nargs="*", choices=SEARCHES, default=list(SEARCHES), help="what to search for")
+    parser.add_argument("--rows", nargs="*", type=Path, default=[], help="rows written before, to be in the tables")
     parser.add_argument("--out", type=Path, help="rows as JSON; tables beside it as .md")
     parser.add_argument("--quick", action="store_true", help="the ring on VE with 200 starts at 4 and 10 calls")
     options = parser.parse_args()

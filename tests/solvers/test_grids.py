@@ -55,11 +55,9 @@ def test_chains_are_spaced_as_in_the_diffusers_format(grid, places):
     assert [round(t * 999) for t in grid.times(10, 1.0, 0.0)[:-1]] == places
 
 
-@pytest.mark.parametrize(
-    ("spacing", "name"), [("leading", "leading"), ("trailing", "trailing"), ("linspace", "linspace")]
-)
-def test_ddim_on_a_chain_is_diffusers_ddim(spacing, name):
-    """Step for step the endpoint of the DDIMScheduler, whose last step goes to clean data."""
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_ddim_on_a_chain_is_diffusers_ddim(spacing):
+    """To the end, clean data. (On linspace theirs steps to t - 100, which is not its next time: diffusers#9261.)"""
     diffusers = pytest.importorskip("diffusers", reason="compares with diffusers")
     scheduler = diffusers.DDIMScheduler(clip_sample=False, timestep_spacing=spacing)
     scheduler.set_timesteps(10)
@@ -73,8 +71,9 @@ def test_ddim_on_a_chain_is_diffusers_ddim(spacing, name):
     torch.testing.assert_close(ours, theirs, rtol=2e-4, atol=2e-4)
 
 
-@pytest.mark.parametrize(("order", "final"), [(2, True), (3, False), (1, True)])
-def test_dpm_solver_is_diffusers_dpm_solver(order, final):
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # theirs, about numpy
+@pytest.mark.parametrize("order", [1, 2, 3])
+def test_dpm_solver_is_diffusers_dpm_solver(order):
     diffusers = pytest.importorskip("diffusers", reason="compares with diffusers")
     from pushforward.solvers import DPMSolver
 
