@@ -203,12 +203,9 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
         here = [r for r in rows if (r.oracle, r.path) == (oracle, path)]
         full, budgets = max(r.starts for r in here), sorted({r.nfe for r in here})
         groups = {"best peer": [r for r in here if r.library != "pushforward"]}
-        groups |= {
-            f"our {name}": [r for r in here if (r.library, r.name) == ("pushforward", name)] for name in SEARCHES
-        }
-        groups |= {
-            f"our {name}": [r for r in here if r.library == name] for name in dict.fromkeys(r.library for r in here)
-        }
+        own = [r for r in here if r.library == "pushforward"]
+        groups |= {f"our {name}": [r for r in own if r.name == name] for name in SEARCHES}
+        groups |= {name: [r for r in here if r.library == name] for name in dict.fromkeys(r.library for r in here)}
         yield f"\n### {oracle}, {path}\n\n| | nfe | rmse | spread | median | wrong % | solver (calls) |"
         yield "|---|---|---|---|---|---|---|"
         for group, members in groups.items():

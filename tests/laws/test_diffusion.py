@@ -66,6 +66,22 @@ def test_a_model_moves_to_every_path_without_retraining(prediction):
         torch.testing.assert_close(moved.velocity(x, t), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("path", [paths.VP(), paths.EDM(), paths.Cosine(), paths.SubVP()], ids=repr)
+def test_moving_loses_nothing_in_single_precision(path):
+    """A float32 network says the same of the data at equal noise, whatever path it is moved to."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 32), torch.nn.SiLU(), torch.nn.Linear(32, 3))
+    model = Diffusion(lambda x, t, context: net(x) + t[:, None], paths.Linear(), shape=(3,))
+    moved, t = model.on(path, paths.v), torch.linspace(0.1, 0.9, 9)
+    here = model.path.coefficients(t)
+    moment = path.time_at(here.alpha.double(), here.sigma.double()).float()
+    there = path.coefficients(moment)
+    x, ratio = torch.randn(9, 3), torch.hypot(there.alpha, there.sigma) / torch.hypot(here.alpha, here.sigma)
+    with torch.no_grad():
+        expected, found = model.denoiser(x, t), moved.denoiser(x * ratio[:, None], moment)
+    assert (found - expected).norm() < 1e-6 * expected.norm()
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_sample_and_log_prob_agree_with_log_prob(path):
     model = gaussian_model(PATHS[path], paths.velocity, solver=CAREFUL).double()

@@ -70,9 +70,10 @@ def test_order_of_convergence_on_a_path(solver, order):
 
 @pytest.mark.parametrize(
     ("name", "steps", "std"),
-    [("euler", 1, 0), ("euler", 2, 0.2), ("euler", 4, 0.34054054), ("euler", 8, 0.41478455), ("euler", 50, 0.48539674),
-     ("midpoint", 1, 0.4), ("midpoint", 2, 0.49438669), ("midpoint", 10, 0.49988474),
-     ("heun", 1, 0.5), ("heun", 2, 0.48), ("heun", 4, 0.50483470), ("heun", 20, 0.50050838)],
+    [("euler", 1, 0), ("euler", 2, 0.2), ("euler", 4, 0.34054054), ("euler", 8, 0.41478455), ("euler", 10, 0.43078260),
+     ("euler", 20, 0.46424750), ("euler", 50, 0.48539674), ("euler", 100, 0.49264548),
+     ("midpoint", 1, 0.4), ("midpoint", 2, 0.49438669), ("midpoint", 4, 0.49829122), ("midpoint", 10, 0.49988474),
+     ("heun", 1, 0.5), ("heun", 2, 0.48), ("heun", 4, 0.50483470), ("heun", 10, 0.50171991), ("heun", 20, 0.50050838)],
 )  # fmt: skip
 def test_known_standard_deviations(name, steps, std):
     """Closed-form results of each scheme for data N(0, 0.5**2) on the linear path."""
