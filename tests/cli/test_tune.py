@@ -67,7 +67,7 @@ def test_a_saved_solver_is_reproduced_bit_for_bit(tuned: Path) -> None:
     torch.set_num_threads(1)
     model = pf.load("points", device="cpu")
     assert isinstance(model, pf.Diffusion)
-    found = pf.models.tune(model, 5, samples=32, rounds=2).solver
+    found = pf.models.tune(model, 5, samples=32, memory=4, rounds=2).solver
     assert pf.solvers.load(tuned) == found
     x = model.sample(12, solver=found, seed=3)
     expected = pf.data.open_data("moons").scaling.to_values(x.double()).numpy()
@@ -89,10 +89,13 @@ def test_others_are_measured_as_the_found_one_is() -> None:
     assert (row.calls, row.error, row.median) == (choice.calls, choice.error, choice.median)
 
 
-def test_one_call_has_no_heun_beside_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["tune", "points", "--calls", "1", "--grid-only", *FEW]) == 0
-    rows = capsys.readouterr().out.split("median")[1].splitlines()[1:4]
-    assert [row.split()[:2] for row in rows] == [["auto-1", "1"], ["ddim", "1"], ["euler", "1"]]
+def test_heun_stands_beside_at_no_more_calls() -> None:
+    def calls(budget: int) -> dict[str, int]:
+        options = parse(["tune", "x", "--calls", str(budget), "--samples", "8"])
+        return {name: row.calls for name, row in beside(ring(8, 1.0, 0.1), None, options).items()}
+
+    assert calls(1) == {"ddim": 1, "euler": 1}
+    assert calls(5) == {"ddim": 5, "heun": 4, "euler": 5}
 
 
 @pytest.mark.parametrize(("label", "name"), [(None, "auto-2"), ("7", "auto-2-7")])
