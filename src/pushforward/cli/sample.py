@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -10,10 +10,7 @@ import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve
 from pushforward.cli.output import check_output, default_output, write_samples
-from pushforward.cli.units import Units, read_units
-
-if TYPE_CHECKING:
-    import torch
+from pushforward.cli.units import read_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +24,7 @@ class Sample:
       pushforward sample runs/digits -n 64 --solver heun --steps 8 -o grid.png
       pushforward sample runs/customers -n 10000 -o customers.csv
       pushforward sample runs/digits -n 1000 --label 7 -o sevens.npz
+      pushforward sample runs/digits --solver tuned-8    what `pushforward tune runs/digits --calls 8` found
     """
 
     run: Annotated[Path, Positional, arg(metavar="RUN")]
@@ -57,9 +55,9 @@ def run(options: Sample) -> None:
     units = read_units(options.run)
     out = options.out or default_output(options.run, units)
     check_output(out, units)
-    labels = _labels(options, units)
+    labels = units.classes(options.n, options.first, options.label)
+    solver, parts = options.solve.build(options.run), list[torch.Tensor]()
     model = pf.load(options.run, device=str(device))
-    solver, parts = options.solve.build(), list[torch.Tensor]()
     for begin in range(0, options.n, options.batch):
         count = min(options.batch, options.n - begin)
         context = None if labels is None else labels[begin : begin + count].to(device)
@@ -67,22 +65,3 @@ def run(options: Sample) -> None:
         parts.append(units.values(x))
     write_samples(out, torch.cat(parts), units, labels)
     print(f"{options.n:,} samples of {units.name} in {out}")
-
-
-def _labels(options: Sample, units: Units) -> "torch.Tensor | None":
-    """The class of each sample, or None for a run without classes."""
-    import torch
-
-    known = units.labels
-    if not known and options.label is not None:
-        got = f"--label {options.label} for a run trained without"
-        raise ConfigError(explain("a run trained with --conditional", got, "Leave --label out."))
-    if not known:
-        return None
-    if options.label is None:
-        return torch.arange(options.first, options.first + options.n) % len(known)
-    if options.label not in known:
-        raise ConfigError(
-            explain(f"a class of the run ({', '.join(known)})", f"--label {options.label}", "Choose one.")
-        )
-    return torch.full((options.n,), known.index(options.label))

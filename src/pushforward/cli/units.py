@@ -16,7 +16,7 @@ from tyro.conf import arg
 
 import pushforward as pf
 from pushforward import _config
-from pushforward._errors import PushforwardError, RunError, explain
+from pushforward._errors import ConfigError, PushforwardError, RunError, explain
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +98,26 @@ class Units:
         scaling = pf.data.Scaling(self._spread(self.offset), self._spread(self.scale), self.levels)
         raw = scaling.to_values(x.detach().cpu().double())
         return raw.to(torch.uint8) if self.levels is not None and self.levels <= 256 else raw
+
+    def classes(self, n: int, first: int, label: str | None) -> "torch.Tensor | None":
+        """The class of each of `n` samples: this one, or all in turn; None for a run without classes.
+
+        Raises:
+            ConfigError: a class that the run does not know.
+        """
+        import torch
+
+        if not self.labels and label is not None:
+            got = f"--label {label} for a run trained without"
+            raise ConfigError(explain("a run trained with --conditional", got, "Leave --label out."))
+        if not self.labels:
+            return None
+        if label is None:
+            return torch.arange(first, first + n) % len(self.labels)
+        if label not in self.labels:
+            expected = f"a class of the run ({', '.join(self.labels)})"
+            raise ConfigError(explain(expected, f"--label {label}", "Choose one."))
+        return torch.full((n,), self.labels.index(label))
 
     def _spread(self, numbers: tuple[float, ...]) -> "torch.Tensor | float":
         import torch
