@@ -89,7 +89,7 @@ def ours(curve: Curve, denoiser: Mixture, pairs: Sequence[tuple[str, type, dict]
         yield Peer("pushforward", name, run)
 
 
-SEARCHES = {"auto": (auto, 50), "tuned": (tune, 20)}
+SEARCHES = {"auto": (auto, 50), "tuned": (tune, 10)}
 """How to search, and up to how many calls it is done here."""
 
 
