@@ -30,7 +30,8 @@ def test_words_are_asked_whole_and_marks_never():
 
 def test_shares_are_as_asked_for():
     _, asked = hide_words(TOKENS, DRAW, vocabulary=V, mask=MASK, words=WORDS)
-    begins = WORDS != torch.cat([torch.full((600, 1), -2), WORDS[:, :-1]], 1)
+    before = torch.cat([torch.full((600, 1), -2), WORDS[:, :-1]], 1)
+    begins = before != WORDS
     assert asked[begins & (WORDS >= 0)].float().mean().item() == pytest.approx(0.15, abs=0.015)
     hidden, asked = hide_words(TOKENS, DRAW, vocabulary=V, mask=MASK, share=1.0)
     assert asked.all()
