@@ -12,7 +12,8 @@ from pushforward.data.word_pieces import MARKS
 
 PIECES = (
     *"今天气非常好的。，!?.-#$^ab", "##a", "##b", "##c", "play", "##ing", "##ed", "un", "##play", "hello", "world",
-    "the", "e", "resume", "##s", "'", "1", "##2", "##3", "天气", "非常", "ᄒ", "##ᅡ", "##ᆫ", "i", "σ", "##σ", "A", "é", "Play",
+    "the", "e", "resume", "##s", "'", "1", "##2", "##3", "天气", "非常", "ᄒ", "##ᅡ", "##ᆫ", "i", "σ", "##σ", "A", "é",
+    "Play",
 )  # fmt: skip
 VOCABULARY = tuple(dict.fromkeys((*MARKS, *PIECES)))
 TEXTS = [

@@ -76,8 +76,8 @@ class WordPieces:
 
     >>> pieces = WordPieces((*MARKS, "play", "##ing", "天"))
     >>> encoded = pieces.encode(["Playing 天"])
-    >>> pieces.decode(encoded.tokens[0]), encoded.words.tolist()
-    ('[CLS] play ##ing 天 [SEP]', [[-1, 0, 0, 1, -1]])
+    >>> pieces.decode(encoded.tokens[0]), encoded.words[0]
+    ('[CLS] play ##ing 天 [SEP]', tensor([-1,  0,  0,  1, -1]))
     """
 
     vocabulary: tuple[str, ...]

@@ -197,8 +197,11 @@ def seen_by_part(kinds: Tensor) -> Tensor:
     References:
         Dong et al. 2019, arXiv 1905.03197.
 
-    >>> seen_by_part(torch.tensor([[0, 0, 1, 1]])).int()[0, 0].tolist()
-    [[1, 1, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]
+    >>> seen_by_part(torch.tensor([[0, 0, 1, 1]])).int()[0, 0]
+    tensor([[1, 1, 0, 0],
+            [1, 1, 0, 0],
+            [1, 1, 1, 0],
+            [1, 1, 1, 1]], dtype=torch.int32)
     """
     order = kinds.cumsum(-1)
     return (order[:, None, :] <= order[:, :, None])[:, None]
