@@ -116,20 +116,29 @@ def test_packed_texts_do_not_see_each_other(causal, values):
 
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("values", [False, True])
-def test_padding_on_either_side_changes_nothing(causal, values):
+@pytest.mark.parametrize("n", [11, N], ids=["formula", "fused"])  # few tokens are attended to by the formula
+def test_padding_on_either_side_changes_nothing(causal, values, n):
     model = trained(replace(V1, causal=causal, turns_values=values))
     for length in (1, 7):
-        alone = model(TOKENS[:1, :length])
-        left = torch.cat([TOKENS[1:, length:], TOKENS[:1, :length]], 1)
-        pos, mask = padded([length], N)
-        real = torch.arange(N) >= N - length
-        for each in (mask, real[None, None, None]):
-            out = model(left, pos, mask=each)
+        text, rest = TOKENS[:1, :length], TOKENS[1:, length:n]
+        alone = model(text)
+        pos, mask = padded([length], n)
+        real = torch.arange(n) >= n - length
+        for each in (mask, real[None, None, None]):  # with the second, padding before a causal text sees nothing
+            out = model(torch.cat([rest, text], 1), pos, mask=each)
             assert out.isfinite().all()
             torch.testing.assert_close(out[:, real], alone, rtol=1e-10, atol=1e-10)
-        right = torch.cat([TOKENS[:1, :length], TOKENS[1:, length:]], 1)
-        out = model(right, mask=(torch.arange(N) < length)[None, None, None])
+        out = model(torch.cat([text, rest], 1), mask=(torch.arange(n) < length)[None, None, None])
         torch.testing.assert_close(out[:, :length], alone, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("n", [11, N], ids=["formula", "fused"])
+def test_a_text_of_padding_alone_spoils_nothing(n):
+    model, memory = trained(CONFIGS["v1-cross"]), torch.randn(2, 5, WIDTH, dtype=torch.float64)
+    real = torch.tensor([[True], [False]])[:, None, None]
+    out = model(TOKENS[:, :n], mask=real, memory=memory, memory_mask=real, causal=False)
+    assert out.isfinite().all()
+    torch.testing.assert_close(out[:1], model(TOKENS[:1, :n], memory=memory[:1], causal=False), rtol=1e-10, atol=1e-10)
 
 
 def test_only_distances_count_until_values_are_turned():
@@ -199,6 +208,9 @@ def test_the_source_of_a_unified_model_is_seen_whole_and_the_target_by_its_futur
     torch.testing.assert_close(h[:, :9], source, rtol=1e-10, atol=1e-10)
     shorter = model(TOKENS[:, :12], mask=seen_by_part(KINDS[:, :12]), causal=False)
     torch.testing.assert_close(h[:, :12], shorter, rtol=1e-10, atol=1e-10)
+    first, cache = model.extend(TOKENS[:, :9], causal=False)  # read in parts, the source at once
+    rest, _ = model.extend(TOKENS[:, 9:], cache)
+    torch.testing.assert_close(torch.cat([first, rest], 1), h, rtol=1e-10, atol=1e-10)
 
 
 def test_logits_of_chosen_tokens_are_those_of_all():
@@ -235,6 +247,14 @@ def test_sentences():
     torch.testing.assert_close(likeness(a, a[:1] * 5), torch.tensor([[1.0], [0.8]]))
     with pytest.raises(PushforwardError, match="'last'"):
         pool(h, real, "last")
+
+
+def test_the_base_model_has_the_published_number_of_parameters():
+    with torch.device("meta"):
+        model = RoFormer(RoFormerConfig())
+    head = sum(parameter.numel() for parameter in model.words.parameters())
+    assert head == 642_128
+    assert sum(parameter.numel() for parameter in model.parameters()) - head == 123_457_536
 
 
 def test_version_2_starts_with_its_own_spread():

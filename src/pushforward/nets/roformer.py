@@ -99,13 +99,14 @@ class RoFormer(nn.Module):
             causal: overrules the configuration: `seen_by_part` needs False in a causal model.
 
         Raises:
-            ShapeError: tokens are no whole numbers [batch, tokens], or the memory is missing or unexpected.
+            ShapeError: tokens are no whole numbers [batch, tokens], or there is a memory in a model without `cross`.
         """
         return self._read(tokens, None, pos, kinds, mask, memory, memory_mask, causal, keep=False)[0]
 
     def extend(
         self, tokens: Tensor, cache: Cache | None = None, pos: Tensor | None = None, *, kinds: Tensor | None = None,
         mask: Tensor | None = None, memory: Tokens | None = None, memory_mask: Tensor | None = None,
+        causal: bool = True,
     ) -> tuple[Tokens, Cache]:  # fmt: skip
         """The next tokens of a text in context of all before, and a new cache: what `forward` says of them.
 
@@ -115,6 +116,7 @@ class RoFormer(nn.Module):
             pos: where the new tokens stand; None counts on from the number of tokens read.
             mask: as in `forward`; keys are those read and the new ones.
             memory: needed with the first tokens alone.
+            causal: False for a part that sees itself both ways, such as the source of `seen_by_part`, read at once.
 
         Raises:
             ConfigError: the model is not causal: what was read would have to be read again.
@@ -122,7 +124,7 @@ class RoFormer(nn.Module):
         """
         if not self.config.causal:
             raise ConfigError(explain("a causal model", "one that sees both ways", "Make it with causal=True."))
-        return self._read(tokens, cache, pos, kinds, mask, memory, memory_mask, True, keep=True)
+        return self._read(tokens, cache, pos, kinds, mask, memory, memory_mask, causal, keep=True)
 
     def word_logits(self, h: Tensor) -> Tensor:
         """Logits of words, [..., vocabulary], of tokens [..., width]: all, or those that were chosen."""
