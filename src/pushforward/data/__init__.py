@@ -1,7 +1,8 @@
 """Where batches come from: built-in sets, toys with exact densities, tables, arrays, images, text.
 
 `Dataset` is the immutable set, `Scaling` the way between a file's units and a model's, `Batch` what travels
-on, and `open_data` the one door for names, files and folders. Imports the bottom files (`_*`) only.
+on, and `open_data` the one door for names, files and folders. `WordPieces` are the tokens of language models. Imports
+the bottom files (`_*`) only.
 """
 
 from pushforward.data.arrays import from_array, from_parts
@@ -21,12 +22,15 @@ from pushforward.data.toys import (
     swiss_roll,
     two_spirals,
 )
+from pushforward.data.word_pieces import Encoded, WordPieces, word_pieces
 
 __all__ = [
     "Batch",
     "Dataset",
+    "Encoded",
     "Scaling",
     "Text",
+    "WordPieces",
     "checkerboard",
     "digits",
     "eight_gaussians",
@@ -40,4 +44,5 @@ __all__ = [
     "swiss_roll",
     "text",
     "two_spirals",
+    "word_pieces",
 ]

@@ -2,7 +2,8 @@
 
 `adopt` makes a `Diffusion` of a network in one of the `CONVENTIONS` of the field, `to_convention` a network of
 theirs of one of our models. `save_folder` and `load_folder` write and read a model as the hubs keep them.
-`rotary_from` reads the positions of a language model from its configuration.
+`rotary_from` reads the positions of a language model from its configuration, `load_roformer` a RoFormer with all that
+belongs to it, and `save_roformer` writes one as `transformers` reads it.
 Quirks of others live here and nowhere else. Imports training and what lies below it.
 """
 
@@ -10,9 +11,10 @@ from pushforward.interop.adopt import adopt, from_scheduler, to_convention
 from pushforward.interop.clock import Affine, Clock, NoiseLevel, Steps
 from pushforward.interop.convention import CONVENTIONS, Call, Convention
 from pushforward.interop.folder import load_folder, save_folder
+from pushforward.interop.roformer import load_roformer, roformer_config, save_roformer
 from pushforward.interop.rope import rotary_from
 
 __all__ = [
     "Affine", "CONVENTIONS", "Call", "Clock", "Convention", "NoiseLevel", "Steps", "adopt", "from_scheduler",
-    "load_folder", "rotary_from", "save_folder", "to_convention",
+    "load_folder", "load_roformer", "roformer_config", "rotary_from", "save_folder", "save_roformer", "to_convention",
 ]  # fmt: skip

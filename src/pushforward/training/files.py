@@ -47,11 +47,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a safetensors file whole or not at all, with the permissions of other files."""
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all, with the permissions of other files; a note goes into its head."""
     beside = path.with_name(f".{path.name}.tmp")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, note)
     except SafetensorError as error:  # how a full disk shows itself
         raise OSError(str(error)) from error
     mask = os.umask(0)
