@@ -1,11 +1,13 @@
 """Where batches come from: built-in sets, toys with exact densities, tables, arrays, images, text.
 
 `Dataset` is the immutable set, `Scaling` the way between a file's units and a model's, `Batch` what travels
-on, and `open_data` the one door for names, files and folders. Imports the bottom files (`_*`) only.
+on, and `open_data` the one door for names, files and folders. What a column of a table holds is a `Column`: `Real`,
+`Positive`, `Bounded`, `Circular`, `Integer`, `Categorical`, with exact log-determinants; `Columns` are all of them. Imports the bottom files (`_*`) only.
 """
 
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.batch import Batch
+from pushforward.data.columns import Bounded, Categorical, Circular, Column, Columns, Integer, Positive, Real
 from pushforward.data.dataset import Dataset
 from pushforward.data.opening import open_data
 from pushforward.data.scaling import Scaling
@@ -24,7 +26,15 @@ from pushforward.data.toys import (
 
 __all__ = [
     "Batch",
+    "Bounded",
+    "Categorical",
+    "Circular",
+    "Column",
+    "Columns",
     "Dataset",
+    "Integer",
+    "Positive",
+    "Real",
     "Scaling",
     "Text",
     "checkerboard",
