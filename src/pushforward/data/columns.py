@@ -1,13 +1,14 @@
 """Columns of a table as numbers on the whole line, with exact log-determinants, and back into their support.
 
-    kind          y =                                          gain = log |dy/dv| (or log |dy/du|)    decoded
-    Real          v                                            0                                      any number
-    Positive      log(v - low)                                 -y                                     above low
-    Bounded       probit p,   p = (v - low)/(high - low)       -log phi(y) - log(high - low)          in [low, high]
-    Circular      probit p,   p = frac((v - cut)/period)       -log phi(y) - log period               in [low, low + period)
-    Integer       v + u;  above low, log(exp(v + u - low) - 1)  0; -log(1 - exp(low - v - u))          whole, at least low
-                  between bounds, as Bounded                   as Bounded                             whole, within them
-    Categorical   probit p,   p = P(before v) + P(v) u         log P(v) - log phi(y)                  one of its values
+    kind          y =                                          gain = log |dy/dv|               decoded
+    Real          v                                            0                                any number
+    Positive      log(v - low)                                 -y                               above low
+    Bounded       probit p,   p = (v - low)/(high - low)       -log phi(y) - log(high - low)    in [low, high]
+    Circular      probit p,   p = frac((v - cut)/period)       -log phi(y) - log period         from low, once round
+    Categorical   probit p,   p = P(before v) + P(v) u         log P(v) - log phi(y)            one of its values
+    Integer       w = v + u                                    0                                whole
+                  log(exp(w - low) - 1), if bounded below      -log(1 - exp(low - w))           whole, at least low
+                  as Bounded, if on both sides                                                  whole, low to high
 
 with phi the normal density and probit its quantile function, so a uniform column is standard normal at once, and a
 category has at the start the probability that it was counted with. u is uniform on [0, 1): for whole numbers and

@@ -11,6 +11,7 @@ References: Li, Akbar, Oliva 2020, arXiv 1909.06319; Strauss, Oliva 2021, arXiv 
 """
 
 import math
+from itertools import cycle, islice
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +46,9 @@ class AnyConditional(nn.Module):
         super().__init__()
         each, places = monotone or RationalQuadratic(8, -4.0, 4.0), torch.arange(features)
         nets = [
-            MaskedDense(features, each.size, hidden, layers, order=places.flip(0) if k % 2 else places, context=3 * features)
-            for k in range(transforms)
-        ]  # fmt: skip
+            MaskedDense(features, each.size, hidden, layers, order=order, context=3 * features)
+            for order in islice(cycle((places, places.flip(0))), transforms)
+        ]
         chain = Chain(*(Autoregressive(each, Selective(net)) for net in nets))
         self.features, self.flow = features, NormalizingFlow(chain, Normal((features,)))
 
