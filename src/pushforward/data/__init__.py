@@ -2,8 +2,8 @@
 
 `Dataset` is the immutable set, `Scaling` the way between a file's units and a model's, `Batch` what travels
 on, and `open_data` the one door for names, files and folders. What a column of a table holds is a `Column`: `Real`,
-`Positive`, `Bounded`, `Circular`, `Integer`, `Categorical`, with exact log-determinants; `Columns` are all of them. Imports
-the bottom files (`_*`) only.
+`Positive`, `Bounded`, `Circular`, `Integer`, `Categorical`, with exact log-determinants; `Columns` are all of them.
+Imports the bottom files (`_*`) only.
 """
 
 from pushforward.data.arrays import from_array, from_parts
