@@ -223,7 +223,10 @@ class Integer(Column):
         return y, torch.where(values == values.floor(), gain, -math.inf)
 
     def decode(self, y: Tensor) -> Tensor:
-        return self._spread.decode(y).floor().clamp(self.low, self.high)
+        low, high = (
+            bound if bound is not None else off for bound, off in ((self.low, -math.inf), (self.high, math.inf))
+        )
+        return self._spread.decode(y).floor().clamp(low, high)
 
     @property
     def _spread(self) -> Column:

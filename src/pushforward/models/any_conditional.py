@@ -76,7 +76,7 @@ class AnyConditional(nn.Module):
             asked, known: A and B, boolean [batch, features], disjoint.
         """
         part, context = self.told(x, asked, known)
-        idle = (~asked).sum(1) * (0.5 * math.log(2 * math.pi))  # what the base says of zeros
+        idle = (~asked).sum(1).to(x) * (0.5 * math.log(2 * math.pi))  # what the base says of zeros
         return self.flow.log_prob(part, context) + idle
 
     @torch.no_grad()
