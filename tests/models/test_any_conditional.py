@@ -33,10 +33,10 @@ def test_every_conditional_of_one_number_integrates_to_one(model, asked, known):
 
 
 def test_a_conditional_of_two_numbers_integrates_to_one(model):
-    grid = torch.linspace(-12, 12, 401, dtype=torch.float64)
+    grid = torch.linspace(-12, 12, 241, dtype=torch.float64)
     pairs = torch.cartesian_prod(grid, grid)
     x = torch.stack([pairs[:, 0], torch.full_like(pairs[:, 0], -0.4), pairs[:, 1]], 1)
-    total = model.log_prob(x, *masks(len(x), [0, 2], [1])).exp().sum() * (24 / 400) ** 2
+    total = model.log_prob(x, *masks(len(x), [0, 2], [1])).exp().sum() * (24 / 240) ** 2
     assert total.item() == pytest.approx(1, abs=5e-3)
 
 
@@ -67,7 +67,7 @@ def test_samples_are_those_of_the_density(model):
     at = torch.full((len(grid), 3), 0.7, dtype=torch.float64)
     at[:, 2] = grid
     cdf = torch.cumulative_trapezoid(model.log_prob(at, *masks(len(grid), [2], [0])).exp().detach(), grid)
-    uniform = cdf[torch.searchsorted(grid, drawn[:, 2]).clamp(1, len(cdf)) - 1].sort().values
+    uniform = cdf[torch.searchsorted(grid, drawn[:, 2].contiguous()).clamp(1, len(cdf)) - 1].sort().values
     gap = (uniform - (torch.arange(n) + 0.5) / n).abs().max().item()
     assert gap < 1.95 / math.sqrt(n)  # Kolmogorov's bound at one in a thousand
 

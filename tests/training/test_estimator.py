@@ -62,7 +62,7 @@ def fitted():
 
 @pytest.mark.parametrize("model", ["nsf", "maf"])
 def test_a_known_density_is_found_and_a_normal_one_is_not_it(model):
-    """y = x**2 + noise: within 0.1 nats of the truth on held-out rows, where the best Gaussian is off by one."""
+    """y = x**2 + noise: within 0.1 nats of the truth on held-out rows, where the best Gaussian is off by 0.8 and more."""
     train, test = crescent(2_000, 0), crescent(2_000, 1)
     flow = FlowDensity(model, steps=400, **SMALL).fit(train)
     truth = crescent_log_density(test).mean()
@@ -112,7 +112,7 @@ def test_samples_look_like_the_table(fitted):
         assert ours.mean() == pytest.approx(theirs.mean(), abs=0.05)
         assert rows["children"][ours].mean() == pytest.approx(table["children"][theirs].mean(), abs=0.8)
         assert rows["member"][ours].mean() == pytest.approx(table["member"][theirs].mean(), abs=0.1)
-        late = np.exp(2j * np.pi / 24 * (rows["hour"][ours] - table["hour"][theirs].mean() * 0 - 23 - place)).mean()
+        late = np.exp(2j * np.pi / 24 * (rows["hour"][ours] - 23 - place)).mean()
         assert np.angle(late) == pytest.approx(0, abs=0.1)
 
 
@@ -148,7 +148,7 @@ def test_probabilities_of_levels_sum_to_one(fitted):
         **{name: np.full(40, None, dtype=object) for name in table.columns}, "children": np.arange(40.0),
     })  # fmt: skip
     assert np.exp(flow.score_samples(counts)).sum() == pytest.approx(1, abs=0.03)
-    assert flow.score_samples(Frame({name: cells[:1] for name, cells in empty.items()})) == pytest.approx(0)
+    assert flow.score_samples(Frame({name: cells[:1] for name, cells in empty.items()})) == pytest.approx(0, abs=1e-9)
 
 
 def test_outside_the_support_the_density_is_zero(fitted):
@@ -157,6 +157,13 @@ def test_outside_the_support_the_density_is_zero(fitted):
         row = {key: cells[:1] for key, cells in table.held.items()}
         odd = Frame({**row, name: np.array([value], dtype=object)})
         assert flow.score_samples(odd)[0] == -math.inf
+
+
+def test_what_was_not_learned_is_not_given():
+    flow = FlowDensity(steps=2, hidden=8, conditionals=0).fit(crescent(50, 0))
+    assert flow.sample(2).shape == (2, 2)
+    with pytest.raises(ConfigError, match="has learned conditionals"):
+        flow.conditional({0: 1.0})
 
 
 def test_conditions_on_words_and_numbers(fitted):

@@ -22,7 +22,7 @@ from pushforward._typing import PerSample, Sample
 from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
 from pushforward.nets import MaskedDense, Selective
-from pushforward.transforms import Autoregressive, Chain, Monotone, RationalQuadratic
+from pushforward.transforms import Affine, Autoregressive, Chain, Composed, Monotone, RationalQuadratic
 
 
 class AnyConditional(nn.Module):
@@ -32,7 +32,8 @@ class AnyConditional(nn.Module):
         features: numbers in an event; best standardised.
         transforms: how many.
         hidden, layers: of each masked network.
-        monotone: the map of each number, the identity at parameters 0; a spline of 8 bins on [-4, 4] if None.
+        monotone: the map of each number, the identity at parameters 0; if None affine, then a spline
+            of 8 bins on [-4, 4].
 
     >>> model = AnyConditional(2, transforms=1, hidden=8)
     >>> first, second = torch.tensor([[True, False]]), torch.tensor([[False, True]])
@@ -44,7 +45,8 @@ class AnyConditional(nn.Module):
         self, features: int, transforms: int = 3, hidden: int = 64, layers: int = 2, monotone: Monotone | None = None
     ) -> None:
         super().__init__()
-        each, places = monotone or RationalQuadratic(8, -4.0, 4.0), torch.arange(features)
+        each = monotone or Composed(Affine(5.0), RationalQuadratic(8, -4.0, 4.0))
+        places = torch.arange(features)
         nets = [
             MaskedDense(features, each.size, hidden, layers, order=order, context=3 * features)
             for order in islice(cycle((places, places.flip(0))), transforms)

@@ -35,7 +35,7 @@ from pushforward.objectives import Likelihood
 from pushforward.training.engine import borrowed_randomness
 from pushforward.training.loop import train
 from pushforward.training.rows import Rows
-from pushforward.transforms import Affine, Monotone, RationalQuadratic
+from pushforward.transforms import Affine, Monotone
 
 _CHUNK = 4096
 
@@ -44,12 +44,13 @@ class FlowDensity:
     """The density of the rows of a table: columns real, positive, bounded, circular, whole, categorical, some missing.
 
     Args:
-        model: the map of each number given those before: "nsf" (splines) or "maf" (affine).
+        model: the map of each number given those before: "nsf" (affine, then a spline) or "maf" (affine).
         steps, batch, lr: of training.
         transforms, hidden: autoregressive transforms, and the width of their networks.
         columns: what columns hold, by name (by number in arrays): a `data.Column`, or "real", "positive", "circular",
             "integer", "categorical". By default their type says it.
-        conditionals: share of the training spent on p(A | B) of random columns; 0 for the best p(row) alone.
+        conditionals: share of the training spent on p(A | B) of random columns; 0 for p(row) alone, and then
+            nothing can be given.
         draws: of u in each row's density, where columns are whole or categorical.
         seed: everything random is a function of it.
         progress: show the training on stderr.
@@ -69,7 +70,7 @@ class FlowDensity:
         *,
         steps: int = 1_000,
         batch: int = 256,
-        lr: float = 2e-3,
+        lr: float = 3e-3,
         transforms: int = 3,
         hidden: int = 64,
         columns: Mapping[Any, Column | str] | None = None,
@@ -193,13 +194,13 @@ class FlowDensity:
         inputs = InputTags(allow_nan=True, string=True, categorical=True)
         return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=inputs)
 
-    def _checked(self) -> Monotone:
+    def _checked(self) -> Monotone | None:
         if self.model not in ("nsf", "maf"):
             raise ConfigError(explain("model 'nsf' or 'maf'", repr(self.model), "'nsf' bends more."))
         if not (0 <= self.conditionals <= 1 and self.draws >= 1 and self.transforms >= 1):
             got = f"{self.conditionals=}, {self.draws=}, {self.transforms=}".replace("self.", "")
             raise ConfigError(explain("a share conditionals in [0, 1], a draw, a transform", got, "Change the value."))
-        return RationalQuadratic(8, -4.0, 4.0) if self.model == "nsf" else Affine(5.0)
+        return None if self.model == "nsf" else Affine(5.0)
 
     def _log_prob(self, values: Tensor, asked: Tensor, known: Tensor, points: Tensor) -> Tensor:
         """log of the mean over points of p(asked | known) in the table's units, [rows]."""
@@ -236,6 +237,9 @@ class FlowDensity:
 
     def _given(self, values: Tensor, known: Tensor) -> Tensor:
         """The values standardised; those known must be possible."""
+        if not self.conditionals and bool(known.any()):
+            fix = "Fit it with conditionals=0.5, say."
+            raise ConfigError(explain("a flow that has learned conditionals", "conditionals=0", fix))
         z, gain = self.columns_.encode(values, torch.full_like(values, 0.5))
         outside = gain.isneginf() & known
         if bool(outside.any()):
