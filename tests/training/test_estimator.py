@@ -62,7 +62,7 @@ def fitted():
 
 @pytest.mark.parametrize("model", ["nsf", "maf"])
 def test_a_known_density_is_found_and_a_normal_one_is_not_it(model):
-    """y = x**2 + noise: within 0.1 nats of the truth on held-out rows, where the best Gaussian is off by 0.8 and more."""
+    """y = x**2 + noise: within 0.1 nats of the truth on held-out rows; the best Gaussian is off by 0.8 and more."""
     train, test = crescent(2_000, 0), crescent(2_000, 1)
     flow = FlowDensity(model, steps=400, **SMALL).fit(train)
     truth = crescent_log_density(test).mean()

@@ -92,7 +92,8 @@ def _sized(made: Frame, shape: tuple[int, ...]) -> Frame:
 def kinds(given: Frame, declared: Mapping[Any, Column | str]) -> tuple[Column, ...]:
     """What each column holds: as declared, or by its type.
 
-    Whole numbers are `Integer` (of at least 0 if none is below), words and truth values `Categorical`, others `Real`.
+    Whole numbers, and what is called "integer", are `Integer` (of at least 0 if none is below), words and truth
+    values `Categorical`, others `Real`.
 
     Raises:
         ConfigError: a name the table does not have, or a word that is none of `WORDS`.
@@ -108,17 +109,19 @@ def kinds(given: Frame, declared: Mapping[Any, Column | str]) -> tuple[Column, .
 
 def _kind(cell: np.ndarray, declared: Column | str | None) -> Column:
     kind = WORDS[declared]() if isinstance(declared, str) else declared
-    if kind is None and cell.dtype.kind in "iu":
-        kind = Integer(0 if cell.min() >= 0 else None)
-    if kind is None and (
-        cell.dtype.kind in "bUS" or any(isinstance(value, str | bool | np.bool_) for value in _there(cell))
-    ):
-        kind = Categorical()
-    if isinstance(kind, Categorical) and not kind.values:
-        found = {_plain(value) for value in _there(cell)}
-        numeric = all(isinstance(value, int | float) for value in found)
-        kind = Categorical(tuple(sorted(found) if numeric else sorted(found, key=str)))  # pyright: ignore
+    if declared == "integer" or (kind is None and cell.dtype.kind in "iu"):
+        return Integer(0 if all(not isinstance(value, str) and value >= 0 for value in _there(cell)) else None)
+    words = cell.dtype.kind in "bUS" or any(isinstance(value, str | bool | np.bool_) for value in cell)
+    if isinstance(kind, Categorical) or (kind is None and words):
+        return kind if isinstance(kind, Categorical) and kind.values else Categorical(_values(cell))
     return kind or Real()
+
+
+def _values(cell: np.ndarray) -> tuple[Value, ...]:
+    """The different values of a column in order; by their text where words are among them."""
+    found = {_plain(value) for value in _there(cell)}
+    numeric = [value for value in found if not isinstance(value, str)]
+    return tuple(sorted(numeric) if len(numeric) == len(found) else sorted(found, key=str))
 
 
 def numbers(given: Frame, kinds: tuple[Column, ...]) -> np.ndarray:

@@ -1,9 +1,10 @@
 """What a flow of every conditional learns from a table: some values asked for, some known, some missing.
 
-    with probability c a row has a share s ~ U[0, 1), and each of its values is known with probability s;
-    otherwise none is. All others that are there are asked for.
+    with probability c    a value is known with probability s ~ U[0, 1); of the others, all are asked for in half of
+                          these rows, and in half each is left out with probability r ~ U[0, 1) (marginals)
+    otherwise             every value that is there is asked for: p(row) keeps 1 - c of the training
 
-So each number of known values is as likely as any other, and p(row) keeps 1 - c of the training.
+s and r are drawn for the row, so that few, some and many known values are equally likely.
 """
 
 from collections.abc import Iterator
@@ -51,9 +52,8 @@ class Rows:
         n, there, z = len(values), ~values.isnan(), middle
         if self.columns.discrete.any():
             z = self.columns.encode(values, draw.of("u").uniform(n, self.shape, torch.float64))[0]
-        # how many are known is uniform: a share drawn for the row, then each number by itself
-        share = draw.of("share").uniform(n, (1,))
-        share = torch.where(draw.of("kind").uniform(n, (1,)) < self.conditionals, share, 0.0)
-        known = there & (draw.of("known").uniform(n, self.shape) < share)
-        x, context = self.model.told(torch.where(known, middle, z).float(), there & ~known, known)
+        kind, shares = draw.of("kind").uniform(n, (1,)), draw.of("shares").uniform(n, (2,))
+        known = there & (draw.of("known").uniform(n, self.shape) < shares[:, :1]) & (kind < self.conditionals)
+        left = (draw.of("left").uniform(n, self.shape) < shares[:, 1:]) & (kind < self.conditionals / 2)
+        x, context = self.model.told(torch.where(known, middle, z).float(), there & ~known & ~left, known)
         return Batch(x, context)
