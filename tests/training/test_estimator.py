@@ -219,7 +219,7 @@ def test_whole_arrays_stay_whole():
         (crescent(9, 0), {"columns": {0: "angle"}}, "a kind for column 0"),
         (crescent(9, 0), {"columns": {7: "real"}}, "names of columns; got 7"),
         (crescent(9, 0), {"columns": {0: "positive"}}, "in the support of Positive"),
-        (crescent(9, 0), {"conditionals": 2}, "a share conditionals"),
+        (crescent(9, 0), {"conditionals": 2}, "shares in"),
         (Frame({"a": ["x", "y"]}), {"columns": {"a": "real"}}, "Declare it 'categorical'"),
     ],
 )

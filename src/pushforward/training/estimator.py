@@ -31,13 +31,14 @@ from pushforward._recipe import Settings
 from pushforward.data.columns import Column, Columns
 from pushforward.data.frames import Frame, cells, frame, kinds, numbers
 from pushforward.models import AnyConditional
-from pushforward.objectives import Likelihood
+from pushforward.training.doubling import doubled
 from pushforward.training.engine import borrowed_randomness
-from pushforward.training.loop import train
+from pushforward.training.journal import History
 from pushforward.training.rows import Rows
 from pushforward.transforms import Affine, Monotone
 
 _CHUNK = 4096
+_EPOCHS = 20
 
 
 class FlowDensity:
@@ -45,12 +46,15 @@ class FlowDensity:
 
     Args:
         model: the map of each number given those before: "nsf" (affine, then a spline) or "maf" (affine).
-        steps, batch, lr: of training.
+        steps, batch, lr: of training. Tables small enough to be learned by heart are trained for fewer steps, as many
+            as rows held out like best.
         transforms, hidden: autoregressive transforms, and the width of their networks.
         columns: what columns hold, by name (by number in arrays): a `data.Column`, or "real", "positive", "circular",
             "integer", "categorical". By default their type says it.
         conditionals: share of the training spent on p(A | B) of random columns; 0 for p(row) alone, and then
             nothing can be given.
+        held_out: the share of the rows held out for that, where steps go through the table more than 20 times; 0
+            trains all steps on all rows.
         draws: of u in each row's density, where columns are whole or categorical.
         seed: everything random is a function of it.
         progress: show the training on stderr.
@@ -75,13 +79,15 @@ class FlowDensity:
         hidden: int = 64,
         columns: Mapping[Any, Column | str] | None = None,
         conditionals: float = 0.5,
+        held_out: float = 0.2,
         draws: int = 16,
         seed: int = 0,
         progress: bool = False,
     ) -> None:
         self.model, self.steps, self.batch, self.lr = model, steps, batch, lr
         self.transforms, self.hidden, self.columns = transforms, hidden, columns
-        self.conditionals, self.draws, self.seed, self.progress = conditionals, draws, seed, progress
+        self.conditionals, self.held_out, self.draws = conditionals, held_out, draws
+        self.seed, self.progress = seed, progress
 
     def fit(self, X: Any, y: object = None) -> Self:
         """Learn from a table, an array [rows, columns] or a data frame; NaN and None are missing. `y` is ignored.
@@ -103,15 +109,7 @@ class FlowDensity:
             del self.feature_names_in_
         if all(isinstance(name, str) for name in given.names):
             self.feature_names_in_ = np.array(given.names, dtype=object)
-        with borrowed_randomness(torch.device("cpu")):
-            torch.manual_seed(Draw(self.seed, "table/weights").key())
-            made = AnyConditional(len(held), self.transforms, self.hidden, monotone=monotone).float()
-        middle = self.columns_.encode(values, torch.full_like(values, 0.5))[0]
-        rows = Rows(values, middle, self.columns_, made, self.conditionals)
-        ema = min(0.999, 1 - 10 / max(self.steps, 20))  # averages over a tenth of a short training
-        settings = Settings(self.steps, self.batch, self.lr, ema=ema, seed=self.seed, device="cpu")
-        self.history_ = train(made.flow, rows, Likelihood(), settings=settings, progress=self.progress)
-        self.model_ = made.double().eval()
+        self.model_, self.history_ = self._trained(values, monotone)
         return self
 
     def score_samples(self, X: Any, given: Sequence[Any] = ()) -> np.ndarray:
@@ -197,10 +195,38 @@ class FlowDensity:
     def _checked(self) -> Monotone | None:
         if self.model not in ("nsf", "maf"):
             raise ConfigError(explain("model 'nsf' or 'maf'", repr(self.model), "'nsf' bends more."))
-        if not (0 <= self.conditionals <= 1 and self.draws >= 1 and self.transforms >= 1):
-            got = f"{self.conditionals=}, {self.draws=}, {self.transforms=}".replace("self.", "")
-            raise ConfigError(explain("a share conditionals in [0, 1], a draw, a transform", got, "Change the value."))
+        if not (0 <= self.conditionals <= 1 and 0 <= self.held_out < 1 and self.draws >= 1 and self.transforms >= 1):
+            got = f"{self.conditionals=}, {self.held_out=}, {self.draws=}, {self.transforms=}".replace("self.", "")
+            raise ConfigError(explain("shares in [0, 1], a draw, a transform", got, "Change the value."))
         return None if self.model == "nsf" else Affine(5.0)
+
+    def _trained(self, values: Tensor, monotone: Monotone | None) -> tuple[AnyConditional, History]:
+        def make() -> AnyConditional:
+            with borrowed_randomness(torch.device("cpu")):
+                torch.manual_seed(Draw(self.seed, "table/weights").key())
+                return AnyConditional(values.shape[1], self.transforms, self.hidden, monotone=monotone).float()
+
+        @torch.no_grad()
+        def judge(model: AnyConditional) -> float:
+            asked = ~values[held].isnan()
+            return model.log_prob(middle[held].float(), asked, torch.zeros_like(asked)).mean().item()
+
+        middle = self.columns_.encode(values, torch.full_like(values, 0.5))[0]
+        held, kept = self._split(len(values))
+        settings = Settings(self.steps, self.batch, self.lr, seed=self.seed, device="cpu")
+        model, history = doubled(
+            make,
+            lambda model: Rows(values[kept], middle[kept], self.columns_, model, self.conditionals),
+            settings,
+            self.progress,
+            judge if len(held) else None,
+        )
+        return model.double().eval(), history
+
+    def _split(self, n: int) -> tuple[Tensor, Tensor]:
+        """Rows held out and kept; none held out of tables too large to be learned by heart."""
+        held = int(self.held_out * n) if self.steps * self.batch > _EPOCHS * n else 0
+        return Draw(self.seed, "table/held_out").permutation(n).tensor_split([held])  # pyright: ignore
 
     def _log_prob(self, values: Tensor, asked: Tensor, known: Tensor, points: Tensor) -> Tensor:
         """log of the mean over points of p(asked | known) in the table's units, [rows]."""
