@@ -191,6 +191,16 @@ def test_the_seed_says_everything_and_nothing_else_is_touched():
     assert (pickle.loads(pickle.dumps(one)).score_samples(rows) == one.score_samples(rows)).all()
 
 
+def test_a_small_table_is_not_learned_by_heart():
+    """Sixty rows of six independent normal numbers, a thousand steps: near the truth on new rows, not far below."""
+    train, test = (np.random.default_rng(seed).normal(size=(n, 6)) for seed, n in ((0, 60), (1, 1_000)))
+    truth = (-0.5 * (test**2).sum(1) - 3 * math.log(2 * math.pi)).mean()
+    careful = FlowDensity(steps=800, hidden=32).fit(train)
+    assert careful.history_.steps[-1] < 800
+    assert truth - 1.5 < careful.score(test) < truth
+    assert FlowDensity(steps=800, hidden=32, held_out=0, dropout=0).fit(train).score(test) < careful.score(test) - 1
+
+
 def test_training_is_silent(capfd):
     FlowDensity(steps=3, hidden=8).fit(crescent(50, 0))
     shown = capfd.readouterr()

@@ -34,6 +34,7 @@ class AnyConditional(nn.Module):
         hidden, layers: of each masked network.
         monotone: the map of each number, the identity at parameters 0; if None affine, then a spline
             of 8 bins on [-4, 4].
+        dropout: probability of dropping a hidden unit in training.
 
     >>> model = AnyConditional(2, transforms=1, hidden=8)
     >>> first, second = torch.tensor([[True, False]]), torch.tensor([[False, True]])
@@ -42,13 +43,19 @@ class AnyConditional(nn.Module):
     """
 
     def __init__(
-        self, features: int, transforms: int = 3, hidden: int = 64, layers: int = 2, monotone: Monotone | None = None
+        self,
+        features: int,
+        transforms: int = 3,
+        hidden: int = 64,
+        layers: int = 2,
+        monotone: Monotone | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         each = monotone or Composed(Affine(5.0), RationalQuadratic(8, -4.0, 4.0))
         places = torch.arange(features)
         nets = [
-            MaskedDense(features, each.size, hidden, layers, order=order, context=3 * features)
+            MaskedDense(features, each.size, hidden, layers, order=order, context=3 * features, dropout=dropout)
             for order in islice(cycle((places, places.flip(0))), transforms)
         ]
         chain = Chain(*(Autoregressive(each, Selective(net)) for net in nets))

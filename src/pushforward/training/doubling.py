@@ -1,4 +1,4 @@
-"""How long to train, found by doubling: of steps/16, steps/8, ..., steps, the length that held-out rows like best.
+"""How long to train, found by doubling: of steps/64, steps/32, ..., steps, the length that held-out rows like best.
 
 Small tables are learned by heart in a few hundred steps, and a flow that knows them by heart gives new rows a density
 of nearly nothing. Each length is a training of its own, from the same start and with its own schedule; the first length
@@ -31,7 +31,7 @@ def doubled(
         progress: show it on stderr.
         judge: higher is better; None trains once, all steps.
     """
-    lengths = sorted({settings.steps >> k for k in range(5) if judge} - {0} | {settings.steps})
+    lengths = sorted({settings.steps >> k for k in range(7) if judge} - {0} | {settings.steps})
     best: tuple[float, AnyConditional, History] | None = None
     for steps in lengths:
         made = make()
@@ -39,7 +39,7 @@ def doubled(
         warmup = min(settings.warmup, steps // 10)
         changed = replace(settings, steps=steps, ema=ema, warmup=warmup)
         history = train(made.flow, data(made), Likelihood(), settings=changed, progress=progress)
-        found = judge(made) if judge else 0.0
+        found = judge(made.eval()) if judge else 0.0
         if best is not None and not found > best[0]:
             break
         best = found, made, history

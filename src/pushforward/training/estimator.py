@@ -39,6 +39,7 @@ from pushforward.transforms import Affine, Monotone
 
 _CHUNK = 4096
 _EPOCHS = 20
+_FEW = 500
 
 
 class FlowDensity:
@@ -49,6 +50,8 @@ class FlowDensity:
         steps, batch, lr: of training. Tables small enough to be learned by heart are trained for fewer steps, as many
             as rows held out like best.
         transforms, hidden: autoregressive transforms, and the width of their networks.
+        dropout: probability of dropping a unit of these in training; 0.2 for fewer than 500 rows and
+            0 for more, if None.
         columns: what columns hold, by name (by number in arrays): a `data.Column`, or "real", "positive", "circular",
             "integer", "categorical". By default their type says it.
         conditionals: share of the training spent on p(A | B) of random columns; 0 for p(row) alone, and then
@@ -77,6 +80,7 @@ class FlowDensity:
         lr: float = 3e-3,
         transforms: int = 3,
         hidden: int = 64,
+        dropout: float | None = None,
         columns: Mapping[Any, Column | str] | None = None,
         conditionals: float = 0.5,
         held_out: float = 0.2,
@@ -85,7 +89,7 @@ class FlowDensity:
         progress: bool = False,
     ) -> None:
         self.model, self.steps, self.batch, self.lr = model, steps, batch, lr
-        self.transforms, self.hidden, self.columns = transforms, hidden, columns
+        self.transforms, self.hidden, self.dropout, self.columns = transforms, hidden, dropout, columns
         self.conditionals, self.held_out, self.draws = conditionals, held_out, draws
         self.seed, self.progress = seed, progress
 
@@ -204,15 +208,20 @@ class FlowDensity:
         def make() -> AnyConditional:
             with borrowed_randomness(torch.device("cpu")):
                 torch.manual_seed(Draw(self.seed, "table/weights").key())
-                return AnyConditional(values.shape[1], self.transforms, self.hidden, monotone=monotone).float()
+                return AnyConditional(
+                    values.shape[1], self.transforms, self.hidden, monotone=monotone, dropout=dropout
+                ).float()
 
         @torch.no_grad()
         def judge(model: AnyConditional) -> float:
             asked = ~values[held].isnan()
-            return model.log_prob(middle[held].float(), asked, torch.zeros_like(asked)).mean().item()
+            return model.log_prob(spread.float(), asked, torch.zeros_like(asked)).mean().item()
 
+        dropout = self.dropout if self.dropout is not None else 0.2 if len(values) < _FEW else 0.0
         middle = self.columns_.encode(values, torch.full_like(values, 0.5))[0]
         held, kept = self._split(len(values))
+        u = Draw(self.seed, "table/judge").uniform(len(held), (values.shape[1],), torch.float64)
+        spread = self.columns_.encode(values[held], u)[0]
         settings = Settings(self.steps, self.batch, self.lr, seed=self.seed, device="cpu")
         model, history = doubled(
             make,
