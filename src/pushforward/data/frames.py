@@ -2,7 +2,7 @@
 
 A data frame is whatever has `columns` and gives one by its name; the class of a table is called with a dictionary of
 columns to make another of its kind, as pandas and polars have it. A column becomes numbers, NaN where something is
-missing (None, NaN, NaT, NA): its own, or the places of its categories.
+missing (None, NaN, NA): its own, or the places of its categories. Row labels are not kept.
 """
 
 from collections.abc import Callable, Mapping
@@ -46,12 +46,11 @@ class Frame:
         """Other columns in a table of this kind."""
         if self.maker is not None:
             return self.maker(dict(zip(self.names, columns, strict=True)))
-        whole = all(column.dtype.kind in "iu" for column in columns)
-        dtype = self.dtype if self.dtype.kind in "fO" or (self.dtype.kind in "iu" and whole) else None
-        words = any(column.dtype.kind == "O" for column in columns)
-        return np.stack([column.astype(object) if words else column for column in columns], 1).astype(
-            object if words else dtype or float
-        )
+        if any(column.dtype.kind == "O" for column in columns) or self.dtype.kind == "O":
+            return np.stack([column.astype(object) for column in columns], 1)
+        whole = self.dtype.kind in "iu" and all(column.dtype.kind in "iu" for column in columns)
+        # never float32: rounding may leave a support
+        return np.stack(columns, 1).astype(self.dtype if whole else np.float64)
 
     def empty(self) -> "Frame":
         """The same kind of table without its rows."""
@@ -128,7 +127,7 @@ def numbers(given: Frame, kinds: tuple[Column, ...]) -> np.ndarray:
     """Values [rows, columns], float64: categories by their place (-1 for strangers), NaN where missing.
 
     Raises:
-        DataError: infinite numbers, or words in a column of numbers.
+        DataError: infinite numbers, or words or dates in a column of numbers.
     """
     return np.stack([_numbers(*each) for each in zip(given.names, given.cells, kinds, strict=True)], 1)
 
@@ -137,6 +136,9 @@ def _numbers(name: Any, cell: np.ndarray, kind: Column) -> np.ndarray:
     if isinstance(kind, Categorical):
         places = {value: float(place) for place, value in enumerate(kind.values)}
         return np.array([np.nan if _missing(v) else places.get(_plain(v), -1.0) for v in cell])
+    if cell.dtype.kind in "mM":
+        fix = "Turn them into numbers: days since a date, or hours of the day as Circular(24)."
+        raise faulty(f"numbers in column {name!r}", "dates", fix)
     try:
         clean = [np.nan if _missing(v) else v for v in cell] if cell.dtype.kind == "O" else cell
         values = np.asarray(clean, dtype=np.float64)
