@@ -48,6 +48,7 @@ MONOTONES: dict[str, Map] = {
     "affine": Map(T.Affine()),
     **_splines(),
     "rational-many-bins": Map(T.RationalQuadratic(64, low=-4.0, high=4.5)),
+    "affine-then-rational": Map(T.Composed(T.Affine(), T.RationalQuadratic(8)), reach=15),
     "mixture": Map(T.LogisticMixture(5), identity=False),  # equal components would stay equal
     "power": Map(T.Power()),
     "heavy-tail": Map(T.HeavyTail(), identity=False),  # its lightest tail is exponential

@@ -1,6 +1,7 @@
 """One of the processes of `test_distributed`: `python worker.py FOLDER RANK SIZE`."""
 
 import json
+import os
 import shutil
 import sys
 from datetime import timedelta
@@ -52,8 +53,10 @@ def main(folder: Path, rank: int, size: int) -> None:
         "poisoned": outcome(None, Circle(poison=3)),
     }
     (folder / f"rank-{rank}.json").write_text(json.dumps(found))
+    dist.barrier()  # nobody leaves while another still listens
     dist.destroy_process_group()
 
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    os._exit(0)  # gloo's threads may outlive the group on a busy machine, and then abort an ordinary exit

@@ -74,7 +74,7 @@ def run(options: Evaluate) -> None:
     for name, (value, floor) in rows.items():
         print(f"  {name:<{width}}  {value}{f'   (real data: {floor})' if floor is not None else ''}")
     if bits is not None:
-        print(f"  likelihood: {bits}")
+        print(f"  likelihood: {bits}".replace("\n", "\n    "))
     if options.out is not None:
         numbers = {name: _numbers(value, floor) for name, (value, floor) in rows.items()}
         text = json.dumps(numbers, indent=2) + "\n"

@@ -1,12 +1,14 @@
 """Where batches come from: built-in sets, toys with exact densities, tables, arrays, images, text.
 
 `Dataset` is the immutable set, `Scaling` the way between a file's units and a model's, `Batch` what travels
-on, and `open_data` the one door for names, files and folders. `WordPieces` are the tokens of language models. Imports
-the bottom files (`_*`) only.
+on, and `open_data` the one door for names, files and folders. What a column of a table holds is a `Column`: `Real`,
+`Positive`, `Bounded`, `Circular`, `Integer`, `Categorical`, with exact log-determinants; `Columns` are all of them.
+`WordPieces` are the tokens of language models. Imports the bottom files (`_*`) only.
 """
 
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.batch import Batch
+from pushforward.data.columns import Bounded, Categorical, Circular, Column, Columns, Integer, Positive, Real
 from pushforward.data.dataset import Dataset
 from pushforward.data.opening import open_data
 from pushforward.data.scaling import Scaling
@@ -25,24 +27,8 @@ from pushforward.data.toys import (
 from pushforward.data.word_pieces import Encoded, WordPieces, word_pieces
 
 __all__ = [
-    "Batch",
-    "Dataset",
-    "Encoded",
-    "Scaling",
-    "Text",
-    "WordPieces",
-    "checkerboard",
-    "digits",
-    "eight_gaussians",
-    "from_array",
-    "from_parts",
-    "gaussian_mixture",
-    "moons",
-    "open_data",
-    "pinwheel",
-    "rings",
-    "swiss_roll",
-    "text",
-    "two_spirals",
-    "word_pieces",
-]
+    "Batch", "Bounded", "Categorical", "Circular", "Column", "Columns", "Dataset", "Encoded", "Integer", "Positive",
+    "Real", "Scaling", "Text", "WordPieces", "checkerboard", "digits", "eight_gaussians", "from_array",
+    "from_parts", "gaussian_mixture", "moons", "open_data", "pinwheel", "rings", "swiss_roll", "text",
+    "two_spirals", "word_pieces",
+]  # fmt: skip

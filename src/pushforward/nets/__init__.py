@@ -1,8 +1,8 @@
 """Networks: fields f(x, t, context) of x's shape, conditioners, attention that asks its position encoding.
 
-Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense` and
-`CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a language model with
-heads for words, classes and sentences) and their parts. May import positions.
+Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense`,
+`Selective` and `CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a
+language model with heads for words, classes and sentences) and their parts. May import positions.
 """
 
 from pushforward.nets.attention import Attention, attend
@@ -17,12 +17,13 @@ from pushforward.nets.mlp import MLP, Dense
 from pushforward.nets.roformer import Cache, RoFormer, seen_by_part
 from pushforward.nets.roformer_config import RoFormerConfig
 from pushforward.nets.roformer_heads import likeness, pool
+from pushforward.nets.selective import Selective
 from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
 from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Cache", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Convolutions", "Dense",
-    "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "TimeEmbedding", "Transformer",
-    "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound", "waves",
+    "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "TimeEmbedding",
+    "Transformer", "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound", "waves",
 ]  # fmt: skip

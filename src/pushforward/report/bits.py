@@ -23,8 +23,10 @@ import torch
 
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
+from pushforward._typing import Sample
 from pushforward.models import Diffusion, Model, likelihood
 from pushforward.report.estimate import Estimate, mean
+from pushforward.report.nats import Nats, spaces
 from pushforward.solvers import Adaptive, RungeKutta, Solver, Trace
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Bits:
         solver_error: the mean distance to a coarser solve; nan where none was made.
         coarser: which solve that was.
         levels: how many whole-numbered levels were spread, or None for data that have none.
+        nats: the same of one draw, as nats per event in each unit the data have on their way through the model.
     """
 
     one_draw: Estimate
@@ -54,9 +57,10 @@ class Bits:
     solver_error: float
     coarser: str
     levels: int | None
+    nats: tuple[Nats, ...] = ()
 
     def __str__(self) -> str:
-        """What was measured and how, in one line."""
+        """What was measured and how, in one line, then the nats, a line for each unit."""
         if self.levels is None:
             parts = [f"{self.one_draw} of continuous values"]
         else:
@@ -67,7 +71,7 @@ class Bits:
             parts.append(f"probes {self.trace_error:.1g}" if self.trace_error else "exact divergence")
         if not math.isnan(self.solver_error):
             parts.append(f"solver {self.solver_error:.1g}")
-        return "; ".join(parts)
+        return "\n".join(["; ".join(parts), *map(str, self.nats)])
 
 
 def bits_per_dim(
@@ -119,9 +123,10 @@ def bits(
     """
     _refuse(model, data, trace, draws)
     address = Draw(seed, "bits")
-    found = [
+    pairs = [
         _found(model, data, n, solver, trace, address.at(k), conditional, chunk, check and k == 0) for k in range(draws)
     ]
+    found = [part for _, part in pairs]
     each = data.bits_per_dim(found[0].log_prob.cpu())
     closer = None
     if draws > 1:
@@ -130,7 +135,8 @@ def bits(
     scale = math.prod(data.shape) * math.log(2)
     error = (found[0].error.double().square().sum().sqrt() / (len(each) * scale)).item()
     off = (found[0].solver_error.double().mean() / scale).item()
-    return Bits(mean(each), closer, draws, error, off, found[0].coarser, data.scaling.levels)
+    nats = spaces(model, data, pairs[0][0], found[0].log_prob)
+    return Bits(mean(each), closer, draws, error, off, found[0].coarser, data.scaling.levels, nats)
 
 
 def _found(
@@ -143,14 +149,15 @@ def _found(
     conditional: bool,
     chunk: int,
     check: bool,
-) -> "Likelihood":
-    """The likelihood of the held-out events under one draw of their dequantisation."""
+) -> "tuple[Sample, Likelihood]":
+    """The held-out events under one draw of their dequantisation, and their likelihood."""
     held = data.held_out_batch(draw, n)
     device, dtype = str(model.device), next((p.dtype for p in model.parameters()), held.x.dtype)
     context = held.context.to(device) if conditional and held.context is not None else None
     if solver is None and isinstance(model, Diffusion):
         solver = model.solver if isinstance(model.solver, RungeKutta | Adaptive) else None
-    return likelihood(model, held.x.to(device, dtype), context, solver, trace, check=check, chunk=chunk)
+    x = held.x.to(device, dtype)
+    return x, likelihood(model, x, context, solver, trace, check=check, chunk=chunk)
 
 
 def _refuse(model: Model, data: "Dataset", trace: Trace | None, draws: int) -> None:

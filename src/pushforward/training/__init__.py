@@ -1,22 +1,23 @@
 """The room that trains: one loop, and everything that keeps its work safe.
 
 `train` trains a model in place and returns its `History`; with a run folder it checkpoints, resumes to the
-bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `Settings`,
-the recipes and `Run` are values without torch. One file per idea: `schedule`, `average`, `optimizer`,
-`precision`, `guard` (what is not finite), `engine` (one update), `distributed`, `weights`, `files`,
-`checkpoint`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`. May import objectives, models
-and what stands below them.
+bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a
+flow over a table with scikit-learn's words. `Settings`, the recipes and `Run` are values without torch. One file per
+idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
+`distributed`, `weights`, `files`, `checkpoint`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`,
+`rows`, `estimator`. May import objectives, models and what stands below them.
 """
 
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
 from pushforward.training.build import build
 from pushforward.training.engine import Objective
+from pushforward.training.estimator import FlowDensity
 from pushforward.training.journal import History
 from pushforward.training.loop import Data, train
 from pushforward.training.run import load, read_run, save_run
 from pushforward.training.signals import Interrupted
 
 __all__ = [
-    "Data", "Diffusion", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective", "RealNVP", "Recipe",
-    "Run", "Settings", "Transformer", "build", "load", "read_run", "save_run", "train",
+    "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective", "RealNVP",
+    "Recipe", "Run", "Settings", "Transformer", "build", "load", "read_run", "save_run", "train",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from pushforward.transforms.autoregressive import Autoregressive, Causal
 from pushforward.transforms.bends import Exp, HeavyTail, Power, SoftClip, Tanh
 from pushforward.transforms.block_autoregressive import BlockAutoregressive
 from pushforward.transforms.chain import Chain, Inverse, Steps
+from pushforward.transforms.composed import Composed
 from pushforward.transforms.coupling import (
     AdditiveCoupling,
     AffineCoupling,
@@ -54,8 +55,8 @@ from pushforward.transforms.surjection import (
 from pushforward.transforms.transform import Transform
 
 __all__ = [
-    "Absolute", "ActNorm", "Additive", "AdditiveCoupling", "Affine", "AffineCoupling", "Autoregressive",
-    "BatchNorm", "Bernstein", "BlockAutoregressive", "Causal", "Chain", "Conditioner", "Coupling", "Cubic",
+    "Absolute", "ActNorm", "Additive", "AdditiveCoupling", "Affine", "AffineCoupling", "Autoregressive", "BatchNorm",
+    "Bernstein", "BlockAutoregressive", "Causal", "Chain", "Composed", "Conditioner", "Coupling", "Cubic",
     "DiagonalScale", "Elementwise", "ExactDet", "Exp", "GaussianMixture", "Gaussianize", "HeavyTail", "Householder",
     "Integral", "Inverse", "LU", "Labelled", "Linear", "LogDet", "LogisticMixture", "Logit", "Matrix", "Monotone",
     "MonotoneCoupling", "Part", "Permutation", "Planar", "Power", "QR", "Quadratic", "Radial", "RationalQuadratic",

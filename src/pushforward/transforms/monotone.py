@@ -16,6 +16,7 @@ is somebody else's business, so one class of each kind serves every map:
     LogisticMixture             3K + 2   a mild bend               all numbers (`mixture.py`)
     Power, HeavyTail            1, 2     the identity, a bend      all numbers (`bends.py`)
     Exp, Tanh, SoftClip         0        --                        an interval (`bends.py`)
+    Composed                    the sum  what both give            what both have (`composed.py`)
 
 Parameters are unconstrained: any real numbers give a valid map, and where the table says so zeros give the
 identity, so that a network that starts at 0 starts as the identity. They stand in the last axis, params [*, size]

@@ -1,0 +1,190 @@
+"""Tables in memory: arrays and data frames in, their like out.
+
+A data frame is whatever has `columns` and gives one by its name; the class of a table is called with a dictionary of
+columns to make another of its kind, as pandas and polars have it. A column becomes numbers, NaN where something is
+missing (None, NaN, NA): its own, or the places of its categories. Row labels are not kept.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from pushforward._errors import ConfigError, DataError, explain
+from pushforward.data.columns import Categorical, Circular, Column, Integer, Positive, Real, Value
+from pushforward.data.faults import faulty
+
+WORDS: Mapping[str, Callable[[], Column]] = {
+    "real": Real, "positive": Positive, "circular": Circular, "integer": Integer, "categorical": Categorical,
+}  # fmt: skip
+"""What a column may be called; `Bounded` needs its bounds."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """The columns of a table as they came.
+
+    Args:
+        names: of the columns; their numbers where they have none.
+        cells: each column, [rows].
+        maker: the class of a data frame; None for arrays.
+        dtype: of an array.
+    """
+
+    names: tuple[Any, ...]
+    cells: tuple[np.ndarray, ...]
+    maker: Callable[[dict[Any, np.ndarray]], Any] | None
+    dtype: np.dtype[Any]
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return len(self.cells[0])
+
+    def like(self, columns: tuple[np.ndarray, ...]) -> Any:
+        """Other columns in a table of this kind."""
+        if self.maker is not None:
+            return self.maker(dict(zip(self.names, columns, strict=True)))
+        if any(column.dtype.kind == "O" for column in columns) or self.dtype.kind == "O":
+            return np.stack([column.astype(object) for column in columns], 1)
+        whole = self.dtype.kind in "iu" and all(column.dtype.kind in "iu" for column in columns)
+        # never float32: rounding may leave a support
+        return np.stack(columns, 1).astype(self.dtype if whole else np.float64)
+
+    def empty(self) -> "Frame":
+        """The same kind of table without its rows."""
+        return replace(self, cells=tuple(cell[:0] for cell in self.cells))
+
+
+def frame(table: Any) -> Frame:
+    """The columns of a data frame or of an array [rows, columns].
+
+    Raises:
+        DataError: anything else, complex numbers, no rows or no columns.
+    """
+    if hasattr(table, "toarray"):
+        fix = "Call its toarray()."
+        raise faulty("a dense table", f"a sparse {type(table).__name__}", fix)
+    if hasattr(table, "columns") and not callable(table.columns):
+        names = tuple(table.columns)
+        cells = tuple(np.asarray(table[name]) for name in names)
+        rows = len(cells[0]) if cells else 0
+        return _sized(Frame(names, cells, type(table), np.dtype(object)), (rows, len(names)))
+    array = np.asarray(table)
+    if array.ndim != 2:
+        fix = "Reshape your data: array.reshape(-1, 1) if it has one column, array.reshape(1, -1) if it is one row."
+        raise faulty("2D array [rows, columns]", f"{array.ndim}D array instead", fix)
+    if array.dtype.kind == "c":
+        raise faulty("real numbers", "complex ones", "Complex data not supported: give real and imaginary part apart.")
+    return _sized(Frame(tuple(range(array.shape[1])), tuple(array.T), None, array.dtype), array.shape)
+
+
+def _sized(made: Frame, shape: tuple[int, ...]) -> Frame:
+    if shape[0] < 1 or shape[1] < 1:
+        what = "feature" if shape[1] < 1 else "sample"
+        got = f"0 {what}(s) (shape={shape}) while a minimum of 1 is required"
+        raise faulty("a table with rows and columns", got, "Give it data.")
+    return made
+
+
+def kinds(given: Frame, declared: Mapping[Any, Column | str]) -> tuple[Column, ...]:
+    """What each column holds: as declared, or by its type.
+
+    Whole numbers, and what is called "integer", are `Integer` (of at least 0 if none is below), words and truth
+    values `Categorical`, others `Real`.
+
+    Raises:
+        ConfigError: a name the table does not have, or a word that is none of `WORDS`.
+    """
+    for name, kind in declared.items():
+        if name not in given.names:
+            raise ConfigError(explain("names of columns", repr(name), f"The table has {list(given.names)[:12]}."))
+        if not isinstance(kind, Column) and kind not in WORDS:
+            fix = f"Use {', '.join(WORDS)}, or Bounded(low, high)."
+            raise ConfigError(explain(f"a kind for column {name!r}", repr(kind), fix))
+    return tuple(_kind(cell, declared.get(name)) for name, cell in zip(given.names, given.cells, strict=True))
+
+
+def _kind(cell: np.ndarray, declared: Column | str | None) -> Column:
+    kind = WORDS[declared]() if isinstance(declared, str) else declared
+    if declared == "integer" or (kind is None and cell.dtype.kind in "iu"):
+        return Integer(0 if all(not isinstance(value, str) and value >= 0 for value in _there(cell)) else None)
+    words = cell.dtype.kind in "bUS" or any(isinstance(value, str | bool | np.bool_) for value in cell)
+    if isinstance(kind, Categorical) or (kind is None and words):
+        return kind if isinstance(kind, Categorical) and kind.values else Categorical(_values(cell))
+    return kind or Real()
+
+
+def _values(cell: np.ndarray) -> tuple[Value, ...]:
+    """The different values of a column in order; by their text where words are among them."""
+    found = {_plain(value) for value in _there(cell)}
+    numeric = [value for value in found if not isinstance(value, str)]
+    return tuple(sorted(numeric) if len(numeric) == len(found) else sorted(found, key=str))
+
+
+def numbers(given: Frame, kinds: tuple[Column, ...]) -> np.ndarray:
+    """Values [rows, columns], float64: categories by their place (-1 for strangers), NaN where missing.
+
+    Raises:
+        DataError: infinite numbers, or words or dates in a column of numbers.
+    """
+    return np.stack([_numbers(*each) for each in zip(given.names, given.cells, kinds, strict=True)], 1)
+
+
+def _numbers(name: Any, cell: np.ndarray, kind: Column) -> np.ndarray:
+    if isinstance(kind, Categorical):
+        places = {value: float(place) for place, value in enumerate(kind.values)}
+        return np.array([np.nan if _missing(v) else places.get(_plain(v), -1.0) for v in cell])
+    if cell.dtype.kind in "mM":
+        fix = "Turn them into numbers: days since a date, or hours of the day as Circular(24)."
+        raise faulty(f"numbers in column {name!r}", "dates", fix)
+    try:
+        clean = [np.nan if _missing(v) else v for v in cell] if cell.dtype.kind == "O" else cell
+        values = np.asarray(clean, dtype=np.float64)
+    except ValueError as error:
+        raise faulty(f"numbers in column {name!r}", f"{error}", "Declare it 'categorical'.") from error
+    if np.isinf(values).any():
+        raise faulty(f"finite numbers in column {name!r}", "infinity (inf)", "Leave such rows out, or make them NaN.")
+    return values
+
+
+def cells(values: np.ndarray, kinds: tuple[Column, ...]) -> tuple[np.ndarray, ...]:
+    """The columns of values as users know them: whole numbers, categories, NaN or None where missing."""
+    return tuple(_cells(column, kind) for column, kind in zip(values.T, kinds, strict=True))
+
+
+def _cells(column: np.ndarray, kind: Column) -> np.ndarray:
+    missing = np.isnan(column)
+    if isinstance(kind, Categorical):
+        found = [None if gone else kind.values[int(v)] for v, gone in zip(column, missing, strict=True)]
+        made = np.empty(len(found), dtype=object)
+        made[:] = found
+        if (
+            not missing.any()
+            and found
+            and all(type(v) is type(found[0]) for v in found)
+            and not isinstance(found[0], str)
+        ):
+            return np.array(found)
+        return made
+    return column.astype(np.int64) if isinstance(kind, Integer) and not missing.any() else column
+
+
+def _there(cell: np.ndarray) -> list[Any]:
+    return [value for value in cell if not _missing(value)]
+
+
+def _missing(value: Any) -> bool:
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(value, float | np.floating) and bool(np.isnan(value))
+
+
+def _plain(value: Any) -> Value:
+    """A numpy scalar as Python's own."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if not isinstance(value, str | int | float | bool):
+        raise DataError(explain("words, numbers or truth values as categories", repr(value), "Turn them into words."))
+    return value

@@ -1,0 +1,316 @@
+"""A flow over a table as an estimator with scikit-learn's words: `fit`, `score_samples`, `score`, `sample`.
+
+    row  --columns-->  z [columns]  --flow-->  noise              log p(row) = log E_u exp(log p_flow(z) + gain)
+
+Each column is brought to the line by what it holds (`data.columns`), so samples lie within every support and log-
+densities are of the table's own values; whole numbers and categories have probabilities. The flow is one of every
+conditional (`models.AnyConditional`): a row with missing values has the marginal density of the others, `impute` draws
+them, `conditional` and `score_samples(given=...)` are p(A | B) for any columns.
+
+With columns of whole numbers or categories, E_u is a mean over `draws` points of a scrambled Sobol sequence, the same
+for all rows: a lower bound on average, close where the density is flat within a cell. Without such columns it is exact.
+
+scikit-learn is not needed, and not imported; `check_estimator` holds where it is installed. The protocol asks for an
+object that `fit` changes, so this is the one class here that is neither frozen nor a module.
+"""
+
+import inspect
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward._errors import ConfigError, DataError, PushforwardError, explain
+from pushforward._random import Draw
+from pushforward._recipe import Settings
+from pushforward.data.columns import Column, Columns
+from pushforward.data.frames import Frame, cells, frame, kinds, numbers
+from pushforward.models import AnyConditional
+from pushforward.training.doubling import doubled
+from pushforward.training.engine import borrowed_randomness
+from pushforward.training.journal import History
+from pushforward.training.rows import Rows
+from pushforward.transforms import Affine, Monotone
+
+_CHUNK = 4096
+_EPOCHS = 20
+_FEW = 500
+
+
+class FlowDensity:
+    """The density of the rows of a table: columns real, positive, bounded, circular, whole, categorical, some missing.
+
+    Args:
+        model: the map of each number given those before: "nsf" (affine, then a spline) or "maf" (affine).
+        steps, batch, lr: of training. Tables small enough to be learned by heart are trained for fewer steps, as many
+            as rows held out like best.
+        transforms, hidden: autoregressive transforms, and the width of their networks.
+        dropout: probability of dropping a unit of these in training; 0.2 for fewer than 500 rows and
+            0 for more, if None.
+        columns: what columns hold, by name (by number in arrays): a `data.Column`, or "real", "positive", "circular",
+            "integer", "categorical". By default their type says it.
+        conditionals: share of the training spent on p(A | B) of random columns; 0 for p(row) alone, and then
+            nothing can be given.
+        held_out: the share of the rows held out for that, where steps go through the table more than 20 times; 0
+            trains all steps on all rows.
+        draws: of u in each row's density, where columns are whole or categorical.
+        seed: everything random is a function of it.
+        progress: show the training on stderr.
+
+    Attributes set by `fit`: `columns_`, `model_`, `history_`, `n_features_in_`, and `feature_names_in_` of tables whose
+    columns have names.
+
+    >>> rows = np.random.default_rng(0).normal(size=(200, 2))
+    >>> flow = FlowDensity(steps=20, hidden=8).fit(rows)
+    >>> flow.score_samples(rows).shape, flow.sample(3).shape
+    ((200,), (3, 2))
+    """
+
+    def __init__(
+        self,
+        model: Literal["nsf", "maf"] = "nsf",
+        *,
+        steps: int = 1_000,
+        batch: int = 256,
+        lr: float = 3e-3,
+        transforms: int = 3,
+        hidden: int = 64,
+        dropout: float | None = None,
+        columns: Mapping[Any, Column | str] | None = None,
+        conditionals: float = 0.5,
+        held_out: float = 0.2,
+        draws: int = 16,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        self.model, self.steps, self.batch, self.lr = model, steps, batch, lr
+        self.transforms, self.hidden, self.dropout, self.columns = transforms, hidden, dropout, columns
+        self.conditionals, self.held_out, self.draws = conditionals, held_out, draws
+        self.seed, self.progress = seed, progress
+
+    def fit(self, X: Any, y: object = None) -> Self:
+        """Learn from a table, an array [rows, columns] or a data frame; NaN and None are missing. `y` is ignored.
+
+        Raises:
+            DataError: no table, one row, infinite numbers, words among numbers.
+            ConfigError: impossible settings, or values outside a declared support.
+        """
+        monotone = self._checked()
+        given = frame(X)
+        if given.rows < 2:
+            raise DataError(explain("two rows or more", f"n_samples = {given.rows} (1 sample)", "Give it more rows."))
+        held = kinds(given, self.columns or {})
+        values = torch.from_numpy(numbers(given, held))
+        u = Draw(self.seed, "table/learn").uniform(len(values), (len(held),), torch.float64)
+        self.columns_ = Columns.learn(tuple(map(str, given.names)), held, values, u)
+        self.n_features_in_, self.frame_ = len(held), given.empty()
+        if hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        if all(isinstance(name, str) for name in given.names):
+            self.feature_names_in_ = np.array(given.names, dtype=object)
+        self.model_, self.history_ = self._trained(values, monotone)
+        return self
+
+    def score_samples(self, X: Any, given: Sequence[Any] = ()) -> np.ndarray:
+        """log p of each row in nats, [rows]; of the other columns given these, where some are named.
+
+        Missing values are left out: a row's density is that of what is there. Outside a support it is -inf.
+        """
+        values = self._values(X)
+        known = torch.zeros(values.shape, dtype=torch.bool)
+        known[:, self._places(given)] = True
+        asked, known = ~values.isnan() & ~known, ~values.isnan() & known
+        points, parts = self._points(), list[Tensor]()
+        for low in range(0, len(values), _CHUNK):
+            high = low + _CHUNK
+            parts.append(self._log_prob(values[low:high], asked[low:high], known[low:high], points))
+        return torch.cat(parts).numpy()
+
+    def score(self, X: Any, y: object = None) -> float:
+        """Mean log p of the rows in nats; higher is better. (scikit-learn's `KernelDensity.score` is the sum.)"""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, seed: int | None = None) -> Any:
+        """New rows, none of their values missing, in a table like the one learned from.
+
+        Args:
+            n_samples: how many.
+            seed: of the noise; the estimator's own if None.
+        """
+        return self.conditional({}, n_samples, seed)
+
+    def conditional(self, given: Mapping[Any, Any], n_samples: int = 1, seed: int | None = None) -> Any:
+        """New rows with some columns as given, `{"age": 40}`: samples of p(the others | these).
+
+        Raises:
+            ConfigError: no such column.
+            DataError: values outside their support.
+        """
+        self._fitted()
+        places = self._places(list(given))
+        row = [np.array([math.nan])] * self.n_features_in_
+        for place, value in zip(places, given.values(), strict=True):
+            row[place] = np.array([value], dtype=object)
+        one = Frame(self.frame_.names, tuple(row), None, np.dtype(object))
+        values = torch.from_numpy(numbers(one, self.columns_.kinds))
+        return self.frame_.like(self._filled(values.expand(max(n_samples, 0), -1), seed))
+
+    def impute(self, X: Any, seed: int | None = None) -> Any:
+        """The table with its missing values drawn from p(missing | the rest of the row).
+
+        These are draws and not means: give several seeds for multiple imputation.
+        """
+        return self.frame_.like(self._filled(self._values(X), seed))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **params: Any) -> Self:
+        """Change arguments of the constructor, for the next `fit`.
+
+        Raises:
+            ConfigError: no such argument.
+        """
+        known = list(inspect.signature(type(self)).parameters)
+        for name, value in params.items():
+            if name not in known:
+                raise ConfigError(explain("a parameter of FlowDensity", repr(name), f"It has {', '.join(known)}."))
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = inspect.signature(type(self)).parameters
+        told = [f"{k}={v!r}" for k, v in self.get_params().items() if repr(v) != repr(defaults[k].default)]
+        return f"FlowDensity({', '.join(told)})"
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn asks of an estimator; it alone calls this."""
+        from sklearn.utils import InputTags, Tags, TargetTags  # pyright: ignore[reportMissingImports]
+
+        inputs = InputTags(allow_nan=True, string=True, categorical=True)
+        return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=inputs)
+
+    def _checked(self) -> Monotone | None:
+        if self.model not in ("nsf", "maf"):
+            raise ConfigError(explain("model 'nsf' or 'maf'", repr(self.model), "'nsf' bends more."))
+        if not (0 <= self.conditionals <= 1 and 0 <= self.held_out < 1 and self.draws >= 1 and self.transforms >= 1):
+            got = f"{self.conditionals=}, {self.held_out=}, {self.draws=}, {self.transforms=}".replace("self.", "")
+            raise ConfigError(explain("shares in [0, 1], a draw, a transform", got, "Change the value."))
+        return None if self.model == "nsf" else Affine(5.0)
+
+    def _trained(self, values: Tensor, monotone: Monotone | None) -> tuple[AnyConditional, History]:
+        def make() -> AnyConditional:
+            with borrowed_randomness(torch.device("cpu")):
+                torch.manual_seed(Draw(self.seed, "table/weights").key())
+                return AnyConditional(
+                    values.shape[1], self.transforms, self.hidden, monotone=monotone, dropout=dropout
+                ).float()
+
+        @torch.no_grad()
+        def judge(model: AnyConditional) -> float:
+            asked = ~values[held].isnan()
+            return model.log_prob(spread.float(), asked, torch.zeros_like(asked)).mean().item()
+
+        dropout = self.dropout if self.dropout is not None else 0.2 if len(values) < _FEW else 0.0
+        middle = self.columns_.encode(values, torch.full_like(values, 0.5))[0]
+        held, kept = self._split(len(values))
+        u = Draw(self.seed, "table/judge").uniform(len(held), (values.shape[1],), torch.float64)
+        spread = self.columns_.encode(values[held], u)[0]
+        settings = Settings(self.steps, self.batch, self.lr, seed=self.seed, device="cpu")
+        model, history = doubled(
+            make,
+            lambda model: Rows(values[kept], middle[kept], self.columns_, model, self.conditionals),
+            settings,
+            self.progress,
+            judge if len(held) else None,
+        )
+        return model.double().eval(), history
+
+    def _split(self, n: int) -> tuple[Tensor, Tensor]:
+        """Rows held out and kept; none held out of tables too large to be learned by heart."""
+        held = int(self.held_out * n) if self.steps * self.batch > _EPOCHS * n else 0
+        return Draw(self.seed, "table/held_out").permutation(n).tensor_split([held])  # pyright: ignore
+
+    def _log_prob(self, values: Tensor, asked: Tensor, known: Tensor, points: Tensor) -> Tensor:
+        """log of the mean over points of p(asked | known) in the table's units, [rows]."""
+        logs = list[Tensor]()
+        middle = self._given(values, known)
+        with torch.no_grad():
+            for u in points:
+                z, gain = self.columns_.encode(values, u.expand_as(values))
+                log_prob = self.model_.log_prob(torch.where(known, middle, z), asked, known)
+                logs.append(log_prob + torch.where(asked, gain, 0.0).sum(1))
+        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
+
+    def _points(self) -> Tensor:
+        """Points u, [draws, columns]; one where no column needs any."""
+        discrete = self.columns_.discrete
+        if not discrete.any():
+            return torch.full((1, len(discrete)), 0.5, dtype=torch.float64)
+        key = Draw(self.seed, "table/points").key() % 2**31
+        points = torch.full((self.draws, len(discrete)), 0.5, dtype=torch.float64)
+        engine = torch.quasirandom.SobolEngine(int(discrete.sum()), scramble=True, seed=key)
+        points[:, discrete] = engine.draw(self.draws, dtype=torch.float64)
+        return points
+
+    def _filled(self, values: Tensor, seed: int | None) -> tuple[np.ndarray, ...]:
+        """The columns of values with what is missing drawn given the rest."""
+        known = ~values.isnan()
+        z = self._given(values, known)
+        draw, parts = Draw(self.seed if seed is None else seed, "table/sample"), [z[:0]]
+        for low in range(0, len(values), _CHUNK):
+            high = low + _CHUNK
+            parts.append(self.model_.sample(z[low:high], ~known[low:high], known[low:high], replace(draw, first=low)))
+        drawn = self.columns_.decode(torch.cat(parts))
+        return cells(torch.where(known, values, drawn).numpy(), self.columns_.kinds)
+
+    def _given(self, values: Tensor, known: Tensor) -> Tensor:
+        """The values standardised; those known must be possible."""
+        if not self.conditionals and bool(known.any()):
+            fix = "Fit it with conditionals=0.5, say."
+            raise ConfigError(explain("a flow that has learned conditionals", "conditionals=0", fix))
+        z, gain = self.columns_.encode(values, torch.full_like(values, 0.5))
+        outside = gain.isneginf() & known
+        if bool(outside.any()):
+            row, at = outside.nonzero()[0].tolist()
+            support = f"a value of column '{self.columns_.names[at]}' within {self.columns_.kinds[at]}"
+            got = f"{values[row, at].item():.6g}" if values[row, at] >= 0 else "another"
+            raise DataError(explain(support, got, "Nothing can be said given an impossible value."))
+        return z
+
+    def _values(self, X: Any) -> Tensor:
+        self._fitted()
+        given = frame(X)
+        if len(given.names) != self.n_features_in_:
+            wanted = f"{self.n_features_in_} features as input"
+            got = f"X has {len(given.names)} features, but FlowDensity is expecting {wanted}"
+            raise DataError(explain("the columns of the table learned from", got, "Give the same columns."))
+        named = given.maker is not None and self.frame_.maker is not None
+        if named and given.names != self.frame_.names:
+            got = f"{list(given.names)[:12]}"
+            fix = "The feature names should match those that were passed during fit."
+            raise DataError(explain(f"columns {list(self.frame_.names)[:12]}", got, fix))
+        return torch.from_numpy(numbers(given, self.columns_.kinds))
+
+    def _places(self, names: Sequence[Any]) -> list[int]:
+        self._fitted()
+        for name in names:
+            if name not in self.frame_.names:
+                raise ConfigError(explain("names of columns", repr(name), f"There are {list(self.frame_.names)[:12]}."))
+        return [self.frame_.names.index(name) for name in names]
+
+    def _fitted(self) -> None:
+        if not hasattr(self, "model_"):
+            text = explain("a fitted FlowDensity", "one that has seen no data", "Call fit(X) first.")
+            theirs = sys.modules.get("sklearn.exceptions")  # callers of scikit-learn expect its own class
+            raise theirs.NotFittedError(text) if theirs else NotFittedError(text)
+
+
+class NotFittedError(PushforwardError, AttributeError):
+    """An estimator that is asked before it has seen data."""
