@@ -12,7 +12,7 @@ handful of wrong ones decide the figure by chance, and no error at all may be lu
 
 (over the 95 % that stray least) tells the risk of going wrong without waiting for it. So among the solvers whose mean
 square is not clearly above the least (by the standard error of the difference, start by start, and the square of 0.3
-wander), the one with the least hypot(error that 90 % keep below, 0.3 wander) is taken.
+wander), the one with the least hypot(error of the 95 % that do best, 0.3 wander) is taken.
 
 `auto` chooses among `Exponential` methods and grids by it: first the grid, whose one number is the noise level
 `scale` that its middle resolves (it sets the error by a factor of ten and more), then what is held, the clock, the
@@ -203,7 +203,7 @@ def ranked(found: Sequence[Measured]) -> list[Measured]:
     def place(each: Measured) -> tuple[bool, float]:
         more = each.squares - first.squares
         even = bool(more.mean() <= more.std() / math.sqrt(len(more)) + (RISK * first.wander) ** 2)
-        usual = each.squares.quantile(0.9).sqrt().item()
+        usual = each.squares[each.squares <= each.squares.quantile(0.95)].mean().sqrt().item()
         return not even, math.hypot(usual if even else each.error, RISK * each.wander)
 
     return sorted(found, key=place)
