@@ -73,7 +73,8 @@ class Exponential(Linear):
         clock: the variable of the polynomial.
         correct: put each step right at the next call.
 
-    At ends that a clock does not reach (log-SNR at clean data) a step is of order 1.
+    At the end that a clock does not reach (log-SNR at clean data) a step is of order 1. Pure noise, which log-SNR does
+    not reach either, counts as rho = exp(5), where chains begin.
     """
 
     order: int = 2
@@ -137,7 +138,8 @@ class Exponential(Linear):
 
     def _reading(self, level: Level) -> float:
         """The clock at a level."""
-        table = {"log_snr": level.log_ratio, "ratio": level.ratio, "angle": level.angle, "linear": level.share}
+        log_ratio = level.log_ratio if level.alpha else NOISE
+        table = {"log_snr": log_ratio, "ratio": level.ratio, "angle": level.angle, "linear": level.share}
         return table[self.clock]
 
 
@@ -145,6 +147,9 @@ def _coordinate(hold: Hold, level: Level) -> float:
     """What x is divided by, so that the held quantity is the slope of the quotient."""
     return {"x0": level.sigma, "eps": level.alpha, "v": level.size, "flow": level.alpha + level.sigma}[hold]
 
+
+NOISE = 5.0
+"""What the clock of log-SNR reads at pure noise, where it has no reading: log(rho) at the top of usual chains."""
 
 _CLOCKS: dict[Clock, Callable[[np.ndarray], np.ndarray]] = {
     "log_snr": lambda angle: np.log(np.tan(angle)),
