@@ -1,9 +1,9 @@
 """Models: whatever has `sample` and `log_prob`.
 
-`NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field; both are
-`Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`, `trajectory`. Bases are
-frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any of torch's) or have weights
-(`LearnedNormal`, `Mixture`, `ClassNormal`).
+`NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field, `Interpolant`
+from any source, by ODE or SDE; all are `Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`,
+`encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any
+of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`).
 
 Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
 (given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
@@ -27,6 +27,7 @@ from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
+from pushforward.models.interpolant import Interpolant
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.likelihood import Likelihood, likelihood
 from pushforward.models.model import Model
@@ -56,12 +57,12 @@ from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 
 __all__ = [
-    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Isotropic",
+    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Interpolant", "Isotropic",
     "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal",
     "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform",
     "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised", "empirical",
     "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf",
     "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior", "prepare",
-    "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester",
-    "tarflow", "tempered", "truncated", "tune", "umnn",
+    "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester", "tarflow",
+    "tempered", "truncated", "tune", "umnn",
 ]  # fmt: skip

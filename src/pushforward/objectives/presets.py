@@ -12,7 +12,8 @@
 
 Score matching's weights sigma**2 on the score are 1 on eps. The papers of ddpm and score_vp scale t by 999 for nets
 that expect whole steps; such a net is told so by `preconditioning("vp")`. Every entry is an ordinary value: take it
-apart, replace what you like, or write the line yourself.
+apart, replace what you like, or write the line yourself. Interpolants with a source of any law and latent noise are
+`models.Interpolant`, trained by `Interpolation`.
 
 References: Ho et al. 2020 (arXiv 2006.11239), Song et al. 2021 (arXiv 2011.13456), Karras et al. 2022 (arXiv
 2206.00364), Lipman et al. 2022 (arXiv 2210.02747), Liu et al. 2022 (arXiv 2209.03003), Ma et al. 2024 (arXiv

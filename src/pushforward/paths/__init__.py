@@ -4,12 +4,14 @@
 the SDEs they belong to. `x0`, `eps`, `v`, `velocity`, `score`, `edm()` and `reverse()` are predictions: rows of the one
 table in `prediction`. `convert` turns any into any other, `bridge` says by which numbers. `preconditioning` is how a
 network is told x and t. `Uniform`, `LogitNormal`, `LogNormal`, `Mode`, `CosMap` and `Stops` draw times; `Independent`,
-`OptimalTransport` and `Source` pair data with noise. Imports the bottom shelf alone.
+`OptimalTransport` and `Source` pair data with noise; `SineSquared` and `BrownianBridge` are noise between two data
+sets. Imports the bottom shelf alone.
 """
 
 from pushforward.paths.coupling import Coupling, Independent, Source
 from pushforward.paths.custom import Custom
 from pushforward.paths.discrete import Discrete
+from pushforward.paths.latent import BrownianBridge, Latent, SineSquared
 from pushforward.paths.linear import Linear, Polynomial
 from pushforward.paths.optimal_transport import OptimalTransport
 from pushforward.paths.path import Coefficients, Path
@@ -45,9 +47,9 @@ from pushforward.paths.variance_exploding import EDM, VE
 from pushforward.paths.variance_preserving import VP, Cosine, SubVP
 
 __all__ = [
-    "Coefficients", "CosMap", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent", "Linear",
-    "LogNormal", "LogitNormal", "Mode", "OptimalTransport", "Path", "Polynomial", "Preconditioning", "Prediction",
-    "Reverse", "Row", "Source", "Spread", "Stops", "SubVP", "TimeDistribution", "Uniform", "VE", "VP", "bridge",
-    "convert", "edm", "eps", "named", "preconditioning", "recast", "reverse", "score", "solve", "uniforms", "v",
-    "velocity", "x0",
+    "BrownianBridge", "Coefficients", "CosMap", "Cosine", "Coupling", "Custom", "Discrete", "EDM", "Independent",
+    "Latent", "Linear", "LogNormal", "LogitNormal", "Mode", "OptimalTransport", "Path", "Polynomial",
+    "Preconditioning", "Prediction", "Reverse", "Row", "SineSquared", "Source", "Spread", "Stops", "SubVP",
+    "TimeDistribution", "Uniform", "VE", "VP", "bridge", "convert", "edm", "eps", "named", "preconditioning", "recast",
+    "reverse", "score", "solve", "uniforms", "v", "velocity", "x0",
 ]  # fmt: skip
