@@ -14,6 +14,7 @@ from pushforward.objectives.likelihood import Likelihood
 from pushforward.objectives.masked_words import hidden_loss, hide_words
 from pushforward.objectives.noisy import Noisy
 from pushforward.objectives.objective import Objective
+from pushforward.objectives.online import Online
 from pushforward.objectives.presets import Formulation
 from pushforward.objectives.redrawn import Redrawn
 from pushforward.objectives.reflow import Pairs, pairs, pairs_from
@@ -22,7 +23,7 @@ from pushforward.objectives.uncertainty import Uncertainty
 from pushforward.objectives.weighting import Weighting
 
 __all__ = [
-    "Distillation", "Formulation", "Interpolation", "Likelihood", "Noisy", "Objective", "Pairs", "Redrawn",
+    "Distillation", "Formulation", "Interpolation", "Likelihood", "Noisy", "Objective", "Online", "Pairs", "Redrawn",
     "Regression", "Uncertainty", "Weighting", "hidden_loss", "hide_words", "pairs", "pairs_from", "presets",
     "weightings",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ bit and leaves a folder that `load` turns back into a model. `build` makes a mod
 flow over a table with scikit-learn's words. `Settings`, the recipes and `Run` are values without torch. One file per
 idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
 `distributed`, `weights`, `files`, `checkpoint`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`,
-`rows`, `estimator`. May import objectives, models and what stands below them.
+`rows`, `estimator`, `shards` (many events in many files), `stored_pairs`. May import objectives, models and what stands below them.
 """
 
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
@@ -15,9 +15,12 @@ from pushforward.training.estimator import FlowDensity
 from pushforward.training.journal import History
 from pushforward.training.loop import Data, train
 from pushforward.training.run import load, read_run, save_run
+from pushforward.training.shards import Shards, fingerprint
 from pushforward.training.signals import Interrupted
+from pushforward.training.stored_pairs import StoredPairs, store_pairs, store_real_pairs
 
 __all__ = [
     "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective", "RealNVP",
-    "Recipe", "Run", "Settings", "Transformer", "build", "load", "read_run", "save_run", "train",
+    "Recipe", "Run", "Settings", "Shards", "StoredPairs", "Transformer", "build", "fingerprint", "load", "read_run",
+    "save_run", "store_pairs", "store_real_pairs", "train",
 ]  # fmt: skip

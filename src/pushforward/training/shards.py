@@ -1,0 +1,181 @@
+"""Many events in files of their own, numbered by global index: made by any number of workers, each event once.
+
+    plan.json                    how many events, how many to a file, and what makes them; written first
+    part-000003.safetensors      events 3 size .. 4 size - 1
+    part-000003.json             its size and SHA-256, written after it: a part counts when this verifies
+
+Event i is a function of i alone, and a part is computed as one batch, so it has the same bytes whoever makes it. Worker w
+of n makes the parts k = w mod n; what is there already and verifies is left alone, so the same command goes on after
+any end, and a machine that was lost is replaced by running its share on another.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pushforward._errors import ConfigError, RunError, explain
+from pushforward._recipe import FORMAT_VERSION
+from pushforward.training.files import read_json, require_version, write_json, write_tensors
+
+_TYPES: Final = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
+
+
+@dataclass(frozen=True, slots=True)
+class Shards:
+    """A folder of `total` events, `size` to a file.
+
+    Args:
+        folder: where the files are.
+        total: how many events there will be.
+        size: how many are made at a time.
+    """
+
+    folder: Path
+    total: int
+    size: int
+
+    @classmethod
+    def begin(cls, folder: Path, total: int, size: int, maker: Mapping[str, Any]) -> "Shards":
+        """The folder with this plan: a new one, or one that was begun with the same.
+
+        Args:
+            maker: what the events are functions of, as JSON values: weights, solver, seed.
+
+        Raises:
+            ConfigError: no event, or the folder was begun with another plan.
+        """
+        if total < 1 or size < 1:
+            raise ConfigError(explain("an event or more, and one or more to a file", f"{total} and {size}", "Ask."))
+        folder.mkdir(parents=True, exist_ok=True)
+        plan = {"format_version": FORMAT_VERSION, "total": total, "size": size, **maker}
+        path = folder / "plan.json"
+        if not path.exists():
+            write_json(path, plan)
+        before = read_json(path)
+        for name in sorted(plan.keys() | before.keys()):
+            if before.get(name) != json.loads(json.dumps(plan.get(name))):
+                expected = f"{name} = {before.get(name)!r}, as {str(folder)!r} was begun"
+                fix = "Go on with what it was begun with, or use another folder."
+                raise ConfigError(explain(expected, f"{plan.get(name)!r}", fix))
+        return cls(folder, total, size)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Shards":
+        """A folder that was begun, complete or not.
+
+        Raises:
+            RunError: it has no plan, or one of another version.
+        """
+        plan = read_json(folder / "plan.json")
+        require_version(plan.get("format_version"), folder)
+        return cls(folder, int(plan["total"]), int(plan["size"]))
+
+    def __len__(self) -> int:
+        """How many files there will be."""
+        return -(-self.total // self.size)
+
+    def bounds(self, part: int) -> tuple[int, int]:
+        """A part's first event, and how many it has."""
+        first = part * self.size
+        return first, min(self.size, self.total - first)
+
+    def missing(self, worker: int = 0, workers: int = 1) -> list[int]:
+        """The parts of this worker that are not there, or damaged.
+
+        Raises:
+            ConfigError: a worker outside 0..workers-1.
+        """
+        if not 0 <= worker < workers:
+            got = f"worker {worker} of {workers}"
+            raise ConfigError(explain("a worker from 0 to one less than there are", got, "Count from 0."))
+        return [part for part in range(worker, len(self), workers) if not self.whole(part)]
+
+    def whole(self, part: int) -> bool:
+        """Whether a part is there and has the bytes that were written."""
+        file, seal = self.file(part), self.file(part).with_suffix(".json")
+        if not file.is_file() or not seal.is_file():
+            return False
+        try:
+            return read_json(seal) == self._seal(file)
+        except RunError:  # the seal itself is damaged
+            return False
+
+    def file(self, part: int) -> Path:
+        """Where a part is."""
+        return self.folder / f"part-{part:06d}.safetensors"
+
+    def write(self, part: int, tensors: Mapping[str, Tensor]) -> None:
+        """Write a part: its events first, then its seal."""
+        file = self.file(part)
+        write_tensors(file, {name: tensor.cpu() for name, tensor in tensors.items()})
+        write_json(file.with_suffix(".json"), self._seal(file))
+
+    def fill(
+        self,
+        make: Callable[[int, int], Mapping[str, Tensor]],
+        worker: int = 0,
+        workers: int = 1,
+        progress: str = "",
+    ) -> None:
+        """Make what is missing of a worker's share.
+
+        Args:
+            make: (first, count) -> tensors by name, each [count, ...], a function of the indices alone.
+            worker, workers: whose share.
+            progress: what to call it on stderr; nothing is shown if empty.
+        """
+        for part in tqdm(self.missing(worker, workers), desc=progress, disable=not progress, leave=False):
+            self.write(part, make(*self.bounds(part)))
+
+    def views(self) -> Iterator[dict[str, np.ndarray]]:
+        """Each part's tensors by name, mapped into memory and not read.
+
+        Raises:
+            RunError: a part is not there.
+        """
+        for part in range(len(self)):
+            file = self.file(part)
+            if not file.is_file():
+                got = f"{str(self.folder)!r}, which has {len(self) - len(self.missing())} of {len(self)} parts"
+                raise RunError(explain("all parts", got, "Run the command that makes them again: it goes on."))
+            yield _mapped(file)
+
+    def _seal(self, file: Path) -> dict[str, Any]:
+        with file.open("rb") as stream:
+            digest = sha256()
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return {"size": file.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A digest of tensors by name, of a model's `state_dict()` say: what tells two makers apart.
+
+    >>> fingerprint({"x": torch.zeros(2)}) == fingerprint({"x": torch.zeros(2, 1)})
+    False
+    """
+    digest = sha256()
+    for name, tensor in sorted(tensors.items()):
+        bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + bits)
+    return digest.hexdigest()
+
+
+def _mapped(file: Path) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file without reading them: its head says where each begins."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        head = json.loads(stream.read(length))
+    return {
+        name: np.memmap(file, _TYPES[fact["dtype"]], "r", 8 + length + fact["data_offsets"][0], tuple(fact["shape"]))
+        for name, fact in head.items()
+        if name != "__metadata__"
+    }

@@ -1,0 +1,162 @@
+"""Pairs of noise and sample on disk: more than memory holds, made by many, and taken up where they stopped.
+
+`store_pairs` fills a folder with what a model carries noise to, `store_real_pairs` with real events and the noise that
+the model carries them from. `StoredPairs` serves one folder or several as a data set, reading the rows of each batch
+alone.
+
+Reference: Liu et al. 2022 (arXiv 2209.03003) for pairs; the format is `shards`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pushforward._errors import RunError, ShapeError, explain
+from pushforward._random import Draw
+from pushforward._typing import Sample
+from pushforward.data.batch import Batch
+from pushforward.data.order import order
+from pushforward.models.model import Model
+from pushforward.solvers import Solver
+from pushforward.training.shards import Shards, fingerprint
+
+
+@torch.no_grad()
+def store_pairs(
+    model: Model,
+    folder: Path,
+    n: int,
+    solver: Solver | None = None,
+    seed: int = 0,
+    context: Tensor | None = None,
+    size: int = 1024,
+    worker: int = 0,
+    workers: int = 1,
+    progress: bool = False,
+) -> None:
+    """Fill a folder with `n` pairs, or go on filling it; pair i depends on (seed, i) alone.
+
+    Args:
+        model: what carries noise to samples.
+        folder: where they go.
+        n: how many in all, of all workers.
+        solver: how to integrate; the model's own if None.
+        seed: of the noise.
+        context: what each pair is conditioned on, [n, *context].
+        size: pairs to a file, and computed at a time.
+        worker, workers: whose share to make.
+        progress: show it on stderr.
+
+    Raises:
+        ConfigError: the folder was begun with another model, solver, seed or number.
+    """
+    shards = Shards.begin(folder, n, size, _maker(model, solver, seed, context))
+
+    def make(first: int, count: int) -> dict[str, Tensor]:
+        given = None if context is None else context[first : first + count]
+        eps = model.noise(count, seed, first, given)
+        return _named(model.decode(eps, given, solver), eps, given)
+
+    shards.fill(make, worker, workers, "pairs" if progress else "")
+
+
+@torch.no_grad()
+def store_real_pairs(
+    model: Model,
+    folder: Path,
+    x: Sample,
+    solver: Solver | None = None,
+    context: Tensor | None = None,
+    size: int = 1024,
+    worker: int = 0,
+    workers: int = 1,
+    progress: bool = False,
+) -> None:
+    """Fill a folder with real events, [n, *event], and the noise the model carries each from; the rest as above."""
+    maker = _maker(model, solver, None, context) | {"events": _digest(x)}
+    shards = Shards.begin(folder, len(x), size, maker)
+
+    def make(first: int, count: int) -> dict[str, Tensor]:
+        given = None if context is None else context[first : first + count]
+        events = x[first : first + count].to(model.device)
+        return _named(events, model.encode(events, given, solver), given)
+
+    shards.fill(make, worker, workers, "real pairs" if progress else "")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPairs:
+    """The pairs of one folder or several, as a data set; memory holds the rows of a batch.
+
+    Args:
+        parts: each file's tensors, mapped into memory.
+        starts: index of each file's first pair, and the number of all at the end.
+    """
+
+    parts: tuple[dict[str, np.ndarray], ...]
+    starts: tuple[int, ...]
+
+    @classmethod
+    def open(cls, *folders: Path) -> "StoredPairs":
+        """All pairs of these folders, checked against their checksums.
+
+        Raises:
+            RunError: a folder is not complete, or a file damaged.
+            ShapeError: folders whose pairs are of different kinds.
+        """
+        for folder in folders:
+            damaged = (shards := Shards.open(folder)).missing()
+            if damaged:
+                got = f"{str(folder)!r} with {len(damaged)} of {len(shards)} files missing or damaged"
+                raise RunError(explain("complete pairs", got, "Run the command that makes them again: it goes on."))
+        parts = tuple(view for folder in folders for view in Shards.open(folder).views())
+        kinds = {tuple((name, *part[name].shape[1:]) for name in sorted(part)) for part in parts}
+        if len(kinds) != 1:
+            raise ShapeError(
+                explain("pairs of one shape, all with a context or none", f"{sorted(kinds)}", "Part them.")
+            )
+        lengths = np.cumsum([0, *(len(part["x"]) for part in parts)])
+        return cls(parts, tuple(int(each) for each in lengths))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        return tuple(self.parts[0]["x"].shape[1:])
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """Endless batches; each epoch is a fresh order, a function of the draw alone. Rank r gets its slice of each."""
+        for _, rows in order(len(self), size, draw, start, rank, world):
+            found = {name: self._rows(name, rows.numpy()) for name in self.parts[0]}
+            yield Batch(found["x"], found.get("context"), found["eps"])
+
+    def _rows(self, name: str, rows: np.ndarray) -> Tensor:
+        """These rows of one tensor, in this order."""
+        where = np.searchsorted(self.starts, rows, side="right") - 1
+        like = self.parts[0][name]
+        values = np.empty((len(rows), *like.shape[1:]), like.dtype)
+        for part in np.unique(where):
+            here = where == part
+            values[here] = self.parts[part][name][rows[here] - self.starts[part]]
+        return torch.from_numpy(values)
+
+
+def _maker(model: Model, solver: Solver | None, seed: int | None, context: Tensor | None) -> dict[str, Any]:
+    """What the pairs are functions of."""
+    used = repr(solver or getattr(model, "solver", None))
+    return {"weights": fingerprint(model.state_dict()), "solver": used, "seed": seed, "context": _digest(context)}
+
+
+def _digest(tensor: Tensor | None) -> str | None:
+    return None if tensor is None else fingerprint({"": tensor})
+
+
+def _named(x: Tensor, eps: Tensor, context: Tensor | None) -> dict[str, Tensor]:
+    return {"x": x, "eps": eps} | ({} if context is None else {"context": context})
