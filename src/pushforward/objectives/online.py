@@ -3,8 +3,8 @@
     eps ~ base,  x0 = teacher.decode(eps)         a share 1 - real of the batch
     x0 from data, eps = teacher.encode(x0)        the rest, whose data ends are exact
 
-Nothing is stored and no pair comes twice, for `solver`'s network calls at every step. Real pairs keep the quality of the
-data from eroding over generations of reflow.
+Nothing is stored and no pair comes twice, for `solver`'s network calls at every step. Real pairs keep the quality of
+the data from eroding over generations of reflow.
 
 Reference: Liu et al. 2022 (arXiv 2209.03003).
 """

@@ -4,8 +4,8 @@
     part-000003.safetensors      events 3 size .. 4 size - 1
     part-000003.json             its size and SHA-256, written after it: a part counts when this verifies
 
-Event i is a function of i alone, and a part is computed as one batch, so it has the same bytes whoever makes it. Worker w
-of n makes the parts k = w mod n; what is there already and verifies is left alone, so the same command goes on after
+Event i is a function of i alone, and a part is computed as one batch, so it has the same bytes whoever makes it. Worker
+w of n makes the parts k = w mod n; what is there already and verifies is left alone, so the same command goes on after
 any end, and a machine that was lost is replaced by running its share on another.
 """
 
