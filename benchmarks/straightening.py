@@ -1,0 +1,233 @@
+"""Straight flows in the plane: independent pairs, optimal transport, and reflow, at 1, 2, 5 and 100 Euler steps.
+
+    python benchmarks/straightening.py [--seeds 0 1 2 3 4] [--steps 6000] [--tasks ...] [--out FILE.json] [--quick]
+
+The protocol of torchcfm's two-dimensional experiments (Tong et al. 2023, arXiv 2302.00482): a source, a target, a small
+network, minibatches of 256; here without noise on the lines. Distributions: eight gaussians of standard deviation 0.56
+on a circle of radius 5, two moons 3 (x + 0.2 noise) - 1, a normal, and an S of 1.5 by 3 with noise 0.1 (all below).
+
+    independent, optimal     one flow each
+    reflow k                 the independent flow trained again on pairs of its own, k times
+    reflow k, real           half of those pairs start from real data, the other half from the real source
+
+W2 is exact, between 2,000 of the flow's ends and 2,000 of the target, both stratified (Sobol' points), the mean of five
+such pairs of sets: 10,000 points. The floor is W2 between two sets of the target. Straightness is
+E int |x1 - x0 - v|**2 dt, the energy's excess |E int |v|**2 dt - W2(source, target)**2| / W2(source, target)**2.
+Cells already in FILE.json are not made again. One thread.
+"""
+
+import argparse
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ot
+import torch
+from torch import Tensor
+
+from pushforward._random import Draw
+from pushforward.data.batch import Batch
+from pushforward.models import Diffusion, FromTorch
+from pushforward.nets import MLP
+from pushforward.objectives import Pairs, Regression
+from pushforward.paths import Coupling, OptimalTransport, Source
+from pushforward.report import straightness
+from pushforward.solvers import Euler, Heun
+from pushforward.training import train
+
+SETS, POINTS, STEPS = 5, 2_000, (1, 2, 5, 100)
+Places = Callable[[Tensor], Tensor]
+"""Points of a distribution from uniforms, [n, 4] -> [n, 2]."""
+
+
+def blobs(u: Tensor) -> Tensor:
+    """Eight gaussians."""
+    angle = (8 * u[:, 0]).floor() * (math.pi / 4)
+    return 5 * torch.stack([angle.cos(), angle.sin()], 1) + 0.1**0.25 * normal(u)
+
+
+def moons(u: Tensor) -> Tensor:
+    """Two half circles."""
+    side, turn = (2 * u[:, 0]).floor(), math.pi * u[:, 1]
+    sign = 1 - 2 * side
+    line = torch.stack([turn.cos() * sign + side, turn.sin() * sign + 0.5 * side], 1)
+    return 3 * (line + 0.2 * normal(u)) - 1
+
+
+def normal(u: Tensor) -> Tensor:
+    """The standard normal."""
+    return math.sqrt(2) * torch.erfinv((2 * u[:, 2:] - 1).clamp(-1 + 1e-7, 1 - 1e-7))
+
+
+def curve(u: Tensor) -> Tensor:
+    """An S."""
+    t = 3 * math.pi * (u[:, 0] - 0.5)
+    return 1.5 * (torch.stack([t.sin(), t.sign() * (t.cos() - 1)], 1) + 0.1 * normal(u))
+
+
+TASKS: dict[str, tuple[Places, Places]] = {
+    "8 gaussians to moons": (blobs, moons),
+    "normal to moons": (normal, moons),
+    "normal to 8 gaussians": (normal, blobs),
+    "normal to S": (normal, curve),
+}
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """A data set without end."""
+
+    places: Places
+    shape: tuple[int, ...] = (2,)
+
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """Fresh points for each step."""
+        step = start
+        while True:
+            yield Batch(self.places(draw.of("fresh").at(step).uniform(size, (4,))))
+            step += 1
+
+
+def stratified(places: Places, seed: int, sets: int = SETS) -> list[Tensor]:
+    """Sets of points, each of which fills the distribution evenly."""
+    engines = (torch.quasirandom.SobolEngine(4, scramble=True, seed=1000 * seed + i) for i in range(sets))
+    return [places(engine.draw(POINTS)) for engine in engines]
+
+
+def w2_squared(x: Tensor, y: Tensor) -> float:
+    """Exact, of two sets of equal size."""
+    return ot.emd2([], [], torch.cdist(x.double(), y.double()).square().numpy(), numItermax=10**7)
+
+
+def w2(xs: Sequence[Tensor], ys: Sequence[Tensor]) -> float:
+    """The mean over pairs of sets."""
+    return statistics.mean(w2_squared(x, y) ** 0.5 for x, y in zip(xs, ys))
+
+
+def flow(source: Places) -> Diffusion:
+    """The same network for all."""
+    base = None
+    if source is blobs:
+        angle = torch.arange(8) * (math.pi / 4)
+        each = torch.distributions.Normal(5 * torch.stack([angle.cos(), angle.sin()], 1), 0.1**0.25)
+        parts = torch.distributions.Independent(each, 1)
+        base = FromTorch(torch.distributions.MixtureSameFamily(torch.distributions.Categorical(torch.ones(8)), parts))
+    return Diffusion(MLP((2,), hidden=64, layers=3), base=base)
+
+
+def fitted(model: Diffusion, data: object, coupling: Coupling, steps: int, seed: int) -> Diffusion:
+    """The model, trained."""
+    train(
+        model, data, Regression(coupling=coupling), steps=steps, batch=256, lr=2e-3, ema=0.999, clip=0.0, seed=seed,
+        progress=False, threads=1,
+    )  # fmt: skip
+    return model
+
+
+@torch.no_grad()
+def paired(model: Diffusion, source: Places, target: Places, real: bool, seed: int, n: int = 20_000) -> Pairs:
+    """What the flow carries where; half of it backwards from real data, if wanted."""
+    eps = source(Draw(seed, "pairs/source").uniform(n, (4,)))
+    pairs = Pairs(model.decode(eps, solver=Heun(steps=50)), eps)
+    if not real:
+        return pairs
+    x = target(Draw(seed, "pairs/target").uniform(n, (4,)))
+    return pairs + Pairs(x, model.encode(x, solver=Heun(steps=50)))
+
+
+def figures(model: Diffusion, source: Places, target: Places, seed: int) -> dict[str, float]:
+    """W2 at each number of steps, straightness, excess energy."""
+    starts, ends, seen = stratified(source, 10 + seed), stratified(target, 20 + seed), stratified(target, 30 + seed)
+    found: dict[str, float] = {}
+    with torch.no_grad():
+        for steps in STEPS:
+            found[f"w2 {steps}"] = w2([model.decode(x, solver=Euler(steps=steps)) for x in starts], ends)
+    found["floor"] = w2(seen, ends)
+    least = statistics.mean(w2_squared(x, y) for x, y in zip(starts, ends))
+    bend = straightness(model, Heun(steps=100), n=POINTS, seed=seed, chunk=POINTS)
+    found["straightness"], found["transport"] = bend.total.value, bend.transport.value
+    energy = bend.total.value + bend.transport.value
+    found["excess"] = abs(energy - least) / least
+    return found
+
+
+def rows(
+    task: str, steps: int, seed: int, known: dict[str, dict[str, float]]
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each method's figures, those not known yet."""
+    source, target = TASKS[task]
+
+    def fresh(n: int, draw: Draw) -> Tensor:
+        return source(draw.uniform(n, (4,)))
+
+    def missing(*names: str) -> bool:
+        return any(f"{task} | {name} | {seed}" not in known for name in names)
+
+    torch.manual_seed(seed)
+    data, independent = Fresh(target), Source(fresh)
+    generations = [f"reflow {k}{real}" for k in (1, 2) for real in ("", ", real")]
+    if missing("optimal"):
+        best = fitted(flow(source), data, OptimalTransport(source=independent), steps, seed)
+        yield "optimal", figures(best, source, target, seed)
+    if not missing("independent", *generations):
+        return
+    first = fitted(flow(source), data, independent, steps, seed)
+    yield "independent", figures(first, source, target, seed)
+    for real in (False, True):
+        model = first
+        for k in (1, 2):
+            pairs = paired(model, source, target, real, 100 * seed + k)
+            again = flow(source)
+            again.load_state_dict(model.state_dict())
+            model = fitted(again, pairs, independent, steps, seed + k)
+            yield f"reflow {k}{', real' if real else ''}", figures(model, source, target, seed)
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """Markdown: mean and standard deviation over the seeds."""
+    names = [*(f"w2 {steps}" for steps in STEPS), "floor", "straightness", "excess", "transport"]
+    lines = ["| task | flow | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    order = ("independent", "optimal", "reflow 1", "reflow 2", "reflow 1, real", "reflow 2, real")
+    for task in TASKS:
+        for method in order:
+            cells = [value for key, value in found.items() if key.startswith(f"{task} | {method} | ")]
+            if not cells:
+                continue
+            texts = []
+            for name in names:
+                values = [cell[name] for cell in cells]
+                spread = f" ± {statistics.stdev(values):.2g}" if len(values) > 1 else ""
+                texts.append(f"{statistics.mean(values):.3g}{spread}")
+            lines.append(f"| {task} | {method} | " + " | ".join(texts) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure what is missing, write, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--quick", action="store_true", help="one task, one seed, 300 steps")
+    options = parser.parse_args()
+    if options.quick:
+        options.tasks, options.seeds, options.steps = ["normal to moons"], [0], 300
+    torch.set_num_threads(1)
+    file: Path | None = options.out
+    found = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.exists() else {}
+    for seed in options.seeds:
+        for task in options.tasks:
+            for method, cell in rows(task, options.steps, seed, found):
+                found[f"{task} | {method} | {seed}"] = cell
+                print(task, method, seed, {k: round(v, 4) for k, v in cell.items()}, flush=True)
+                if file is not None:
+                    file.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(table(found))
+
+
+if __name__ == "__main__":
+    main()
