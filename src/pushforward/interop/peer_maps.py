@@ -158,7 +158,7 @@ class Network(nn.Module, Monotone):
 
     def __init__(self, layers: list[Any], order: Tensor) -> None:
         super().__init__()
-        kept = [(layer.weight.detach(), layer.bias.detach()) for layer in layers]
+        kept: list[tuple[Tensor, Tensor]] = [(layer.weight.detach(), layer.bias.detach()) for layer in layers]
         stacked = kept[0][0].ndim == 3
         pairs = [(w[order], b[order]) if stacked else (w.clone(), b.clone()) for w, b in kept]
         self.weights = nn.ParameterList(nn.Parameter(weight) for weight, _ in pairs)
@@ -169,8 +169,8 @@ class Network(nn.Module, Monotone):
         return self.weights[0].shape[-1] - 1
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
-        z, slope = torch.func.jvp(lambda v: self._value(v, params), (x,), (torch.ones_like(x),))
-        return z, slope.log()
+        found: Any = torch.func.jvp(lambda v: self._value(v, params), (x,), (torch.ones_like(x),))
+        return found[0], found[1].log()
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         x = invert(lambda v: self.encode(v, params), z)

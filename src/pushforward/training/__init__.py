@@ -8,7 +8,21 @@ idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not fini
 `rows`, `estimator`. May import objectives, models and what stands below them.
 """
 
-from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
+from pushforward._recipe import (
+    KINDS,
+    MAF,
+    MLP,
+    NAF,
+    NICE,
+    NSF,
+    Diffusion,
+    RealNVP,
+    Recipe,
+    Run,
+    Settings,
+    Table,
+    Transformer,
+)
 from pushforward.training.build import build
 from pushforward.training.engine import Objective
 from pushforward.training.estimator import FlowDensity
@@ -18,6 +32,7 @@ from pushforward.training.run import load, read_run, save_run
 from pushforward.training.signals import Interrupted
 
 __all__ = [
-    "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective", "RealNVP",
-    "Recipe", "Run", "Settings", "Transformer", "build", "load", "read_run", "save_run", "train",
+    "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP", "NAF", "NICE", "NSF",
+    "Objective", "RealNVP", "Recipe", "Run", "Settings", "Table", "Transformer", "build", "load", "read_run",
+    "save_run", "train",
 ]  # fmt: skip
