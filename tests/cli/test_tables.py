@@ -170,6 +170,7 @@ MISTAKES = {
     "no kind": (["train", "people.csv", *SMALL, "--kinds", "age=old"], "--kinds age=old"),
     "values outside": (["train", "people.csv", *SMALL, "--kinds", "age=bounded:0:1"], "Widen its bounds"),
     "kinds for another model": (["train", "people.csv", *KINDS], "Add --model nsf or drop it"),
+    "a run of another table": (["train", "other.csv", *SMALL, "-o", "run"], "the table that 'run' was begun with"),
     "an image's option": (["train", "people.csv", *SMALL, "--size", "8"], "got --size"),
     "classes": (["train", "people.csv", *SMALL, "--conditional"], "sample --given"),
     "a picture": (["sample", "run", "-o", "a.png"], "to end in .csv"),
@@ -186,6 +187,7 @@ MISTAKES = {
 def test_a_mistake_is_one_sentence(case: str, run: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "mixed.csv").write_text("age,city\n1,a\nold,b\n3,c\n")
     (place / "empty.csv").write_text("")
+    write(place / "other.csv", [HEADER, *rows(290)])
     (place / "few.csv").write_text("age,income\n1,2\n3,4\n")
     words, message = MISTAKES[case]
     assert main(words) == 2

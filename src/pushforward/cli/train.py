@@ -118,7 +118,7 @@ def run(options: Train) -> None:
 
 def _train_table(options: Train) -> None:
     """The same for a table whose columns hold anything."""
-    from pushforward.training.table_file import write_columns
+    from pushforward.training.table_file import require_columns, write_columns
 
     if options.conditional:
         fix = "Leave it out: any column can be given, by `sample --given`."
@@ -130,6 +130,7 @@ def _train_table(options: Train) -> None:
     path, units = run_folder(options.out, table.name), units_of_table(table, options.data, options.reading)
     model = built(recipe, (len(table.kinds),), 0, options.settings.seed)
     rows, columns = learned(table, model, recipe, options.settings.seed)
+    require_columns(columns, path)
     announce(table.describe(), model, spelled(recipe), options.settings, path)
     source = Remembered(rows, units, path, lambda run: write_columns(columns, run))
     objective = pf.objectives.Likelihood()

@@ -45,8 +45,18 @@ class _Columns:
 
 def write_columns(columns: Columns, run: str | os.PathLike[str]) -> None:
     """Keep what was learned of a table's columns in a run folder."""
-    plain = _Columns(columns.names, columns.kinds, tuple(columns.mean.tolist()), tuple(columns.std.tolist()))
-    _config.write(plain, Path(run) / FILE, COLUMNS)
+    _config.write(_plain(columns), Path(run) / FILE, COLUMNS)
+
+
+def require_columns(columns: Columns, run: str | os.PathLike[str]) -> None:
+    """Refuse to go on with a run whose table was another.
+
+    Raises:
+        RunError: the run keeps columns, and they are not these.
+    """
+    if (Path(run) / FILE).is_file() and _plain(read_columns(run)) != _plain(columns):
+        fix = "Go on with the rows it was begun with, or use another folder."
+        raise RunError(explain(f"the table that {str(run)!r} was begun with", "another", fix))
 
 
 def read_columns(run: str | os.PathLike[str]) -> Columns:
@@ -63,3 +73,7 @@ def read_columns(run: str | os.PathLike[str]) -> Columns:
     plain = _config.from_table(_Columns, _config.read(path), COLUMNS)
     mean, std = (torch.tensor(part, dtype=torch.float64) for part in (plain.mean, plain.std))
     return Columns(plain.names, plain.kinds, mean, std)
+
+
+def _plain(columns: Columns) -> _Columns:
+    return _Columns(columns.names, columns.kinds, tuple(columns.mean.tolist()), tuple(columns.std.tolist()))
