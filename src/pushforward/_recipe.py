@@ -173,11 +173,77 @@ class RealNVP:
     """How far off the ends that logit stays."""
 
 
-Recipe = Diffusion | NICE | RealNVP
+@dataclass(frozen=True, slots=True)
+class MAF:
+    """Autoregressive affine maps (`models.maf`)."""
+
+    transforms: int = 5
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 128
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NSF:
+    """Autoregressive rational-quadratic splines (`models.nsf_autoregressive`)."""
+
+    transforms: int = 3
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 128
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network; residual blocks of two, but for tables."""
+    bins: int = 8
+    """Pieces of each spline."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NAF:
+    """Autoregressive sums of sigmoids (`models.naf`)."""
+
+    transforms: int = 3
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 128
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    units: int = 16
+    """Sigmoids in each map."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A flow of the rows of a table, given any of their values (`models.AnyConditional`)."""
+
+    flow: NSF | MAF = field(default_factory=NSF)
+    """Its transforms; a spline follows an affine map here."""
+    conditionals: float = 0.5
+    """Share of the training spent on rows some of whose values are given; 0 leaves nothing that can be given."""
+
+
+Recipe = Diffusion | NICE | RealNVP | MAF | NSF | NAF | Table
 """Which model to build."""
 
 KINDS: Final[Mapping[str, type]] = MappingProxyType(
-    {"transformer": Transformer, "mlp": MLP, "diffusion": Diffusion, "nice": NICE, "real_nvp": RealNVP}
+    {
+        "transformer": Transformer,
+        "mlp": MLP,
+        "diffusion": Diffusion,
+        "nice": NICE,
+        "real_nvp": RealNVP,
+        "maf": MAF,
+        "nsf": NSF,
+        "naf": NAF,
+        "table": Table,
+    }
 )
 """The closed table: the word of a configuration, and its class."""
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pushforward import _config
 from pushforward._errors import ConfigError
-from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Run, Settings, Transformer
+from pushforward._recipe import KINDS, MAF, MLP, NAF, NICE, NSF, Diffusion, RealNVP, Run, Settings, Table, Transformer
 from pushforward.cli.shell import parse
 from pushforward.cli.train import Train, adopt, recipe_of, spelled
 from pushforward.cli.units import Reading, Units, write_units
@@ -20,6 +20,9 @@ recipes = (
     st.builds(Diffusion, nets, st.sampled_from(["linear", "edm"]), st.sampled_from(["eps", "velocity"]))
     | st.builds(NICE, hidden=sizes)
     | st.builds(RealNVP, couplings=sizes)
+    | st.builds(MAF, hidden=sizes)
+    | st.builds(NSF, bins=sizes)
+    | st.builds(NAF, units=sizes)
 )
 
 
@@ -34,6 +37,9 @@ recipes = (
         (["--path", "vp", "--prediction", "eps"], "table", Diffusion(MLP(), "vp", "eps")),
         (["--model", "nice", "--nice.couplings", "6"], "image", NICE(couplings=6)),
         (["--model", "real_nvp", "--real-nvp.hidden", "16"], "table", RealNVP(hidden=16)),
+        (["--model", "maf", "--maf.transforms", "2"], "points", MAF(transforms=2)),
+        (["--model", "nsf", "--nsf.bins", "4"], "image", NSF(bins=4)),
+        (["--model", "naf", "--naf.units", "4"], "table", NAF(units=4)),
     ],
 )
 def test_options_describe_a_model(words: list[str], kind: str, recipe: object) -> None:
@@ -67,6 +73,13 @@ def test_a_runs_configuration_trains_the_same_again(recipe: object, steps: int, 
     options = adopt(table, Path("no/folder/config.toml"))
     assert (recipe_of(options, "table"), options.settings) == (recipe, made.settings)
     assert (options.data, options.conditional) == ("moons", conditional)
+
+
+@given(st.builds(Table, st.builds(NSF, bins=sizes) | st.builds(MAF, hidden=sizes), st.floats(0, 1)))
+def test_a_tables_configuration_gives_its_options_back(recipe: Table) -> None:
+    table = _config.loads(_config.dumps(Run(Settings(), (3,), 0, "people", "Likelihood()", recipe), KINDS))
+    options = adopt(table, Path("no/folder/config.toml"))
+    assert Table(getattr(options, options.model), options.conditionals) == recipe
 
 
 def test_a_run_remembers_where_its_data_are_and_how_they_were_read(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ numbers are points of a circle of length 6. Exemptions are fields with a reason.
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from pushforward import transforms as T
+from pushforward.interop.peer_maps import Bins, Scale, Scaled, Wrapped
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,20 @@ def _splines() -> dict[str, Map]:
     }
 
 
+def _theirs() -> dict[str, Map]:
+    """Other libraries' parametrisations, few of which give the identity at 0."""
+    least = (1e-3, 1e-3, 1e-3)
+    return {
+        **{f"their-{s}": Map(Scaled(s, True, 1e-3), identity=s in ("exp", "softclip")) for s in get_args(Scale)},
+        "their-softmax-bins": Map(Bins("softmax", 8, -3.0, 3.0, least, shrink=0.5), identity=False),
+        "their-softmax-bins-free": Map(Bins("softmax", 8, -3.0, 3.0, least, ends="free"), identity=False),
+        "their-softclip-bins": Map(Bins("softclip", 8, -5.0, 5.0, least), reach=8),
+        "their-circle": Map(
+            Wrapped(Bins("softclip", 8, -3.0, 3.0, least), 3.0), identity=False, circle=True, reach=3
+        ),  # begins half way round
+    }
+
+
 MONOTONES: dict[str, Map] = {
     "additive": Map(T.Additive()),
     "affine": Map(T.Affine()),
@@ -60,4 +76,5 @@ MONOTONES: dict[str, Map] = {
     "squares": Map(T.SumOfSquares(3, 2), identity=False),
     "bernstein": Map(T.Bernstein(12, 4.0)),
     "gaussian-mixture": Map(T.GaussianMixture(5), identity=False),
+    **_theirs(),
 }

@@ -55,6 +55,17 @@ def test_samples_have_the_batch_of_the_contexts_last():
     assert d.sample().shape == (2, 2)
 
 
+@pytest.mark.parametrize("start", [(), (1,), (4,)], ids=["none", "one", "four"])
+def test_expanded_to_more_rows_it_is_the_same_for_each(start: tuple[int, ...]):
+    model = FLOW if start else NormalizingFlow(Shift((3,)), Normal((3,))).double()
+    d = model.distribution(CONTEXT[: start[0]] if start else None).expand((2, 4))
+    x = d.rsample((5,))
+    assert (d.batch_shape, x.shape) == ((2, 4), (5, 2, 4, 3))
+    context = CONTEXT[: start[0]].expand(4, 2) if start else None
+    assert_close(d.log_prob(x)[3, 1], model.log_prob(x[3, 1], context))
+    assert d.expand((6, 2, 4)).sample().shape == (6, 2, 4, 3)
+
+
 def test_without_a_context_there_is_no_batch():
     d = NormalizingFlow(Shift((2,)), Normal((2,))).distribution()
     assert d.batch_shape == ()

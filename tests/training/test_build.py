@@ -10,7 +10,21 @@ import torch
 
 from pushforward import _config
 from pushforward._errors import ConfigError
-from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
+from pushforward._recipe import (
+    KINDS,
+    MAF,
+    MLP,
+    NAF,
+    NICE,
+    NSF,
+    Diffusion,
+    RealNVP,
+    Recipe,
+    Run,
+    Settings,
+    Table,
+    Transformer,
+)
 from pushforward.data.batch import Batch
 from pushforward.objectives import Likelihood, Regression
 from pushforward.training import build, load, train
@@ -22,6 +36,9 @@ RECIPES: dict[str, Recipe] = {
     "mlp": Diffusion(MLP(hidden=8, layers=1)),
     "nice": NICE(couplings=2, hidden=8, layers=1, dropout=0.1),
     "real_nvp": RealNVP(couplings=2, hidden=8, layers=1),
+    "maf": MAF(2, hidden=20, layers=1, dropout=0.1),
+    "nsf": NSF(2, hidden=20, layers=1, bins=4),
+    "naf": NAF(2, hidden=20, layers=1, units=4),
     **{name: Diffusion(replace(SMALL, position=name)) for name in get_args(Transformer.__annotations__["position"])},
     **{path: Diffusion(MLP(8, 1), path) for path in ("polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm")},
     **{f"predicting {m}": Diffusion(MLP(8, 1), "vp", m) for m in ("x0", "eps", "v", "score")},
@@ -46,9 +63,10 @@ class Classes(Circle):
             start += 1
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [*RECIPES, "table"])
 def test_a_recipe_survives_the_file(name):
-    run = Run(Settings(lr=3e-4, threads=2), (1, 4, 4), 3, "x", "y", RECIPES[name])
+    recipe = Table(MAF(2), conditionals=0.25) if name == "table" else RECIPES[name]
+    run = Run(Settings(lr=3e-4, threads=2), (1, 4, 4), 3, "x", "y", recipe)
     text = _config.dumps(run, KINDS)
     assert _config.from_table(Run, _config.loads(text), KINDS) == run
 

@@ -158,6 +158,15 @@ def test_what_is_exact_has_mass_one(name: str):
     assert _grid_mass(model) == pytest.approx(1, abs=0.01)
 
 
+def test_a_log_density_is_given_only_where_it_is_one():
+    x = torch.randn(4, 2, dtype=torch.float64)
+    model = exact_models()["slice"]
+    assert torch.equal(model.log_prob(x), model.bound(x, seed=7))
+    vague = Surjected([Sort(), UniformDequantization(LEVELS)], model.flow)
+    with pytest.raises(ConfigError, match=r"a UniformDequantization\. Ask for bound"):
+        vague.log_prob(x)
+
+
 def test_sorting_counts_every_order_once():
     """The mass over all pairs is that of the flow over sorted pairs: n! orders at 1 / n! each."""
     model = exact_models()["sort-slice"]

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 import pushforward as pf
 from pushforward.cli.options import FLAT, Machine, Session, saved_solvers
+from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import FILE, read_units
 
 
@@ -58,16 +59,21 @@ def _installation() -> list[str]:
 
 
 def _run(path: Path) -> list[str]:
+    from pushforward.training.table_file import read_columns
+
     model = pf.load(path)
     weights = sum(each.numel() for each in model.parameters())
     units = read_units(path) if (path / FILE).is_file() else None
     learned = "x".join(map(str, model.shape)) if units is None else f"{units.name} ({units.events}) from {units.path}"
     conditioned = f", conditioned on {len(units.labels)} classes" if units and units.labels else ""
+    columns = read_columns(path) if is_mixed(path) else None
+    kinds = [] if columns is None else [f"  {name}: {kind}" for name, kind in zip(columns.names, columns.kinds)]
     text = (path / "config.toml").read_text(encoding="utf-8") if (path / "config.toml").is_file() else ""
     return [
         f"{path}: {type(model).__name__}, {weights:,} parameters, events {'x'.join(map(str, model.shape))}",
         f"learned from {learned}{conditioned}",
         *([f"tuned solvers: {', '.join(saved)}"] if (saved := saved_solvers(path)) else []),
+        *kinds,
         "",
         text.strip(),
     ]

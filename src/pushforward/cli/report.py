@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session
+from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import data_of
 
 
@@ -46,6 +47,9 @@ def run(options: Report) -> None:
     if not options.calls or min(options.calls) < 1:
         raise ConfigError(explain("--calls of 1 or more", f"{options.calls}", "Give at least one number."))
     device = options.machine.prepare()
+    if is_mixed(options.run):
+        fix = f"Measure it by `pushforward evaluate {options.run}`."
+        raise ConfigError(explain("a run of numbers or images", "one of a table whose columns hold anything", fix))
     units, data = data_of(options.run, options.data)
     out = options.out or options.run / "report.html"
     page = pf.report.write(

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pushforward._recipe import Settings
+from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import Units, write_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import pushforward as pf
     from pushforward._random import Draw
@@ -64,11 +65,13 @@ class Remembered:
         data: what is trained on.
         units: of the data; their labels are the classes of the batches' context.
         path: the run folder.
+        also: writes what else belongs there.
     """
 
     data: Source
     units: Units
     path: Path
+    also: "Callable[[Path], None] | None" = None
 
     @property
     def name(self) -> str:
@@ -89,6 +92,8 @@ class Remembered:
         """The data's batches; the run folder is there by the time they are asked for."""
         if rank == 0 and self.path.is_dir():
             write_units(self.units, self.path)
+            if self.also is not None:
+                self.also(self.path)
         return self.data.batches(size, draw, start, rank, world)
 
 
@@ -101,10 +106,16 @@ def conclude(history: "pf.training.History", path: Path, units: Units) -> None:
 
 def point_on(path: Path, units: Units) -> None:
     """What one would do next."""
-    suffix = "png" if units.events == "image" or units.shape == (2,) else "csv" if len(units.shape) == 1 else "npz"
+    suffix = (
+        "png"
+        if units.events == "image" or (units.shape == (2,) and not is_mixed(path))
+        else "csv"
+        if len(units.shape) == 1
+        else "npz"
+    )
     speak(
         "Next:",
         f"  pushforward sample {path} -n 64 -o samples.{suffix}",
         f"  pushforward evaluate {path}",
-        f"  pushforward report {path}",
+        *([] if is_mixed(path) else [f"  pushforward report {path}"]),
     )

@@ -10,6 +10,7 @@ import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve
 from pushforward.cli.output import check_output, default_output, write_samples
+from pushforward.cli.tables import is_mixed, sample_table
 from pushforward.cli.units import read_units
 
 
@@ -23,6 +24,7 @@ class Sample:
     Examples:
       pushforward sample runs/digits -n 64 --solver heun --steps 8 -o grid.png
       pushforward sample runs/customers -n 10000 -o customers.csv
+      pushforward sample runs/customers -n 100 --given age=40 city=Paris    the other columns, given these
       pushforward sample runs/digits -n 1000 --label 7 -o sevens.npz
       pushforward sample runs/digits --solver tuned-8    what `pushforward tune runs/digits --calls 8` found
     """
@@ -33,6 +35,8 @@ class Sample:
     """How many samples."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
     """A .png (images, points), .npz or .csv; by default samples.png or samples.csv in the run folder."""
+    given: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
+    """Values of some columns, for runs of a table by nsf or maf: draws the others given these."""
     label: Annotated[str | None, arg(metavar="NAME")] = None
     """The class to draw from, for runs trained with --conditional; by default all classes in turn."""
     first: int = 0
@@ -54,6 +58,13 @@ def run(options: Sample) -> None:
     device = options.machine.prepare()
     units = read_units(options.run)
     out = options.out or default_output(options.run, units)
+    if is_mixed(options.run):
+        _refuse(
+            options.label, "--label", "runs trained with --conditional", "Give a column instead: --given city=Paris."
+        )
+        sample_table(options.run, out, options.n, options.machine.seed, options.first, options.given)
+        return print(f"{options.n:,} rows of {units.name} in {out}")
+    _refuse(options.given, "--given", "runs of a table trained with --model nsf or maf", "Leave it out.")
     check_output(out, units)
     labels = units.classes(options.n, options.first, options.label)
     solver, parts = options.solve.build(options.run), list[torch.Tensor]()
@@ -64,4 +75,9 @@ def run(options: Sample) -> None:
         x = model.sample(count, context, solver, options.machine.seed, options.first + begin)
         parts.append(units.values(x))
     write_samples(out, torch.cat(parts), units, labels)
-    print(f"{options.n:,} samples of {units.name} in {out}")
+    return print(f"{options.n:,} samples of {units.name} in {out}")
+
+
+def _refuse(value: object, flag: str, belongs: str, fix: str) -> None:
+    if value:
+        raise ConfigError(explain(f"{flag} for {belongs} alone", f"{flag} for another", fix))

@@ -16,12 +16,28 @@ from tyro.conf import Positional, arg
 import pushforward as pf
 from pushforward import _config
 from pushforward._errors import ConfigError, explain
-from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
+from pushforward._recipe import (
+    KINDS,
+    MAF,
+    MLP,
+    NAF,
+    NICE,
+    NSF,
+    Diffusion,
+    RealNVP,
+    Recipe,
+    Run,
+    Settings,
+    Table,
+    Transformer,
+)
 from pushforward.cli.options import FLAT, Session, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
+from pushforward.cli.tables import is_table, learned, open_mixed, units_of_table
 from pushforward.cli.units import FILE, Reading, read_units, units_of
 
-Family = Literal["transformer", "mlp", "nice", "real_nvp"]
+Family = Literal["transformer", "mlp", "nice", "real_nvp", "maf", "nsf", "naf"]
+FLOWS: Final = ("nice", "real_nvp", "maf", "nsf", "naf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,8 @@ class Train:
     Examples:
       pushforward train digits                                   the digits that come with the package
       pushforward train my.csv --steps 5000                      a table: numbers under column names
+      pushforward train my.csv --model nsf                       a table of anything: words, whole numbers, holes
+      pushforward train my.csv --model nsf --kinds hour=circular:24 share=bounded:0:1    ... with known bounds
       pushforward train photos/ --transformer.patch 8            a folder of images, one sub-folder per class
       pushforward train digits --model nice --steps 400          a normalizing flow
       pushforward train --config runs/digits/config.toml --lr 3e-4    a run again, with one thing changed
@@ -44,9 +62,10 @@ class Train:
     """A name (digits, moons, ...), a file (.csv .tsv .parquet .npy .npz, IDX) or a folder of images."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
     """The run folder; by default runs/NAME. An interrupted run in it is continued."""
-    model: Literal["auto", "transformer", "mlp", "nice", "real_nvp"] = "auto"
-    """A diffusion model with a transformer or mlp inside, or a normalizing flow (nice, real_nvp). auto: a transformer
-    for images, an mlp for everything else."""
+    model: Literal["auto", "transformer", "mlp", "nice", "real_nvp", "maf", "nsf", "naf"] = "auto"
+    """A diffusion model with a transformer or mlp inside, or a normalizing flow: couplings (nice, real_nvp) or
+    autoregression (maf, nsf, naf). On tables, nsf and maf learn columns of every kind, missing values, and every
+    conditional; the others want numbers in every cell. auto: a transformer for images, an mlp for everything else."""
     path: Literal["linear", "polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm"] = "linear"
     """From data to noise, for diffusion models: linear is flow matching, discrete is DDPM's chain, vp, sub_vp and ve
     are those of score matching, edm is Karras's."""
@@ -59,11 +78,18 @@ class Train:
     mlp: MLP = field(default_factory=MLP)
     nice: NICE = field(default_factory=NICE)
     real_nvp: RealNVP = field(default_factory=RealNVP)
+    maf: MAF = field(default_factory=MAF)
+    nsf: NSF = field(default_factory=NSF)
+    naf: NAF = field(default_factory=NAF)
+    conditionals: float = 0.5
+    """Share of the training of a table's flow spent on rows some of whose values are given, for `sample --given`."""
     settings: Annotated[Settings, FLAT] = field(default_factory=Settings)
     session: Annotated[Session, FLAT] = Session()
 
 
-FAMILIES: Final[dict[Family, type]] = {"transformer": Transformer, "mlp": MLP, "nice": NICE, "real_nvp": RealNVP}
+FAMILIES: Final[dict[Family, type]] = {
+    "transformer": Transformer, "mlp": MLP, "nice": NICE, "real_nvp": RealNVP, "maf": MAF, "nsf": NSF, "naf": NAF,
+}  # fmt: skip
 
 
 def run(options: Train) -> None:
@@ -71,6 +97,9 @@ def run(options: Train) -> None:
     if options.model != "auto":
         recipe_of(options, "")  # what can be refused at once is refused before the data are read
     prepare(options.settings.device, options.settings.threads)
+    if options.model in ("maf", "nsf") and is_table(options.data):
+        return _train_table(options)
+    _refuse_table_options(options)
     data = options.reading.open(options.data)
     if options.conditional and not data.classes:
         fix = "Leave --conditional out, or put the images of each class in a sub-folder."
@@ -84,22 +113,59 @@ def run(options: Train) -> None:
     objective = objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
     source = Remembered(seen, units, path)
     history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe)
+    return conclude(history, path, units)
+
+
+def _train_table(options: Train) -> None:
+    """The same for a table whose columns hold anything."""
+    from pushforward.training.table_file import require_columns, write_columns
+
+    if options.conditional:
+        fix = "Leave it out: any column can be given, by `sample --given`."
+        raise ConfigError(explain("no --conditional for a table's flow", "--conditional", fix))
+    if not 0 <= options.conditionals <= 1:
+        raise ConfigError(explain("--conditionals from 0 to 1", f"{options.conditionals}", "0.5 is usual."))
+    table = open_mixed(options.data, options.reading)
+    recipe = Table(options.nsf if options.model == "nsf" else options.maf, options.conditionals)
+    path, units = run_folder(options.out, table.name), units_of_table(table, options.data, options.reading)
+    model = built(recipe, (len(table.kinds),), 0, options.settings.seed)
+    rows, columns = learned(table, model, recipe, options.settings.seed)
+    require_columns(columns, path)
+    announce(table.describe(), model, spelled(recipe), options.settings, path)
+    source = Remembered(rows, units, path, lambda run: write_columns(columns, run))
+    objective = pf.objectives.Likelihood()
+    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe)
     conclude(history, path, units)
 
 
+def _refuse_table_options(options: Train) -> None:
+    """What only a flow of a table takes."""
+    given = ["--kinds"] * bool(options.reading.kinds) + ["--conditionals"] * (options.conditionals != 0.5)
+    if given:
+        expected = f"{given[0]} with --model nsf or maf on a .csv, .tsv or .parquet file"
+        got = f"{given[0]} with --model {options.model} on {options.data!r}"
+        raise ConfigError(explain(expected, got, "Add --model nsf or drop it."))
+
+
 def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Model":
-    """The untrained model: its weights a function of the seed, a flow's scales taken from data."""
+    """The untrained model, a flow's scales taken from data."""
+    from pushforward._random import Draw
+
+    model = built(recipe, data.shape, data.classes, seed)
+    if isinstance(model, pf.NormalizingFlow):
+        return pf.models.prepare(model, data.train_batch(Draw(seed, "start"), min(1024, len(data))))
+    return model
+
+
+def built(recipe: Recipe, shape: tuple[int, ...], classes: int, seed: int) -> "pf.models.Model":
+    """The untrained model: its weights a function of the seed."""
     import torch
 
     from pushforward._random import Draw
 
-    draw = Draw(seed, "start")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draw.key())
-        model = pf.training.build(recipe, data.shape, data.classes)
-    if isinstance(model, pf.NormalizingFlow):
-        return pf.models.prepare(model, data.train_batch(draw, min(1024, len(data))))
-    return model
+        torch.manual_seed(Draw(seed, "start").key())
+        return pf.training.build(recipe, shape, classes)
 
 
 def recipe_of(options: Train, kind: str) -> Recipe:
@@ -109,7 +175,7 @@ def recipe_of(options: Train, kind: str) -> Recipe:
         ConfigError: options of a family that was not chosen.
     """
     chosen: Family = options.model if options.model != "auto" else "transformer" if kind == "image" else "mlp"
-    flow = chosen in ("nice", "real_nvp")
+    flow = chosen in FLOWS
     unused = [name for name, cls in FAMILIES.items() if name != chosen and getattr(options, name) != cls()]
     if unused:
         got = f"options --{unused[0]}.*, which it does not have"
@@ -119,7 +185,7 @@ def recipe_of(options: Train, kind: str) -> Recipe:
         got = f"--path {options.path} --prediction {options.prediction}"
         raise ConfigError(explain(f"no path and no prediction for the flow {chosen!r}", got, "Drop them."))
     if flow:
-        return options.nice if chosen == "nice" else options.real_nvp
+        return getattr(options, chosen)
     return Diffusion(getattr(options, chosen), options.path, options.prediction)
 
 
@@ -128,6 +194,8 @@ def spelled(recipe: Recipe) -> str:
     names = {cls: kind for kind, cls in KINDS.items()}
     if isinstance(recipe, Diffusion):
         return f"diffusion ({names[type(recipe.net)]}, {recipe.path} path, {recipe.prediction})"
+    if isinstance(recipe, Table):
+        return f"{names[type(recipe.flow)]} of every conditional"
     return names[type(recipe)]
 
 
@@ -139,7 +207,8 @@ def adopt(table: Mapping[str, Any], file: Path) -> Train:
         fix = "Give its options on the command line."
         raise ConfigError(explain("a run whose model has a recipe", f"{str(file)!r}, built by hand", fix))
     diffusion = run.model if isinstance(run.model, Diffusion) else Diffusion()
-    family = run.model.net if isinstance(run.model, Diffusion) else run.model
+    inner = run.model.net if isinstance(run.model, Diffusion) else run.model
+    family = inner.flow if isinstance(inner, Table) else inner
     name = next(name for name, cls in FAMILIES.items() if cls is type(family))
     chosen: dict[str, Any] = {"model": name, name: family}
     return Train(
@@ -147,6 +216,7 @@ def adopt(table: Mapping[str, Any], file: Path) -> Train:
         path=diffusion.path,
         prediction=diffusion.prediction,
         conditional=run.classes > 0,
+        conditionals=run.model.conditionals if isinstance(run.model, Table) else 0.5,
         reading=units.reading if units else Reading(),
         settings=run.settings,
         **chosen,

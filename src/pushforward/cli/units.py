@@ -30,6 +30,9 @@ class Reading:
 
     columns: Annotated[tuple[str, ...], arg(metavar="NAME [NAME ...]")] = ()
     """Which columns of a table; by default all."""
+    kinds: Annotated[tuple[str, ...], arg(metavar="NAME=KIND [NAME=KIND ...]")] = ()
+    """What columns of a table hold, for nsf and maf: real, positive, bounded:LOW:HIGH, circular:PERIOD, integer or
+    integer:LOW:HIGH, categorical. By default words are categorical and whole numbers integer."""
     array: Annotated[str | None, arg(metavar="NAME")] = None
     """Which array of an .npz."""
     size: Annotated[int | None, arg(metavar="INT")] = None
@@ -45,13 +48,13 @@ class Reading:
         try:
             return pf.data.open_data(path, columns=self.columns or None, **options)
         except PushforwardError as error:
-            raise type(error)(_as_flags(str(error))) from error
+            raise type(error)(as_flags(str(error))) from error
 
 
-def _as_flags(message: str) -> str:
+def as_flags(message: str) -> str:
     """The library's advice in the words of the command line.
 
-    >>> _as_flags("Repair them, or pass bad_rows='skip'. Choose columns=['a', 'the b'].")
+    >>> as_flags("Repair them, or pass bad_rows='skip'. Choose columns=['a', 'the b'].")
     "Repair them, or pass --bad-rows skip. Choose --columns a 'the b'."
     """
 

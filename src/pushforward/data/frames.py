@@ -1,8 +1,8 @@
 """Tables in memory: arrays and data frames in, their like out.
 
-A data frame is whatever has `columns` and gives one by its name; the class of a table is called with a dictionary of
-columns to make another of its kind, as pandas and polars have it. A column becomes numbers, NaN where something is
-missing (None, NaN, NA): its own, or the places of its categories. Row labels are not kept.
+A data frame is whatever has `columns` and gives one by its name, or a dictionary of columns; the class of a table is
+called with such a dictionary to make another of its kind, as pandas and polars have it. A column becomes numbers, NaN
+where something is missing (None, NaN, NA): its own, or the places of its categories. Row labels are not kept.
 """
 
 from collections.abc import Callable, Mapping
@@ -58,11 +58,15 @@ class Frame:
 
 
 def frame(table: Any) -> Frame:
-    """The columns of a data frame or of an array [rows, columns].
+    """The columns of a data frame, of a dictionary of columns, or of an array [rows, columns].
 
     Raises:
         DataError: anything else, complex numbers, no rows or no columns.
     """
+    if isinstance(table, Mapping):
+        columns: dict[Any, np.ndarray] = {name: np.asarray(cell) for name, cell in table.items()}
+        rows = len(next(iter(columns.values()), ()))
+        return _sized(Frame(tuple(columns), tuple(columns.values()), dict, np.dtype(object)), (rows, len(columns)))
     if hasattr(table, "toarray"):
         fix = "Call its toarray()."
         raise faulty("a dense table", f"a sparse {type(table).__name__}", fix)

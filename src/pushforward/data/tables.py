@@ -19,7 +19,8 @@ import numpy as np
 
 from pushforward.data.faults import SHOWN, check_file, faulty, judge, reading
 
-_MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "?", "-"])
+MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "?", "-"])
+"""What stands for a missing value, in small letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def read_delimited(path: Path, columns: Sequence[str | int] | None = None, bad_r
     check_file(path)
     with reading(path, "a text table", csv.Error, UnicodeDecodeError):
         try:
-            with _text(path) as lines:
+            with text_of(path) as lines:
                 scan = _scan(path, lines, columns)
         except UnicodeDecodeError as error:
             raise faulty("UTF-8 text", _where_not_utf8(path), "Convert it: iconv -f latin1 -t utf-8.") from error
@@ -155,7 +156,7 @@ class _Scan:
         try:
             return float(cell)
         except ValueError:
-            if cell.strip().lower() not in _MISSING:
+            if cell.strip().lower() not in MISSING:
                 self.words[column] += 1
                 self.example.setdefault(column, cell)
                 self.remark(line, f"{self.names[column]} is {cell[:40]!r}")
@@ -163,21 +164,11 @@ class _Scan:
 
 
 def _scan(path: Path, lines: io.TextIOBase, columns: Sequence[str | int] | None) -> _Scan:
-    first = lines.readline()
-    while first and not first.strip():
-        first = lines.readline()
-    lines.seek(0)
-    delimiter = max(",;\t", key=first.count)
-    rows = _rows(lines, delimiter)
+    rows = rows_of(lines)
     line, head = next(rows, (0, []))
     if not head:
         raise faulty("a table with rows", f"'{path}', which has only empty lines", "Choose another file.")
-    titled = not any(_is_number(cell) for cell in head) and any(cell.strip() for cell in head)
-    names = (
-        tuple(cell.strip() or f"c{i}" for i, cell in enumerate(head))
-        if titled
-        else tuple(f"c{i}" for i in range(len(head)))
-    )
+    names, titled = header(head)
     scan = _Scan(names, choose(names, columns, path.name), len(head))
     if not titled:
         scan.add(line, head)
@@ -186,9 +177,20 @@ def _scan(path: Path, lines: io.TextIOBase, columns: Sequence[str | int] | None)
     return scan
 
 
-def _rows(lines: io.TextIOBase, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, delimiter=delimiter)
+def rows_of(lines: io.TextIOBase) -> Iterator[tuple[int, list[str]]]:
+    """Each row that is not empty, with the line it ends in; the delimiter is found from the first one."""
+    first = lines.readline()
+    while first and not first.strip():
+        first = lines.readline()
+    lines.seek(0)
+    reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
     return ((reader.line_num, row) for row in reader if row)
+
+
+def header(head: list[str]) -> tuple[tuple[str, ...], bool]:
+    """The names of columns, and whether the first row says them: none of its cells is a number."""
+    titled = not any(_is_number(cell) for cell in head) and any(cell.strip() for cell in head)
+    return tuple((titled and cell.strip()) or f"c{i}" for i, cell in enumerate(head)), titled
 
 
 def _judged(path: Path, scan: _Scan, bad_rows: str) -> Table:
@@ -227,7 +229,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _text(path: Path) -> io.TextIOBase:
+def text_of(path: Path) -> io.TextIOBase:
+    """The file opened as text, gzipped or not."""
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path), encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
     return path.open(encoding="utf-8-sig", newline="")

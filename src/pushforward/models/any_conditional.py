@@ -61,6 +61,13 @@ class AnyConditional(nn.Module):
         chain = Chain(*(Autoregressive(each, Selective(net)) for net in nets))
         self.features, self.flow = features, NormalizingFlow(chain, Normal((features,)))
 
+    @classmethod
+    def around(cls, flow: NormalizingFlow) -> "AnyConditional":
+        """The same with a flow that was one's, of a run folder say."""
+        made = cls(*flow.shape, transforms=0)
+        made.flow = flow
+        return made
+
     def told(self, x: Sample, asked: Tensor, known: Tensor) -> tuple[Sample, Tensor]:
         """What `flow` is given: the asked numbers (0 elsewhere) and the context; for training by likelihood.
 

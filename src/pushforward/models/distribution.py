@@ -5,6 +5,8 @@
 
 Shapes are torch's: sample + batch + event. Noise comes from torch's default generator, so `torch.manual_seed` governs
 it, as that language expects; for draws with an address use the model itself.
+
+Pyro asks for more than torch, a call that samples for one: `interop.to_pyro(d)` is the same in its dialect.
 """
 
 import math
@@ -25,13 +27,22 @@ class ModelDistribution(Distribution):
         model: the model.
         context: what it is conditioned on, [batch, ...], or None.
         low, high: the bounds of each number, infinite if there are none.
+        batch: the batch shape, with which the context begins; by default its first axis.
     """
 
     has_rsample = True
 
-    def __init__(self, model: Model, context: Context = None, low: float = -math.inf, high: float = math.inf):
+    def __init__(
+        self,
+        model: Model,
+        context: Context = None,
+        low: float = -math.inf,
+        high: float = math.inf,
+        batch: tuple[int, ...] | None = None,
+    ):
         self.model, self.context, self.bounds = model, context, (low, high)
-        batch = () if context is None else (len(context),)
+        if batch is None:
+            batch = () if context is None else (len(context),)
         super().__init__(torch.Size(batch), torch.Size(model.shape), validate_args=False)
 
     @property
@@ -52,13 +63,11 @@ class ModelDistribution(Distribution):
         return constraints.independent(each, len(self.event_shape))
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "ModelDistribution":
-        """The same for more rows: a single one (or none) repeated."""
-        shape = torch.Size(batch_shape)
-        context = self.context
-        if context is None or len(shape) != 1:
-            raise NotImplementedError("Give the context of each row instead.")
-        low, high = self.bounds
-        return ModelDistribution(self.model, context.expand(shape[0], *context.shape[1:]), low, high)
+        """The same for more rows: axes of length 1, and new ones before them, repeated."""
+        shape, context = torch.Size(batch_shape), self.context
+        if context is not None:
+            context = context.expand(*shape, *context.shape[len(self.batch_shape) :])
+        return type(self)(self.model, context, *self.bounds, batch=tuple(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Nats, of the shape that value's sample and batch axes have together."""
@@ -86,5 +95,5 @@ class ModelDistribution(Distribution):
         """One row for each event, the batch last among the outer axes."""
         if self.context is None:
             return None
-        rest = self.context.shape[1:]
+        rest = self.context.shape[len(self.batch_shape) :]
         return self.context.expand(*outer, *rest).reshape(-1, *rest)

@@ -23,7 +23,18 @@ from pushforward.transforms.surjection import Surjection
 
 
 class Surjected(nn.Module):
-    """Surjections, then a flow. Not a `Model`: its likelihood depends on a draw, and its noise has another shape.
+    """Surjections, then a flow.
+
+    Not a `Model`, as three of a model's words would not be true of it:
+
+        encode               is drawn and not computed: two calls differ, so decode(encode(x)) = x is no test of it,
+                             and the likelihood that follows is a bound on average, of no one density
+        decode_and_ladj      has no ladj: a cell of volume goes to one point, or one point to several
+        shape                is one for data and noise in a model; `Slice` drops numbers, and events have another
+                             shape before it than after
+
+    What remains true has a model's names: `sample`, and `log_prob` where it is exact. `bound` is there for all.
+    (A flow of whole numbers that has to be a model: train it on a data set of levels, whose `Scaling` spreads them.)
 
     Args:
         surjections: in the order in which data meet them.
@@ -63,6 +74,18 @@ class Surjected(nn.Module):
         address = Draw(fresh_seed() if seed is None else seed, "bound", device=str(x.device))
         each = torch.stack([self._once(x, address.at(k), context) for k in range(draws)])
         return each.logsumexp(0) - math.log(draws)
+
+    def log_prob(self, x: Sample, context: Context = None) -> PerSample:
+        """log p(x) in nats, [batch], where every surjection is exact; draws then change nothing.
+
+        Raises:
+            ConfigError: some surjection is not exact.
+        """
+        if not self.exact:
+            vague = next(type(each).__name__ for each in self._members() if not each.exact)
+            fix = "Ask for bound(x, draws=16), a lower bound on average."
+            raise ConfigError(explain("surjections whose likelihood is exact", f"a {vague}", fix))
+        return self.bound(x, context, seed=0)
 
     @torch.no_grad()
     def sample(self, n: int, context: Context = None, seed: int | None = None, first: int = 0) -> Sample:

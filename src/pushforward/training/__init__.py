@@ -9,7 +9,21 @@ idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not fini
 stands below them.
 """
 
-from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
+from pushforward._recipe import (
+    KINDS,
+    MAF,
+    MLP,
+    NAF,
+    NICE,
+    NSF,
+    Diffusion,
+    RealNVP,
+    Recipe,
+    Run,
+    Settings,
+    Table,
+    Transformer,
+)
 from pushforward.training.build import build
 from pushforward.training.engine import Objective
 from pushforward.training.estimator import FlowDensity
@@ -21,7 +35,7 @@ from pushforward.training.signals import Interrupted
 from pushforward.training.stored_pairs import StoredPairs, store_pairs, store_real_pairs
 
 __all__ = [
-    "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective", "RealNVP",
-    "Recipe", "Run", "Settings", "Shards", "StoredPairs", "Transformer", "build", "fingerprint", "load", "read_run",
-    "save_run", "store_pairs", "store_real_pairs", "train",
+    "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP", "NAF", "NICE", "NSF",
+    "Objective", "RealNVP", "Recipe", "Run", "Settings", "Shards", "StoredPairs", "Table", "Transformer", "build",
+    "fingerprint", "load", "read_run", "save_run", "store_pairs", "store_real_pairs", "train",
 ]  # fmt: skip

@@ -28,7 +28,9 @@ def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> M
     for kind, make in _MODELS.items():
         if isinstance(recipe, kind):
             return make(recipe, tuple(shape), classes)
-    raise ConfigError(explain("a recipe of a model", repr(recipe), "Use Diffusion, NICE or RealNVP."))
+    raise ConfigError(
+        explain("a recipe of a model", repr(recipe), f"Use one of {', '.join(kind.__name__ for kind in _MODELS)}.")
+    )
 
 
 def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) -> Model:
@@ -115,11 +117,35 @@ def _real_nvp(recipe: _recipe.RealNVP, shape: tuple[int, ...], classes: int) -> 
     return models.real_nvp(shape, **_said(recipe), classes=classes)
 
 
+def _autoregressive(recipe: Any, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models
+
+    makers = {_recipe.MAF: models.maf, _recipe.NSF: models.nsf_autoregressive, _recipe.NAF: models.naf}
+    return makers[type(recipe)](shape, **_said(recipe), classes=classes)
+
+
+def _table(recipe: _recipe.Table, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models, transforms
+
+    said, monotone = _said(recipe.flow), transforms.Affine(5.0)
+    if isinstance(recipe.flow, _recipe.NSF):
+        monotone = transforms.Composed(monotone, transforms.RationalQuadratic(said.pop("bins"), -4.0, 4.0))
+    return models.AnyConditional(*shape, **said, monotone=monotone).flow
+
+
 def _said(recipe: Any) -> dict[str, Any]:
     """The recipe's fields, which are named as the function's arguments."""
     return {each.name: getattr(recipe, each.name) for each in fields(recipe)}
 
 
 _MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = MappingProxyType(
-    {_recipe.Diffusion: _diffusion, _recipe.NICE: _nice, _recipe.RealNVP: _real_nvp}
+    {
+        _recipe.Diffusion: _diffusion,
+        _recipe.NICE: _nice,
+        _recipe.RealNVP: _real_nvp,
+        _recipe.MAF: _autoregressive,
+        _recipe.NSF: _autoregressive,
+        _recipe.NAF: _autoregressive,
+        _recipe.Table: _table,
+    }
 )

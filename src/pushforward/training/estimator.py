@@ -16,6 +16,7 @@ object that `fit` changes, so this is the one class here that is neither frozen 
 
 import inspect
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,16 +26,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConfigError, DataError, PushforwardError, explain
+from pushforward._errors import ConfigError, DataError, PushforwardError, RunError, explain
 from pushforward._random import Draw
-from pushforward._recipe import Settings
+from pushforward._recipe import NSF, Settings, Table
 from pushforward.data.columns import Column, Columns
 from pushforward.data.frames import Frame, cells, frame, kinds, numbers
-from pushforward.models import AnyConditional
+from pushforward.models import AnyConditional, NormalizingFlow
 from pushforward.training.doubling import doubled
 from pushforward.training.engine import borrowed_randomness
 from pushforward.training.journal import History
 from pushforward.training.rows import Rows
+from pushforward.training.run import load, read_run
+from pushforward.training.table_file import read_columns
 from pushforward.transforms import Affine, Monotone
 
 _CHUNK = 4096
@@ -116,6 +119,28 @@ class FlowDensity:
         self.model_, self.history_ = self._trained(values, monotone)
         return self
 
+    @classmethod
+    def of_run(cls, run: str | os.PathLike[str]) -> Self:
+        """The estimator in a run folder of a table, as `pushforward train my.csv --model nsf` leaves one.
+
+        Tables come out as dictionaries of columns.
+
+        Raises:
+            RunError: a run of something else, or a damaged one.
+        """
+        recipe, columns = read_run(run).model, read_columns(run)
+        flow = load(run)
+        if not (isinstance(recipe, Table) and isinstance(flow, NormalizingFlow)):
+            raise RunError(
+                explain("a run of a table's flow", f"one of {recipe}", "Train it again: its files disagree.")
+            )
+        made = cls("nsf" if isinstance(recipe.flow, NSF) else "maf", conditionals=recipe.conditionals)
+        made.columns_, made.model_ = columns, AnyConditional.around(flow).double().eval()
+        none = tuple(np.empty(0) for _ in columns.names)
+        made.n_features_in_, made.frame_ = len(none), Frame(columns.names, none, dict, np.dtype(object))
+        made.feature_names_in_ = np.array(columns.names, dtype=object)
+        return made
+
     def score_samples(self, X: Any, given: Sequence[Any] = ()) -> np.ndarray:
         """log p of each row in nats, [rows]; of the other columns given these, where some are named.
 
@@ -144,8 +169,14 @@ class FlowDensity:
         """
         return self.conditional({}, n_samples, seed)
 
-    def conditional(self, given: Mapping[Any, Any], n_samples: int = 1, seed: int | None = None) -> Any:
+    def conditional(self, given: Mapping[Any, Any], n_samples: int = 1, seed: int | None = None, first: int = 0) -> Any:
         """New rows with some columns as given, `{"age": 40}`: samples of p(the others | these).
+
+        Args:
+            given: values by column.
+            n_samples: how many.
+            seed: of the noise; the estimator's own if None.
+            first: index of the first row; row i depends on (seed, i) alone.
 
         Raises:
             ConfigError: no such column.
@@ -158,7 +189,7 @@ class FlowDensity:
             row[place] = np.array([value], dtype=object)
         one = Frame(self.frame_.names, tuple(row), None, np.dtype(object))
         values = torch.from_numpy(numbers(one, self.columns_.kinds))
-        return self.frame_.like(self._filled(values.expand(max(n_samples, 0), -1), seed))
+        return self.frame_.like(self._filled(values.expand(max(n_samples, 0), -1), seed, first))
 
     def impute(self, X: Any, seed: int | None = None) -> Any:
         """The table with its missing values drawn from p(missing | the rest of the row).
@@ -259,14 +290,16 @@ class FlowDensity:
         points[:, discrete] = engine.draw(self.draws, dtype=torch.float64)
         return points
 
-    def _filled(self, values: Tensor, seed: int | None) -> tuple[np.ndarray, ...]:
+    def _filled(self, values: Tensor, seed: int | None, first: int = 0) -> tuple[np.ndarray, ...]:
         """The columns of values with what is missing drawn given the rest."""
         known = ~values.isnan()
         z = self._given(values, known)
         draw, parts = Draw(self.seed if seed is None else seed, "table/sample"), [z[:0]]
         for low in range(0, len(values), _CHUNK):
             high = low + _CHUNK
-            parts.append(self.model_.sample(z[low:high], ~known[low:high], known[low:high], replace(draw, first=low)))
+            parts.append(
+                self.model_.sample(z[low:high], ~known[low:high], known[low:high], replace(draw, first=first + low))
+            )
         drawn = self.columns_.decode(torch.cat(parts))
         return cells(torch.where(known, values, drawn).numpy(), self.columns_.kinds)
 
