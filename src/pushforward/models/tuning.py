@@ -40,6 +40,9 @@ from pushforward.solvers.exponential import HELD, Hold
 _CELLS = 2**25
 """How many numbers of J are held at a time."""
 
+_STEP = 2e-3
+"""How far a free number is moved for its column of J: a weight, or an angle by its distance to the next."""
+
 
 @torch.no_grad()
 def tune(
@@ -128,7 +131,8 @@ class _Fit:
             gain, error, damping = error - reached, reached, damping / 8
             self.angles, self.weights = tried.angles, tried.weights
             found.append((self._held_out(), self.solver()))
-            if gain < (1e-2 if way else 1e-3) * error or (not way and found[-1][0] > 1.5 * min(found)[0]):
+            lost = not way and found[-1][0] > 1.5 * min(each for each, _ in found)
+            if lost or gain < (1e-2 if way else 1e-3) * error:
                 break
         return found
 
@@ -169,7 +173,7 @@ class _Fit:
 
     def _column(self, place: tuple[int, int], run: _Run, residual: Tensor, which: slice, flow: list[Tensor]) -> Tensor:
         """The residual's slope in one free number."""
-        (i, k), step = place, 1e-5 if run.ys[0].dtype == torch.float64 else 2e-3
+        (i, k), step = place, _STEP
         if k == 0:
             step *= min(self.angles[i - 1] - self.angles[i], self.angles[i] - self.angles[i + 1])
         near = self._changed([(place, step)])
