@@ -132,7 +132,7 @@ class _Fit:
             self.angles, self.weights = tried.angles, tried.weights
             found.append((self._held_out(), self.solver()))
             lost = not way and found[-1][0] > 1.5 * min(each for each, _ in found)
-            if lost or gain < (1e-2 if way else 1e-3) * error:
+            if lost or gain < 1e-3 * error:
                 break
         return found
 
