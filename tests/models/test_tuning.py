@@ -35,7 +35,7 @@ def test_auto_is_far_ahead_of_usual_solvers_and_says_by_how_much(path):
 def test_tune_beats_auto_on_unseen_noise():
     """At most 0.65 of the error of nearly all starts; the mean square over these few is that of the rarest."""
     model = models.ring(*RING, paths.EDM()).double()
-    chosen, tuned = models.auto(model, 5), models.tune(model, 5)
+    chosen, tuned = models.auto(model, 5), models.tune(model, 5, samples=1024)
     assert isinstance(tuned.solver, Tuned)
     for share in (0.5, 0.95):
         assert error(model, tuned.solver, share=share) < 0.65 * error(model, chosen.solver, share=share)

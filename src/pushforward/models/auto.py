@@ -44,6 +44,9 @@ _METHODS: tuple[tuple[Hold, Clock, int, bool], ...] = (
 RISK = 0.3
 """How much of what a solver strays on the way counts as error."""
 
+SCREENED = 256
+"""Most starts that all candidates are tried on."""
+
 _SCALES = tuple(0.05 * 2 ** (k / 2) for k in range(15))
 
 
@@ -131,26 +134,30 @@ class Measured(NamedTuple):
 
 
 class Search:
-    """A model, starts with known ends, and a count of network calls."""
+    """A model, starts with known ends (the first `kept` also with their way there), and a count of network calls."""
 
-    def __init__(self, model: Diffusion, z: Sample, context: Context) -> None:
+    def __init__(self, model: Diffusion, z: Sample, context: Context, kept: int) -> None:
         self.model, self.spent, n = model, 0, len(z)
         exact = Exponential(256, _fine(model), order=3, hold="v", clock="angle", correct=True)
-        ends, self.way = self._follow(exact, z, context, n // 4)
+        ends, self.way = self._follow(exact, z, context, kept)
         size = ends.square().mean().sqrt().item()
 
         def part(low: int, high: int) -> Starts:
             return Starts(z[low:high], ends[low:high], None if context is None else context[low:high], size)
 
-        self.screen, self.fitting = part(0, n // 4), part(0, n // 2)
+        self.screen, self.fitting = part(0, min(n // 4, SCREENED)), part(0, n // 2)
         self.validation, self.unseen = part(n // 2, 3 * n // 4), part(3 * n // 4, n)
 
     @classmethod
-    def start(cls, model: Diffusion, calls: int, context: Context, samples: int, seed: int) -> "Search":
+    def start(
+        cls, model: Diffusion, calls: int, context: Context, samples: int, seed: int, fits: bool = False
+    ) -> "Search":
+        """With `fits`, the way of all starts for fitting is kept, not only that of the screened."""
         if calls < 1 or samples < 8:
             got = f"{calls} and {samples}"
             raise ConfigError(explain("calls of 1 or more and samples of 8 or more", got, "Raise it."))
-        return cls(model, model.noise(samples, seed, context=context), context)
+        kept = samples // 2 if fits else min(samples // 4, SCREENED)
+        return cls(model, model.noise(samples, seed, context=context), context, kept)
 
     def measure(self, solver: Linear, on: Starts) -> Measured:
         """The solver's errors on these starts; how it wanders is told where the starts begin with the screened ones."""
@@ -161,7 +168,11 @@ class Search:
 
     def _wander(self, way: list[tuple[float, Sample]]) -> float:
         """Root mean square over nodes and the 95 % of starts that stray least."""
-        off = torch.stack([(y - self._at(angle)).flatten(1).square().mean(1) for angle, y in way]).mean(0).double()
+        off = (
+            torch.stack([(y - self.at(angle, slice(len(y)))).flatten(1).square().mean(1) for angle, y in way])
+            .mean(0)
+            .double()
+        )
         usual = off[off <= off.quantile(0.95)]
         return _finite(usual.mean().sqrt().item())
 
@@ -185,15 +196,15 @@ class Search:
                 way.append((math.atan2(sigma, alpha), x[:kept] / math.hypot(alpha, sigma)))
         return x, way
 
-    def _at(self, angle: float) -> Sample:
-        """y of the flow at an angle, between the places that were kept."""
+    def at(self, angle: float, which: slice) -> Sample:
+        """y of the flow at an angle, of some of the starts, between the places that were kept."""
         places = [place for place, _ in self.way]
         k = next((k for k, place in enumerate(places) if place <= angle), len(places) - 1)
         if k == 0:
-            return self.way[0][1]
+            return self.way[0][1][which]
         (before, y), (after, y_after) = self.way[k - 1], self.way[k]
         part = (before - angle) / (before - after)
-        return y + part * (y_after - y)
+        return y[which] + part * (y_after[which] - y[which])
 
 
 def ranked(found: Sequence[Measured]) -> list[Measured]:
