@@ -2,7 +2,7 @@
 
 Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense`,
 `Selective` and `CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a
-language model with heads for words, classes and sentences), `Attention` and `LinearAttention` with its feature maps, and
+language model with heads for words, classes and sentences), `Attention`, `LinearAttention` with its feature maps, and
 their parts. May import positions.
 """
 

@@ -9,11 +9,11 @@
     positive    exp(w_m x' - |x'|**2 / 2) / sqrt M                   exp(s) on average (FAVOR+); positive
     waves       exp(|x'|**2 / 2) (cos, sin)(w_m x') / sqrt(M / 2)    exp(s) on average; of both signs
 
-with x' = x / D**(1/4), so that s = <q', k'> = <q, k> / sqrt(D) is what softmax attention exponentiates, and w_m normal in
-D dimensions. The average over w of exp(w (q' + k')) is exp(|q' + k'|**2 / 2): that is why it is unbiased. Directions w_m
-may be orthogonal in groups of D, each with the length of a normal vector of its own: every w_m alone is then still normal
-and the estimate unbiased, with a smaller variance. Where the kernel is small, waves of a size near 1 must cancel, and
-positive features are small themselves.
+with x' = x / D**(1/4), so that s = <q', k'> = <q, k> / sqrt(D) is what softmax attention exponentiates, and w_m normal
+in D dimensions. The average over w of exp(w (q' + k')) is exp(|q' + k'|**2 / 2): that is why it is unbiased.
+Directions w_m may be orthogonal in groups of D, each with the length of a normal vector of its own: every w_m alone is
+then still normal and the estimate unbiased, mostly with a smaller variance. Where the kernel is small, waves must
+cancel, and positive features are small themselves.
 
 Random directions are a function of an address (`Draw`), not a buffer: another step of the address is another draw.
 A factor that a query's features have in common cancels in attention: `free` maps choose it so that nothing overflows. A
@@ -192,7 +192,7 @@ def redraw_(net: nn.Module, step: int) -> None:
     for module in net.modules():
         map = getattr(module, "map", None)
         if isinstance(map, Drawn):
-            module.map = redrawn(map, step)
+            module.map = redrawn(map, step)  # pyright: ignore[reportArgumentType]
 
 
 @torch.compiler.assume_constant_result

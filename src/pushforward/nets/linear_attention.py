@@ -2,10 +2,10 @@
 
     out_i = sum_j <R_i phi(q_i), R_j phi(k_j)> v_j  /  sum_j <phi(q_i), phi(k_j)>
 
-The rotation comes after the feature map, so that scores depend on the distance, and in the numerator alone, so that the
-sum of weights stays positive. (Turned weights may be negative. They sum to 1 at distance zero, not beyond.) An encoding
-that multiplies queries and keys otherwise (xPos) takes the place of R; one that marks tokens leaves R = 1; one that adds
-to scores has no place here, as there are none.
+The rotation comes after the feature map, so that weights depend on the distance, and in the numerator alone, so that
+the sum below stays positive. (Turned weights may be negative, and need not sum to 1.) An encoding that multiplies
+queries and keys otherwise (xPos) takes the place of R; one that marks tokens leaves R = 1; one that adds to scores has no
+place here, as there are none.
 
     S_i = sum_{j <= i} (R_j phi(k_j)) v_j^T,   z_i = sum_{j <= i} phi(k_j)
     out_i = S_i^T R_i phi(q_i) / <z_i, phi(q_i)>
@@ -17,9 +17,9 @@ in the sums. So one line of code is the three forms
     piece 64       chunked      T / 64 sums at a time: training
     piece 1        recurrent    one token after another: generation
 
-which are equal but for rounding. Seen both ways, S and z are those of the whole row. Rows of several sequences (`segments`)
-forget their sums where a new one begins; both ways, they are read forwards and backwards. Padding (`mask`) is left out of
-all sums. Sums are kept in float32 at least.
+which are equal but for rounding. Seen both ways, S and z are those of the whole row. Rows of several sequences
+(`segments`) forget their sums where a new one begins; both ways, they are read forwards and backwards. Padding (`mask`)
+is left out of all sums. Sums are kept in float32 at least.
 
 References:
     Su et al. 2021, RoFormer, arXiv 2104.09864, equation 19.
@@ -72,8 +72,8 @@ def linear_attention(
         placed: the encoding at the tokens' positions, made for the size of the map (`place_linear`).
         map: phi.
         mask: where True, a key is seen; broadcastable to [batch, heads, 1, keys]. A query that sees none gets zeros.
-        segments: which sequence each token is of, whole numbers [tokens] or [batch, tokens]; those of one sequence stand
-            together and see each other alone.
+        segments: which sequence each token is of, whole numbers [tokens] or [batch, tokens]; those of one sequence
+            stand together and see each other alone.
         causal: a token sees itself and what stands before it in the row.
         piece: how many tokens are read at once; None for all.
 
@@ -118,7 +118,7 @@ def place_linear(position: Position, map: FeatureMap, pos: Tensor, features: int
     """`place` for heads of this size behind a feature map.
 
     Raises:
-        ConfigError: the encoding needs scores (`Properties.linear_attention`), or is a feature map of its own (`Polar`).
+        ConfigError: the encoding needs scores (`Properties.linear_attention`), or is a map of its own (`Polar`).
     """
     check_linear(position)
     return place(position, pos, map.size(features), dtype)
@@ -144,7 +144,7 @@ class LinearAttention(nn.Module):
         width: size of a token.
         heads: how many heads share it; width must be divisible by it.
         position: the encoding; what it does to embedded tokens is the business of the net around the layers.
-        map: phi.
+        map: phi; None is elu(x) + 1.
         causal: a token sees itself and the tokens before it.
 
     Raises:
@@ -159,13 +159,13 @@ class LinearAttention(nn.Module):
     """
 
     def __init__(
-        self, width: int, heads: int, position: Position, map: FeatureMap = EluFeatures(), causal: bool = False
+        self, width: int, heads: int, position: Position, map: FeatureMap | None = None, causal: bool = False
     ) -> None:
         super().__init__()
         check_width(width, heads)
         check_linear(position)
         self.width, self.heads, self.causal = width, heads, causal
-        self.position, self.map = position, map
+        self.position, self.map = position, map or EluFeatures()
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
@@ -290,7 +290,7 @@ class _Mapped:
 def _scan(tokens: _Mapped, state: Summed | None, piece: int | None, keep: bool = False) -> tuple[_Said, Summed | None]:
     """Read a row piece by piece; what all say, and the sums in the end if they are kept."""
     count = tokens.v.shape[-2]
-    said = list[_Said]()
+    said: list[_Said] = []
     for i, part in enumerate(tokens.split(piece or max(count, 1))):
         n = part.v.shape[-2]
         past = torch.ones(n, n, dtype=torch.bool, device=part.v.device).tril()
