@@ -1,6 +1,6 @@
 """A Performer with and without rotary positions as a language model of characters (RoFormer's figure 3, right).
 
-    python benchmarks/performer.py TEXT [--steps 400] [--seeds 0 1] [--out DIR] [--encodings rotary learned none]
+    python benchmarks/performer.py TEXT [--steps 800] [--seeds 0 1] [--out DIR] [--encodings rotary learned none]
 
 TEXT is any text file; its last tenth is held out. The network is causal, pre-norm, with linear attention through the
 Performer's positive orthogonal features (FAVOR+); the rotation is in the numerator alone. Encodings differ in nothing
@@ -29,7 +29,7 @@ from pushforward.nets import LinearAttention, PositiveFeatures, place_linear
 from pushforward.nets.feature_maps import of_layer
 from pushforward.positions import Embeds, Learned, Position, Rotary, Unordered
 
-WIDTH, LAYERS, HEADS, FEATURES = 96, 3, 4, 48
+WIDTH, LAYERS, HEADS, FEATURES = 64, 2, 4, 32
 LENGTH, ROWS, EVERY, HELD_ROWS = 256, 8, 50, 24
 RATE, WARM = 3e-3, 50
 
@@ -154,7 +154,7 @@ def main() -> None:
     """Train all and write what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("text", type=Path, nargs="?")
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--encodings", nargs="+", default=["rotary", "learned", "none"], choices=list(NAMES))
     parser.add_argument("--out", type=Path, default=Path())

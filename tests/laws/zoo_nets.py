@@ -20,7 +20,7 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "transformer-context": lambda: Transformer((4, 3), width=16, layers=2, heads=2, context=2),
     "transformer-elu": lambda: Transformer((24, 2), Rotary(), width=8, layers=1, heads=2, attention=EluFeatures()),
     "transformer-performer": lambda: Transformer(
-        (70, 2), Rotary(), width=8, layers=2, heads=2, causal=True, attention=PositiveFeatures(6)
+        (65, 1), Rotary(), width=8, layers=2, heads=2, causal=True, attention=PositiveFeatures(6)
     ),
     "transformer-taylor": lambda: Transformer((1, 4, 4), width=8, layers=1, heads=2, attention=TaylorFeatures()),
     "transformer-learned": lambda: Transformer((1, 4, 4), Learned(4, 16), width=16, layers=2, heads=2, patch=2),

@@ -4,8 +4,8 @@
 
 The rotation comes after the feature map, so that weights depend on the distance, and in the numerator alone, so that
 the sum below stays positive. (Turned weights may be negative, and need not sum to 1.) An encoding that multiplies
-queries and keys otherwise (xPos) takes the place of R; one that marks tokens leaves R = 1; one that adds to scores has no
-place here, as there are none.
+queries and keys otherwise (xPos) takes the place of R; one that marks tokens leaves R = 1; one that adds to scores has
+no place here, as there are none.
 
     S_i = sum_{j <= i} (R_j phi(k_j)) v_j^T,   z_i = sum_{j <= i} phi(k_j)
     out_i = S_i^T R_i phi(q_i) / <z_i, phi(q_i)>
@@ -342,12 +342,12 @@ def _check_runs(segments: Tensor, tokens: int) -> None:
         raise ShapeError(explain(f"segments [batch, {tokens}]", got, "Say of each token which sequence it is of."))
     if torch.compiler.is_compiling() or segments.is_meta:
         return
-    for row in segments:
-        starts = row.unique_consecutive()
-        if len(starts) != len(starts.unique()):
-            raise ShapeError(explain(
-                "each sequence in one place of its row", f"segments {starts.tolist()}", "Give them different numbers.",
-            ))  # fmt: skip
+    runs, kinds = ((row[:, 1:] != row[:, :-1]).sum(-1) for row in (segments, segments.sort(-1).values))
+    if bool((runs != kinds).any()):
+        first = segments[int((runs != kinds).nonzero()[0])].unique_consecutive().tolist()
+        raise ShapeError(explain(
+            "each sequence in one place of its row", f"segments {first}", "Give them different numbers.",
+        ))  # fmt: skip
 
 
 def _same(segments: Tensor | None) -> Tensor | None:
