@@ -33,8 +33,8 @@ MAPS = {
     "elu": EluFeatures(),
     "relu": ReluFeatures(),
     "taylor": TaylorFeatures(),
-    "positive": PositiveFeatures(12),
-    "positive-plain": PositiveFeatures(8, orthogonal=False),
+    "positive": PositiveFeatures(12, eps=0),
+    "positive-plain": PositiveFeatures(8, orthogonal=False, eps=0),
     "waves": WaveFeatures(8),
 }
 TURNS = {"rotary": Rotary(), "partial": Rotary(fraction=0.5), "xpos": XPos(origin=0.0), "unordered": Unordered()}
@@ -253,7 +253,7 @@ def test_long_rows_of_large_keys_stay_finite_in_low_precision():
 # Feature maps
 
 
-@pytest.mark.parametrize("map", [PositiveFeatures(16), PositiveFeatures(16, orthogonal=False), WaveFeatures(16)])
+@pytest.mark.parametrize("map", [PositiveFeatures(16, eps=0), PositiveFeatures(16, False, eps=0), WaveFeatures(16)])
 def test_random_features_are_unbiased(map):
     torch.manual_seed(0)
     q, k = torch.randn(2, 6, 8, dtype=torch.float64).unbind(0)
@@ -264,7 +264,7 @@ def test_random_features_are_unbiased(map):
     assert draws.std(0).min() > 0
 
 
-@pytest.mark.parametrize("map", [PositiveFeatures(), WaveFeatures()], ids=["positive", "waves"])
+@pytest.mark.parametrize("map", [PositiveFeatures(eps=0), WaveFeatures()], ids=["positive", "waves"])
 def test_the_error_falls_as_the_root_of_their_number(map):
     torch.manual_seed(1)
     q, k = 0.3 * torch.randn(2, 64, 8, dtype=torch.float64)
@@ -278,7 +278,7 @@ def test_the_error_falls_as_the_root_of_their_number(map):
     assert -0.56 < slope < -0.44
 
 
-@pytest.mark.parametrize("map", [PositiveFeatures(8), WaveFeatures(16)], ids=["positive", "waves"])
+@pytest.mark.parametrize("map", [PositiveFeatures(8, eps=0), WaveFeatures(16)], ids=["positive", "waves"])
 def test_orthogonal_directions_are_better(map):
     torch.manual_seed(2)
     q, k = 0.3 * torch.randn(2, 64, 8, dtype=torch.float64)
@@ -333,6 +333,17 @@ def test_a_free_map_differs_by_a_factor_of_each_token(map):
     ratio = ratio.where(map(x) != 0, ratio[..., :1])
     close(ratio, ratio[..., :1].expand_as(ratio))
     assert (ratio[..., 0] > 0).all()
+
+
+def test_long_keys_have_finite_derivatives():
+    q, k, v = (60 * x.float() for x in heads())
+    placed = place_linear(Rotary(), PositiveFeatures(), torch.arange(T), D, q.dtype)
+    k = k.requires_grad_()
+    (gradient,) = torch.autograd.grad(linear_attention(q, k, v, placed, PositiveFeatures(), causal=True).sum(), k)
+    assert gradient.isfinite().all()
+    bare = replace(PositiveFeatures(), eps=0)
+    (gradient,) = torch.autograd.grad(linear_attention(q, k, v, placed, bare, causal=True).sum(), k)
+    assert not gradient.isfinite().all()  # what eps is for
 
 
 def test_directions_are_a_function_of_their_address():

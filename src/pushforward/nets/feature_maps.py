@@ -1,12 +1,12 @@
 """Feature maps: kernels of queries and keys as products of what each is alone.
 
-    <phi(q), phi(k)> is, or on average is, a kernel of q and k
+    <phi(q), phi(k)> is a kernel of q and k, or is one on average
 
     map         phi_m(x)                                             kernel
     elu         x + 1 if x > 0, else exp(x)                          its own; positive
     relu        max(x, 0) + eps                                      its own; positive
     taylor      x', x' x'^T / sqrt 2, 1                              1 + s + s**2 / 2; positive
-    positive    exp(w_m x' - |x'|**2 / 2) / sqrt M                   exp(s) on average (FAVOR+); positive
+    positive    (exp(w_m x' - |x'|**2 / 2) + eps) / sqrt M           exp(s) on average (FAVOR+), if eps is 0; positive
     waves       exp(|x'|**2 / 2) (cos, sin)(w_m x') / sqrt(M / 2)    exp(s) on average; of both signs
 
 with x' = x / D**(1/4), so that s = <q', k'> = <q, k> / sqrt(D) is what softmax attention exponentiates, and w_m normal
@@ -136,9 +136,15 @@ class Drawn(FeatureMap):
 class PositiveFeatures(Drawn):
     """The Performer's features of the softmax kernel (FAVOR+), all positive; see `Drawn`.
 
+    Args:
+        eps: added to each feature, a query's being at most 1, so that no sum of weights vanishes. Where keys grow long,
+            training in float32 ends in nan without it; with 0 the estimate is unbiased.
+
     References:
         Choromanski et al. 2020, arXiv 2009.14794, lemma 1.
     """
+
+    eps: float = 1e-4
 
     def size(self, features: int) -> int:
         return self.count
@@ -148,7 +154,7 @@ class PositiveFeatures(Drawn):
         w = directions(self.draw, self.count, x.shape[-1], self.orthogonal).to(y)
         exponent = y @ w.mT
         exponent = exponent - (exponent.amax(-1, True).detach() if free else y.square().sum(-1, True) / 2)
-        return exponent.exp() * self.count**-0.5
+        return (exponent.exp() + self.eps) * self.count**-0.5
 
 
 @dataclass(frozen=True, slots=True)
