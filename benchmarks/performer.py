@@ -1,7 +1,7 @@
 """A Performer with and without rotary positions as a language model of characters (RoFormer's figure 3, right).
 
     python benchmarks/performer.py
-    python benchmarks/performer.py TEXT [--steps 500] [--seeds 0 1] [--out DIR] [--encodings rotary learned]
+    python benchmarks/performer.py TEXT [--steps 400] [--seeds 0 1] [--out DIR] [--encodings rotary learned]
 
 Without a text, it prints what a layer costs: milliseconds of CPU time forward, and forward and backward, of causal
 softmax and linear attention (width 256, 4 heads, one row, float32), the median of five.
@@ -189,7 +189,7 @@ def main() -> None:
     """Train all and write what was found."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("text", type=Path, nargs="?")
-    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--encodings", nargs="+", default=["rotary", "learned"], choices=list(NAMES))
     parser.add_argument("--out", type=Path, default=Path())

@@ -153,7 +153,7 @@ class PositiveFeatures(Drawn):
         y = x * x.shape[-1] ** -0.25
         w = directions(self.draw, self.count, x.shape[-1], self.orthogonal).to(y)
         exponent = y @ w.mT
-        exponent = exponent - (exponent.amax(-1, True).detach() if free else y.square().sum(-1, True) / 2)
+        exponent = exponent - (exponent.amax(-1, True) if free else y.square().sum(-1, True) / 2)
         return (exponent.exp() + self.eps) * self.count**-0.5
 
 
