@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pushforward.nets import MLP, ConcatSquash, Transformer
+from pushforward.nets import MLP, ConcatSquash, EluFeatures, PositiveFeatures, TaylorFeatures, Transformer
 from pushforward.positions import FIRE, KERPLE, T5, Learned, Rotary, Shaw, Sinusoidal, TransformerXL, Unordered
 
 NETS: dict[str, Callable[[], nn.Module]] = {
@@ -18,6 +18,11 @@ NETS: dict[str, Callable[[], nn.Module]] = {
     "transformer-causal": lambda: Transformer((4, 3), width=16, layers=2, heads=2, causal=True),
     "transformer-classes": lambda: Transformer((2, 4, 6), width=16, layers=2, heads=2, patch=2, classes=3),
     "transformer-context": lambda: Transformer((4, 3), width=16, layers=2, heads=2, context=2),
+    "transformer-elu": lambda: Transformer((24, 2), Rotary(), width=8, layers=1, heads=2, attention=EluFeatures()),
+    "transformer-performer": lambda: Transformer(
+        (65, 1), Rotary(), width=8, layers=2, heads=2, causal=True, attention=PositiveFeatures(6)
+    ),
+    "transformer-taylor": lambda: Transformer((1, 4, 4), width=8, layers=1, heads=2, attention=TaylorFeatures()),
     "transformer-learned": lambda: Transformer((1, 4, 4), Learned(4, 16), width=16, layers=2, heads=2, patch=2),
     "transformer-fire": lambda: Transformer((1, 4, 4), FIRE(2, 4, 1.0), width=16, layers=2, heads=2, patch=2),
     "transformer-kerple": lambda: Transformer((24, 2), KERPLE(2), width=8, layers=1, heads=2, causal=True),

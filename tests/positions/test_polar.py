@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pushforward import PushforwardError
+from pushforward import PushforwardError, positions
 from pushforward.positions import Polar
 
 D = 6
@@ -63,3 +63,19 @@ def test_errors_teach():
     q, k = heads()
     with pytest.raises(PushforwardError, match="heads of 8 features"):
         Polar(3, 8).rotate(q, k, torch.arange(5), torch.arange(5))
+
+
+def test_scores_are_over_the_root_of_the_heads_own_size():
+    """sum_c softplus(q_c) softplus(k_c) cos(...) / sqrt(D), in our attention and in one that sees heads of 2 D."""
+    position = positions.Polar(heads=1, features=8).double()
+    q, k, v = (torch.randn(1, 1, 5, 8, dtype=torch.float64) for _ in range(3))
+    pos = torch.arange(5)
+    theta = 10_000.0 ** (-torch.arange(8, dtype=torch.float64) / 8)
+    turned = ((pos[None, :] - pos[:, None])[..., None] * theta).cos()
+    magnitudes = [torch.nn.functional.softplus(z[0, 0]) for z in (q, k)]
+    known = (magnitudes[0][:, None] * magnitudes[1][None] * turned).sum(-1) / 8**0.5
+    out = known.softmax(-1) @ v[0, 0]
+    ours = positions.attention(q, k, v, positions.place(position, pos, 8, q.dtype))[0, 0]
+    torch.testing.assert_close(ours, out)
+    wide = torch.nn.functional.scaled_dot_product_attention(*position.rotate(q, k, pos, pos), v)[0, 0]
+    torch.testing.assert_close(wide, out)

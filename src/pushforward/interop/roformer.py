@@ -113,6 +113,8 @@ def save_roformer(model: RoFormer, path: str | os.PathLike[str], length: int = 1
         ConfigError: a rotation that their format cannot say: it has none but `Rotary()`.
     """
     config = model.config
+    if config.attention is not None:
+        raise ConfigError(explain("softmax attention, all that the format has", f"{config.attention}", "Leave it out."))
     if replace(config, position=Rotary()) != config:
         raise ConfigError(explain("position=Rotary(), all that the format has", f"{config.position}", "Use it."))
     tensors = dict[str, Tensor]()

@@ -2,7 +2,8 @@
 
 Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense`,
 `Selective` and `CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a
-language model with heads for words, classes and sentences) and their parts. May import positions.
+language model with heads for words, classes and sentences), `Attention`, `LinearAttention` with its feature maps, and
+their parts. May import positions.
 """
 
 from pushforward.nets.attention import Attention, attend
@@ -12,6 +13,23 @@ from pushforward.nets.condition import Condition
 from pushforward.nets.conditioners import Convolutions, ResidualDense
 from pushforward.nets.contraction import Contraction, spectral_bound
 from pushforward.nets.dependencies import ranked
+from pushforward.nets.feature_maps import (
+    EluFeatures,
+    FeatureMap,
+    PositiveFeatures,
+    ReluFeatures,
+    TaylorFeatures,
+    WaveFeatures,
+    redraw_,
+    redrawn,
+)
+from pushforward.nets.linear_attention import (
+    LinearAttention,
+    Summed,
+    linear_attention,
+    linear_extend,
+    place_linear,
+)
 from pushforward.nets.masked import MaskedDense
 from pushforward.nets.mlp import MLP, Dense
 from pushforward.nets.roformer import Cache, RoFormer, seen_by_part
@@ -24,6 +42,8 @@ from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Cache", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Convolutions", "Dense",
-    "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "TimeEmbedding",
-    "Transformer", "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound", "waves",
+    "EluFeatures", "FeatureMap", "LinearAttention", "MLP", "MaskedDense", "Placed", "PositiveFeatures",
+    "ReluFeatures", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "Summed", "TaylorFeatures",
+    "TimeEmbedding", "Transformer", "WaveFeatures", "attend", "likeness", "linear_attention", "linear_extend",
+    "place", "place_linear", "pool", "ranked", "redraw_", "redrawn", "seen_by_part", "spectral_bound", "waves",
 ]  # fmt: skip

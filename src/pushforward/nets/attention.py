@@ -78,10 +78,7 @@ class Attention(nn.Module):
 
     def __init__(self, width: int, heads: int, position: Position, causal: bool = False) -> None:
         super().__init__()
-        if heads < 1 or width % heads:
-            raise ConfigError(explain(
-                "a width divisible by heads", f"width={width}, heads={heads}", "Change one of them.",
-            ))  # fmt: skip
+        check_width(width, heads)
         self.width, self.heads, self.causal = width, heads, causal
         self.position = position
         self.qkv = nn.Linear(width, 3 * width)
@@ -102,6 +99,18 @@ class Attention(nn.Module):
         q, k, v = (z.unflatten(-1, (self.heads, -1)).transpose(1, 2) for z in self.qkv(x).chunk(3, -1))
         placed = placed or place(self.position, pos, q.shape[-1], q.dtype)
         return self.out(attend(q, k, v, placed, mask, self.causal).transpose(1, 2).flatten(2))
+
+
+def check_width(width: int, heads: int) -> None:
+    """Refuse heads that do not share the width.
+
+    Raises:
+        ConfigError: width is not divisible by heads.
+    """
+    if heads < 1 or width % heads:
+        raise ConfigError(explain(
+            "a width divisible by heads", f"width={width}, heads={heads}", "Change one of them.",
+        ))  # fmt: skip
 
 
 def _seen(q: Tensor, k: Tensor, mask: Tensor | None, causal: bool) -> Tensor | None:

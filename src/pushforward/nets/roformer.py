@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Tokens
-from pushforward.nets.roformer_block import Around, Block, Pair
+from pushforward.nets.linear_attention import Summed
+from pushforward.nets.roformer_block import Around, Block, Pair, Past
 from pushforward.nets.roformer_config import RoFormerConfig
 from pushforward.nets.roformer_heads import ClassHead, Pooler, PostNorm, WordHead
 from pushforward.positions import Unordered, place
@@ -34,20 +35,23 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cache:
-    """What a decoder has read: keys, turned, and values of each layer; of the memory too.
+    """What a decoder has read: keys, turned, and values of each layer, or their sums; of the memory too.
 
     Args:
-        past: one pair per layer, [batch, heads, tokens, features] each.
+        past: one pair per layer, [batch, heads, tokens, features] each; with linear attention one `Summed`.
         memory: the same of the memory's tokens; empty without one.
     """
 
-    past: tuple[Pair, ...]
+    past: tuple[Past, ...]
     memory: tuple[Pair, ...] = ()
 
     @property
     def tokens(self) -> int:
         """How many tokens were read."""
-        return self.past[0][0].shape[2] if self.past else 0
+        if not self.past:
+            return 0
+        first = self.past[0]
+        return first.tokens if isinstance(first, Summed) else first[0].shape[2]
 
 
 class RoFormer(nn.Module):
@@ -76,7 +80,7 @@ class RoFormer(nn.Module):
         self.project = None
         if config.embedding != config.width:
             self.project = nn.Linear(config.embedding, config.width, config.bias)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.words = WordHead(config) if config.words else None
         self.pooler = Pooler(config) if config.pooler else None
         self.classes = ClassHead(config) if config.classes else None
@@ -93,7 +97,8 @@ class RoFormer(nn.Module):
             pos: where they stand, [tokens] or [batch, tokens], whole or fractional; None counts from 0.
             kinds: the kind (segment) of each, [batch, tokens]; None is all 0.
             mask: where True, a query may see a key; broadcastable to [batch, heads, queries, keys], so that padding is
-                `real[:, None, None, :]`. A token that may see nothing sees itself.
+                `real[:, None, None, :]`. A token that may see nothing sees itself. Linear attention takes masks of keys
+                alone, and in `extend` of the new ones.
             memory: what a decoder with `cross` attends to, [batch, others, width].
             memory_mask: the same as mask, for the memory.
             causal: overrules the configuration: `seen_by_part` needs False in a causal model.
@@ -122,6 +127,8 @@ class RoFormer(nn.Module):
             ConfigError: the model is not causal: what was read would have to be read again.
             ShapeError: as in `forward`.
         """
+        if not causal and self.config.attention is not None:
+            raise ConfigError(explain("causal=True with linear attention", "False", "Use softmax attention."))
         if not self.config.causal:
             raise ConfigError(explain("a causal model", "one that sees both ways", "Make it with causal=True."))
         return self._read(tokens, cache, pos, kinds, mask, memory, memory_mask, causal, keep=True)
@@ -147,18 +154,19 @@ class RoFormer(nn.Module):
         if pos is None:
             pos = torch.arange(start, start + tokens.shape[1], device=tokens.device)
         h = self._embedded(tokens, kinds)
-        placed = place(self.config.position, pos, self.config.width // self.config.heads, h.dtype)
+        size, map = self.config.width // self.config.heads, self.config.attention
+        placed = place(self.config.position, pos, size if map is None else map.size(size), h.dtype)
         assert placed.rotation is not None
         causal = self.config.causal if causal is None else causal
-        if mask is not None:
+        if mask is not None and map is None:
             mask, causal = _open(mask.bool(), tokens.shape[1], start + tokens.shape[1], causal), False
         if memory_mask is not None:
             memory_mask = memory_mask.bool() | ~memory_mask.bool().any(-1, keepdim=True)
         around = Around(
-            placed.rotation, replace(placed, position=Unordered(), rotation=None), self.config.turns_values, mask,
-            causal and tokens.shape[1] > 1, memory, memory_mask,
+            placed.rotation, placed if map else replace(placed, position=Unordered(), rotation=None),
+            self.config.turns_values, mask, causal and tokens.shape[1] > 1, keep, memory, memory_mask,
         )  # fmt: skip
-        past, others = list[Pair](), list[Pair]()
+        past, others = list[Past](), list[Pair]()
         for i, block in enumerate(self.blocks):
             known = (None, None) if cache is None else (cache.past[i], cache.memory[i] if cache.memory else None)
             h, own, other = block(h, around, *known)

@@ -1,6 +1,6 @@
 """One block of a RoFormer: attention, attention to a memory, and a network, each added and then normalised.
 
-    q, k   = R Q h, R K h          turned by where the tokens stand
+    q, k   = R Q h, R K h          turned by where the tokens stand; linear attention turns their features instead
     h     <- norm(h + O attention(q, k, V h))
     h     <- norm(h + O attention(Q h, K m, V m))        with a memory m
     h     <- norm(h + D act(U h))
@@ -16,12 +16,17 @@ from torch.nn import functional
 
 from pushforward._typing import Heads, Tokens
 from pushforward.nets.attention import attend
+from pushforward.nets.feature_maps import FeatureMap, of_layer
+from pushforward.nets.linear_attention import Summed, linear_attention, linear_extend
 from pushforward.nets.roformer_config import RoFormerConfig
 from pushforward.nets.roformer_heads import ACTIVATIONS, PostNorm
 from pushforward.positions import Placed, Rotation
 
 Pair = tuple[Heads, Heads]
 """Keys and values of one layer."""
+
+Past = Pair | Summed
+"""What a layer keeps of the tokens read: themselves or, with linear attention, their sums."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +38,7 @@ class Around:
     turns_values: bool
     mask: Tensor | None
     causal: bool
+    keep: bool
     memory: Tokens | None
     memory_mask: Tensor | None
 
@@ -40,15 +46,21 @@ class Around:
 class Mixing(nn.Module):
     """Attention of tokens to their own past, or to a memory, with what may be kept of it."""
 
-    def __init__(self, config: RoFormerConfig) -> None:
+    def __init__(self, config: RoFormerConfig, layer: int = 0) -> None:
         super().__init__()
         self.heads, self.biased = config.heads, config.bias
+        self.map = config.attention and of_layer(config.attention, layer)
         self.qkv = nn.Linear(config.width, 3 * config.width, config.bias)
         self.out = nn.Linear(config.width, config.width, config.bias)
 
-    def own(self, h: Tokens, around: Around, past: Pair | None) -> tuple[Tokens, Pair]:
+    def own(self, h: Tokens, around: Around, past: Past | None) -> tuple[Tokens, Past]:
         """What tokens hear from each other and from those before them."""
         q, k, v = self._split(self.qkv(h), 3)
+        if self.map is not None:
+            assert not isinstance(past, tuple)
+            heard, kept = _linear(q, k, v, around, self.map, past)
+            return self.out(heard.transpose(1, 2).flatten(2)), kept
+        assert not isinstance(past, Summed)
         if around.turns_values:
             q, both = around.turn(q, torch.cat([k, v], 1))
             k, v = both.chunk(2, 1)
@@ -79,9 +91,9 @@ class Mixing(nn.Module):
 class Block(nn.Module):
     """Attention, to a memory too, and a two-layer network, each added and then normalised."""
 
-    def __init__(self, config: RoFormerConfig) -> None:
+    def __init__(self, config: RoFormerConfig, layer: int) -> None:
         super().__init__()
-        self.attention, self.attention_norm = Mixing(config), PostNorm(config.width, config)
+        self.attention, self.attention_norm = Mixing(config, layer), PostNorm(config.width, config)
         self.cross = Mixing(config) if config.cross else None
         self.cross_norm = PostNorm(config.width, config) if config.cross else None
         self.up = nn.Linear(config.width, config.hidden, config.bias)
@@ -90,11 +102,18 @@ class Block(nn.Module):
         self.activation = ACTIVATIONS[config.activation]
 
     def forward(
-        self, h: Tokens, around: Around, past: Pair | None, known: Pair | None
-    ) -> tuple[Tokens, Pair, Pair | None]:
+        self, h: Tokens, around: Around, past: Past | None, known: Pair | None
+    ) -> tuple[Tokens, Past, Pair | None]:
         heard, own = self.attention.own(h, around, past)
         h = self.attention_norm(h + heard)
         if self.cross is not None and self.cross_norm is not None and (known or around.memory is not None):
             heard, known = self.cross.other(h, around, known)
             h = self.cross_norm(h + heard)
         return self.network_norm(h + self.down(self.activation(self.up(h)))), own, known
+
+
+def _linear(q: Heads, k: Heads, v: Heads, around: Around, map: FeatureMap, past: Summed | None) -> tuple[Heads, Past]:
+    """Linear attention; what is kept without being asked for is what it was made of."""
+    if around.keep:
+        return linear_extend(q, k, v, around.placed, map, past, around.mask)
+    return linear_attention(q, k, v, around.placed, map, around.mask, None, around.causal), (k, v)

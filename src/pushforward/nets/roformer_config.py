@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pushforward._errors import ConfigError, explain
+from pushforward.nets.feature_maps import FeatureMap
 from pushforward.positions import Phased, Rotary
 
 Activation = Literal["gelu", "gelu_tanh", "relu", "silu", "tanh"]
@@ -46,6 +47,7 @@ class RoFormerConfig:
         classes: with a head for as many classes; 0 is without.
         std: the spread of weights at the start; None is that of the kind (0.02, or by depth and width for v2).
         position: the rotation, and how it is extended beyond the trained length.
+        attention: a feature map makes attention linear (`linear_attention.py`); None is softmax.
 
     Raises:
         ConfigError: sizes that do not fit, or a word that is none of the table.
@@ -74,6 +76,7 @@ class RoFormerConfig:
     classes: int = 0
     std: float | None = None
     position: Phased = Rotary()
+    attention: FeatureMap | None = None
 
     def __post_init__(self) -> None:
         if min(self.vocabulary, self.width, self.heads, self.hidden, self.kinds) < 1 or self.layers < 0:
@@ -84,6 +87,9 @@ class RoFormerConfig:
         for word, table in ((self.activation, Activation), (self.norm, Norm), (self.pooler or "tanh", Pool)):
             if word not in get_args(table):
                 raise ConfigError(explain(f"one of {', '.join(get_args(table))}", repr(word), "Choose one of them."))
+        if self.attention is not None and (self.turns_values or self.cross):
+            got = f"turns_values={self.turns_values}, cross={self.cross}"
+            raise ConfigError(explain("neither of both with linear attention", got, "Leave them out."))
         if self.words and self.norm == "rms" and self.embedding != self.width:
             got = f"embedded={self.embedded}, width={self.width}"
             raise ConfigError(explain(

@@ -19,15 +19,21 @@ from pushforward._typing import Context, Sample, Time, Tokens
 from pushforward.nets.attention import Attention
 from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
+from pushforward.nets.feature_maps import FeatureMap, of_layer
+from pushforward.nets.linear_attention import LinearAttention, check_linear
 from pushforward.positions import Axial, Embeds, Placed, Position, Rotary, Unordered, grid, place
 
 
 class Block(nn.Module):
     """One layer: attention and a two-layer network, each modulated and gated by the condition."""
 
-    def __init__(self, width: int, heads: int, expansion: int = 4, causal: bool = False) -> None:
+    def __init__(
+        self, width: int, heads: int, expansion: int = 4, causal: bool = False, map: FeatureMap | None = None
+    ) -> None:
         super().__init__()
-        self.attention = Attention(width, heads, Unordered(), causal)  # given `placed`
+        nothing = Unordered()  # given `placed`
+        linear = None if map is None else LinearAttention(width, heads, nothing, map, causal)
+        self.attention = linear or Attention(width, heads, nothing, causal)
         self.network = nn.Sequential(
             nn.Linear(width, expansion * width), nn.SiLU(), nn.Linear(expansion * width, width)
         )
@@ -59,6 +65,7 @@ class Transformer(nn.Module):
         context: length of a context vector instead of classes, 0 for none.
         expansion: hidden size of a block's network as a multiple of width.
         causal: a token sees only itself and the tokens before it.
+        attention: a feature map makes attention linear (`linear_attention.py`); None is softmax.
 
     References:
         Peebles & Xie 2022, arXiv 2212.09748.
@@ -76,6 +83,7 @@ class Transformer(nn.Module):
         context: int = 0,
         expansion: int = 4,
         causal: bool = False,
+        attention: FeatureMap | None = None,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -86,8 +94,12 @@ class Transformer(nn.Module):
         self.enter = nn.Linear(features, width)
         self.condition = Condition(width, classes, context)
         self.modulation = nn.Linear(width, (6 * layers + 2) * width)
-        self.blocks = nn.ModuleList(Block(width, heads, expansion, causal) for _ in range(layers))
+        maps = [attention and of_layer(attention, layer) for layer in range(layers)]
+        self.blocks = nn.ModuleList(Block(width, heads, expansion, causal, map) for map in maps)
+        self.turned = width // heads if attention is None else attention.size(width // heads)
         self.leave = nn.Linear(width, features)
+        if attention is not None:
+            check_linear(self.position)
         self._check_position(causal)
         _initialise(self)
 
@@ -104,7 +116,7 @@ class Transformer(nn.Module):
         h = self.enter(patches(x, self.patch) if len(self.shape) == 3 else x)
         if isinstance(self.position, Embeds):
             h = self.position.embed(h, pos)
-        placed = place(self.position, pos, self.width // self.heads, h.dtype)
+        placed = place(self.position, pos, self.turned, h.dtype)
         condition = nn.functional.silu(self.condition(t, context, len(x)))
         modulation = self.modulation(condition).unflatten(-1, (-1, 1, self.width))
         each, last = modulation.split([6 * self.layers, 2], 1)
@@ -129,7 +141,7 @@ class Transformer(nn.Module):
                 "causal=True for an encoding of the past", f"{name} in a net that sees both ways",
                 "Set causal=True, or use Rotary().",
             ))  # fmt: skip
-        place(self.position, self.positions(), self.width // self.heads, torch.float32).check_heads(self.heads)
+        place(self.position, self.positions(), self.turned, torch.float32).check_heads(self.heads)
 
     def positions(self, device: torch.device | None = None) -> Tensor:
         """Where the tokens of one event stand: [tokens], or [tokens, 2] if the encoding has two axes."""

@@ -52,7 +52,7 @@ class Polar(nn.Module, Rotates):
 
     @property
     def properties(self) -> Properties:
-        return Properties(relative=True)
+        return Properties(relative=True, scale=(2 * self.delta.shape[-1]) ** -0.5)
 
     def rotation(self, pos_q: Tensor, pos_k: Tensor, features: int, dtype: torch.dtype) -> Rotation:
         if features != self.delta.shape[-1]:
