@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from pushforward import PushforwardError, models, paths
+from pushforward import PushforwardError, data, models, paths
 from pushforward.solvers import DDIM, DPMSolver, Exponential, Tuned, drain, grids, load, save, weights_of
 
 RING = (8, 1.0, 0.1)
@@ -40,6 +40,16 @@ def test_tune_beats_auto_on_unseen_noise():
     for share in (0.5, 0.95):
         assert error(model, tuned.solver, share=share) < 0.65 * error(model, chosen.solver, share=share)
     assert tuned.median == pytest.approx(error(model, tuned.solver, share=0.5), rel=0.2)
+
+
+@pytest.mark.slow
+def test_tune_sees_what_decides_between_ends():
+    """Fifty digits by heart: a start ends right or in another digit, and an end has no slope."""
+    digits = data.digits()
+    few = digits.scaling.to_model(digits.values[:50]).flatten(1)
+    model = models.empirical(few, paths.EDM())
+    chosen, tuned = models.auto(model, 6), models.tune(model, 6, rounds=8)
+    assert error(model, tuned.solver, n=4000) < 0.65 * error(model, chosen.solver, n=4000)
 
 
 def test_a_search_is_a_function_of_its_arguments():
