@@ -3,7 +3,7 @@
 `NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field, `Interpolant`
 from any source, by ODE or SDE; all are `Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`,
 `encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any
-of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`).
+of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`), or are other models (`ModelBase`).
 
 Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
 (given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
@@ -24,6 +24,7 @@ from pushforward.models.distribution import ModelDistribution
 from pushforward.models.exact import empirical, gaussian, mixture, ring
 from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import NormalizingFlow, prepare
+from pushforward.models.flow_base import ModelBase
 from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
@@ -58,11 +59,11 @@ from pushforward.models.tuning import tune
 
 __all__ = [
     "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Interpolant", "Isotropic",
-    "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal",
-    "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform",
-    "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised", "empirical",
-    "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf",
-    "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior", "prepare",
-    "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester", "tarflow",
-    "tempered", "truncated", "tune", "umnn",
+    "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelBase", "ModelDistribution",
+    "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie",
+    "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised",
+    "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow",
+    "iaf", "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior",
+    "prepare", "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester",
+    "tarflow", "tempered", "truncated", "tune", "umnn",
 ]  # fmt: skip

@@ -1,14 +1,16 @@
 """Objectives: pure losses, one number per sample.
 
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
-`Regression` on `pairs`), `Interpolation` for two-sided interpolants, `Distillation` for few-step students, `Noisy` and
-`Redrawn` around any of them. `weightings` are the table of weights over time, and `presets` the formulations of the
-papers. `hide_words` and `hidden_loss` are masked language modelling as functions. May import `models` and below.
+`Regression` on `pairs`), `Interpolation` for two-sided interpolants, `Distillation` for few-step students and
+`Imitation` for flows that learn from an ODE, `Noisy` and `Redrawn` around any of them. `weightings` are the table of
+weights over time, and `presets` the formulations of the papers. `hide_words` and `hidden_loss` are masked language
+modelling as functions. May import `models` and below.
 """
 
 from pushforward.objectives import presets
 from pushforward.objectives import weighting as weightings
 from pushforward.objectives.distillation import Distillation
+from pushforward.objectives.imitation import Imitation
 from pushforward.objectives.interpolation import Interpolation
 from pushforward.objectives.likelihood import Likelihood
 from pushforward.objectives.masked_words import hidden_loss, hide_words
@@ -23,7 +25,7 @@ from pushforward.objectives.uncertainty import Uncertainty
 from pushforward.objectives.weighting import Weighting
 
 __all__ = [
-    "Distillation", "Formulation", "Interpolation", "Likelihood", "Noisy", "Objective", "Online", "Pairs", "Redrawn",
-    "Regression", "Uncertainty", "Weighting", "hidden_loss", "hide_words", "pairs", "pairs_from", "presets",
+    "Distillation", "Formulation", "Imitation", "Interpolation", "Likelihood", "Noisy", "Objective", "Online", "Pairs",
+    "Redrawn", "Regression", "Uncertainty", "Weighting", "hidden_loss", "hide_words", "pairs", "pairs_from", "presets",
     "weightings",
 ]  # fmt: skip
