@@ -79,10 +79,10 @@ def test_decoding_has_the_gradients_of_the_inverse(method):
     made = layer(5, method=method, context=2)
     z, c = torch.randn(3, 5).double().requires_grad_(), torch.randn(3, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(made.decode, (z, c))
-    weight = made.conditioner.middle[0].weights[0]
+    weight = made.conditioner.middle[0].weight
 
     def as_function(value):
-        name = "conditioner.middle.0.weights.0"
+        name = "conditioner.middle.0.weight"
         forward = torch.func.functional_call(_Decode(made), {f"made.{name}": value}, (z.detach(), c.detach()))
         return forward[0].sum() + forward[1].square().sum()
 

@@ -131,4 +131,4 @@ class Autoregressive(Transform):
         return x.flatten(1).index_select(1, self.conditioner.order)
 
     def _back(self, x: Tensor, like: Sample) -> Sample:
-        return torch.empty_like(x).index_copy(1, self.conditioner.order, x).reshape(like.shape)
+        return torch.empty_like(x).index_copy_(1, self.conditioner.order, x).reshape(like.shape)
