@@ -36,13 +36,12 @@ class MaskedLinear(nn.Module):
     def __init__(self, mask: Tensor, zero_output: bool = False) -> None:
         super().__init__()
         outputs, self.inputs = mask.shape
-        parts = [_reached(mask[low:high]) for low, high in pairwise(_edges(outputs, self.inputs))]
+        edges = _edges(outputs, self.inputs)
+        parts = [_reached(mask[low:high]) for low, high in pairwise(edges)] if len(edges) > 2 else [mask]
         self.shapes: Shapes = tuple((len(part), part.shape[1]) for part in parts)
-        starts = [_start(part, part.shape[1], zero_output) for part in parts]
-        self.weight = nn.Parameter(torch.cat([start.flatten() for start in starts])[None])
+        self.weight = nn.Parameter(_together([_start(part, part.shape[1], zero_output) for part in parts]))
         self.bias = nn.Parameter(_start(mask, 1, zero_output).squeeze(1))
-        flat = torch.cat([part.flatten() for part in parts])[None]
-        self.register_buffer("mask", flat.to(self.bias.dtype))  # 0 or 1: whole in any precision
+        self.register_buffer("mask", _together(parts).to(self.bias.dtype))  # 0 or 1: whole in any precision
 
     def masked(self) -> list[Tensor]:
         """The blocks of W, each [rows, what they may see]."""
@@ -54,6 +53,8 @@ class MaskedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[batch, outputs] of [batch, inputs]."""
+        if len(self.shapes) == 1:
+            return nn.functional.linear(x, self.weight * self.mask, self.bias)
         if torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(x.device.type):
             return _product(x, self.masked(), self.bias)
         found: Tensor = _Staircase.apply(x, self.weight, self.mask, self.bias, self.shapes)  # pyright: ignore[reportAssignmentType]
@@ -68,61 +69,52 @@ class _Staircase(torch.autograd.Function):
         masked = weight * mask
         ctx.save_for_backward(x, weight, masked, mask)
         ctx.shapes = shapes
-        y, low = x.new_empty(len(x), len(bias)), 0
-        for block in _blocks(masked, shapes):
-            high = low + len(block)
-            torch.addmm(bias[low:high], x[:, : block.shape[1]], block.T, out=y[:, low:high])
-            low = high
+        rows, y = [each[0] for each in shapes], x.new_empty(len(x), len(bias))
+        for (_, columns), w, b, part in zip(
+            shapes, _blocks(masked, shapes), bias.split_with_sizes(rows), y.split_with_sizes(rows, 1)
+        ):
+            torch.addmm(b, x[:, :columns], w.T, out=part)
         return y
 
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
-        (g,), (x, weight, masked, mask) = grad_outputs, ctx.saved_tensors
-        wanted_x, wanted_weight, _, wanted_bias, _ = ctx.needs_input_grad
+        (g,), (x, weight, masked, mask), shapes = grad_outputs, ctx.saved_tensors, ctx.shapes
+        to_x, to_weight, _, to_bias, _ = ctx.needs_input_grad
         if torch.is_grad_enabled() or transformed():
-            blocks = _blocks(weight * mask, ctx.shapes)
-            return (
-                _pull(g, blocks, x.shape[1]) if wanted_x else None,
-                _outer(g, x, ctx.shapes) * mask if wanted_weight else None,
-                None,
-                g.sum(0) if wanted_bias else None,
-                None,
-            )
-        return (
-            _pull_into(x.new_empty(x.shape), g, _blocks(masked, ctx.shapes)) if wanted_x else None,
-            _outer_into(torch.empty_like(weight), g, x, ctx.shapes).mul_(mask) if wanted_weight else None,
-            None,
-            g.sum(0) if wanted_bias else None,
-            None,
-        )
+            blocks = _blocks(weight * mask, shapes)
+            grad_x = _pull(g, blocks, x.shape[1]) if to_x else None
+            grad_weight = _outer(g, x, shapes) * mask if to_weight else None
+        else:
+            grad_x = _pull_into(torch.empty_like(x), g, _blocks(masked, shapes)) if to_x else None
+            grad_weight = _outer_into(torch.empty_like(weight), g, x, shapes).mul_(mask) if to_weight else None
+        return grad_x, grad_weight, None, g.sum(0) if to_bias else None, None
 
 
 def _product(x: Tensor, blocks: list[Tensor], bias: Tensor) -> Tensor:
-    biases = bias.split([len(block) for block in blocks])
+    biases = bias.split_with_sizes([len(block) for block in blocks])
     pairs = zip(blocks, biases, strict=True)
-    parts = [nn.functional.linear(x[:, : block.shape[1]], block, each) for block, each in pairs]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    return torch.cat([nn.functional.linear(x[:, : block.shape[1]], block, each) for block, each in pairs], 1)
 
 
 def _pull(g: Tensor, blocks: list[Tensor], inputs: int) -> Tensor:
     """g W, block by block, [batch, inputs]."""
-    parts = g.split([len(block) for block in blocks], 1)
+    parts = g.split_with_sizes([len(block) for block in blocks], 1)
     each = [nn.functional.pad(part @ w, (0, inputs - w.shape[1])) for part, w in zip(parts, blocks, strict=True)]
     return torch.stack(each).sum(0)
 
 
 def _outer(g: Tensor, x: Tensor, shapes: Shapes) -> Tensor:
     """g^T x, what of it is under the staircase, [1, entries]."""
-    parts = g.split([rows for rows, _ in shapes], 1)
+    parts = g.split_with_sizes([rows for rows, _ in shapes], 1)
     each = [part.T @ x[:, :columns] for part, (_, columns) in zip(parts, shapes, strict=True)]
-    return torch.cat([part.flatten() for part in each])[None]
+    return _together(each)
 
 
 def _pull_into(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
     """`_pull`, written into `found`: the widest block first, the others added to it."""
-    parts = zip(g.split([len(block) for block in blocks], 1), blocks, strict=True)
+    parts = zip(g.split_with_sizes([len(block) for block in blocks], 1), blocks, strict=True)
     (part, w), *others = sorted(parts, key=lambda pair: -pair[1].shape[1])
     found[:, w.shape[1] :] = 0
     torch.mm(part, w, out=found[:, : w.shape[1]])
@@ -133,15 +125,22 @@ def _pull_into(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
 
 def _outer_into(found: Tensor, g: Tensor, x: Tensor, shapes: Shapes) -> Tensor:
     """`_outer`, written into `found`."""
-    parts = g.split([rows for rows, _ in shapes], 1)
+    parts = g.split_with_sizes([rows for rows, _ in shapes], 1)
     for part, block in zip(parts, _blocks(found, shapes), strict=True):
         torch.mm(part.T, x[:, : block.shape[1]], out=block)
     return found
 
 
-def _blocks(flat: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Blocks [rows, columns] of the entries of all, [1, entries]: views."""
-    parts = flat[0].split([rows * columns for rows, columns in shapes])
+def _together(blocks: list[Tensor]) -> Tensor:
+    """One block as it is, several as one row, [1, entries]."""
+    return blocks[0] if len(blocks) == 1 else torch.cat([block.flatten() for block in blocks])[None]
+
+
+def _blocks(entries: Tensor, shapes: Shapes) -> list[Tensor]:
+    """What `_together` was given, as views."""
+    if len(shapes) == 1:
+        return [entries]
+    parts = entries[0].split_with_sizes([rows * columns for rows, columns in shapes])
     return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
