@@ -5,7 +5,7 @@
 frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any of torch's) or have weights
 (`LearnedNormal`, `Mixture`, `ClassNormal`).
 
-Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
+Around a diffusion: `as_flow` makes it a flow, of `Integrated` transforms that join others; `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
 (given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
 `residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one. `gaussian`,
 `mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures whether it is
@@ -27,6 +27,7 @@ from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
+from pushforward.models.integrated import Integrated
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.likelihood import Likelihood, likelihood
 from pushforward.models.model import Model
@@ -56,8 +57,8 @@ from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 
 __all__ = [
-    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Isotropic",
-    "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal",
+    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Integrated",
+    "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal",
     "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform",
     "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised", "empirical",
     "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf",

@@ -36,7 +36,7 @@ from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.models.around import around, latest, nudge, unscaled
 from pushforward.models.diffusion import Diffusion
-from pushforward.nets.derivatives import transformed
+from pushforward._derivatives import transformed
 from pushforward.paths import Coefficients, recast, x0
 
 Operator = Callable[[Tensor], Tensor]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Heads, Tokens
-from pushforward.nets.derivatives import transformed
+from pushforward._derivatives import transformed
 from pushforward.positions import Placed, Position, Scores, Values, attention, place, toeplitz_attention
 
 FEW = 16

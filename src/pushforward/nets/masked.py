@@ -91,7 +91,7 @@ class MaskedDense(nn.Module):
         self.enter = MaskedLinear(laid.sets)
         between, count = laid.feeds(laid.sets), 2 * layers if residual else layers - 1
         self.middle = nn.ModuleList(MaskedLinear(between) for _ in range(count))
-        self.leave = MaskedLinear(laid.feeds(laid.rows).repeat_interleave(outputs, 0), zero_output)
+        self.leave = MaskedLinear(laid.feeds(laid.rows).repeat_interleave(outputs, 0), zero_output, along=outputs > 4)
         self.context = nn.Linear(context, hidden * (1 + count), bias=False) if context else None
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:

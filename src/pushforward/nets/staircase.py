@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pushforward.nets.derivatives import transformed
+from pushforward._derivatives import transformed
 
 Shapes = tuple[tuple[int, int], ...]
 """Rows and columns of each block."""
@@ -29,12 +29,15 @@ class MaskedLinear(nn.Module):
     Args:
         mask: which inputs each output may see, boolean [outputs, inputs], sorted.
         zero_output: start with output 0. Otherwise weights and biases start uniform, by how many inputs are seen.
+        along: results [batch, outputs] lie in memory with the samples of an output side by side, where that is free:
+            for what treats each of many outputs alike.
     """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor, zero_output: bool = False) -> None:
+    def __init__(self, mask: Tensor, zero_output: bool = False, along: bool = False) -> None:
         super().__init__()
+        self.along = along
         outputs, self.inputs = mask.shape
         edges = _edges(outputs, self.inputs)
         parts = [_reached(mask[low:high]) for low, high in pairwise(edges)] if len(edges) > 2 else [mask]
@@ -57,19 +60,19 @@ class MaskedLinear(nn.Module):
             return nn.functional.linear(x, self.weight * self.mask, self.bias)
         if torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(x.device.type):
             return _product(x, self.masked(), self.bias)
-        found: Tensor = _Staircase.apply(x, self.weight, self.mask, self.bias, self.shapes)  # pyright: ignore[reportAssignmentType]
-        return found
+        return _Staircase.apply(x, self.weight, self.mask, self.bias, self.shapes, self.along)  # pyright: ignore[reportReturnType]
 
 
 class _Staircase(torch.autograd.Function):
     """The product as one node."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor, shapes: Shapes) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor, shapes: Shapes, along: bool) -> Tensor:
         masked = weight * mask
         ctx.save_for_backward(x, weight, masked, mask)
         ctx.shapes = shapes
-        rows, y = [each[0] for each in shapes], x.new_empty(len(x), len(bias))
+        rows = [each[0] for each in shapes]
+        y = x.new_empty(len(bias), len(x)).T if along else x.new_empty(len(x), len(bias))
         for (_, columns), w, b, part in zip(
             shapes, _blocks(masked, shapes), bias.split_with_sizes(rows), y.split_with_sizes(rows, 1)
         ):
@@ -79,9 +82,9 @@ class _Staircase(torch.autograd.Function):
     @staticmethod
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, None, Tensor | None, None]:
+    ) -> tuple[Tensor | None, ...]:
         (g,), (x, weight, masked, mask), shapes = grad_outputs, ctx.saved_tensors, ctx.shapes
-        to_x, to_weight, _, to_bias, _ = ctx.needs_input_grad
+        to_x, to_weight, _, to_bias, *_ = ctx.needs_input_grad
         if torch.is_grad_enabled() or transformed():
             blocks = _blocks(weight * mask, shapes)
             grad_x = _pull(g, blocks, x.shape[1]) if to_x else None
@@ -89,7 +92,7 @@ class _Staircase(torch.autograd.Function):
         else:
             grad_x = _pull_into(torch.empty_like(x), g, _blocks(masked, shapes)) if to_x else None
             grad_weight = _outer_into(torch.empty_like(weight), g, x, shapes).mul_(mask) if to_weight else None
-        return grad_x, grad_weight, None, g.sum(0) if to_bias else None, None
+        return grad_x, grad_weight, None, g.sum(0) if to_bias else None, None, None
 
 
 def _product(x: Tensor, blocks: list[Tensor], bias: Tensor) -> Tensor:

@@ -102,6 +102,8 @@ class Autoregressive(Transform):
             wanted = f"parameters of shape {(*x.shape, self.monotone.size)}"
             fix = f"Build the conditioner with {self.monotone.size} output(s) for each number."
             raise ShapeError(explain(wanted, f"{tuple(params.shape)}", fix))
+        if params.stride(0) == 1 < params.stride(2):  # laid out along the batch: numbers join them
+            x = x.T.contiguous().T
         return self.monotone.encode(x, params)
 
     def _walk(self, z: Tensor, context: Context) -> Tensor:
