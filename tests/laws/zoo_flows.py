@@ -137,11 +137,10 @@ FLOWS |= {
 }
 
 
-
 def _between() -> NormalizingFlow:
     """A coupling, a field, and a coupling for its noise."""
     one, other = (T.AffineCoupling((3,), Net(1, 4, 2)) for _ in range(2))
-    ode = ffjord((3,), layers=0, context=2).as_flow(RK4(steps=12))
+    ode = ffjord((3,), layers=0, context=2).as_flow(RK4(steps=18))
     return NormalizingFlow(T.Chain(one, *ode.chain, other), ode.base)
 
 

@@ -5,7 +5,8 @@
 frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any of torch's) or have weights
 (`LearnedNormal`, `Mixture`, `ClassNormal`).
 
-Around a diffusion: `as_flow` makes it a flow, of `Integrated` transforms that join others; `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
+Around a diffusion: `as_flow` makes a flow of it, of `Integrated` transforms that join others; `likelihood` is
+`log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
 (given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
 `residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one. `gaussian`,
 `mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures whether it is
@@ -58,10 +59,10 @@ from pushforward.models.tuning import tune
 
 __all__ = [
     "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Integrated",
-    "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal",
-    "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform",
-    "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised", "empirical",
-    "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf",
+    "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution",
+    "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie",
+    "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised",
+    "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf",
     "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior", "prepare",
     "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester",
     "tarflow", "tempered", "truncated", "tune", "umnn",

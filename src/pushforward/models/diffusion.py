@@ -11,6 +11,7 @@ the straight path whatever the model's own (`straight.py`).
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -166,7 +167,7 @@ class Diffusion(Model):
         if pieces < 1:
             raise ConfigError(explain("at least one piece", f"{pieces}", "1 is the whole way at once."))
         ends = torch.linspace(*self.reach, pieces + 1, dtype=torch.float64).tolist()
-        chain = Chain(*(Integrated(self, times, solver, trace) for times in zip(ends, ends[1:])))
+        chain = Chain(*(Integrated(self, times, solver, trace) for times in pairwise(ends)))
         return NormalizingFlow(chain, self.base)
 
     def decoding(
