@@ -43,7 +43,9 @@ def test_importing_it_does_not_import_torch() -> None:
 
 def test_importing_rooms_loads_no_heavy_library() -> None:
     """Of what takes longer to import than the room itself, only torch comes along, without its compiler."""
-    rooms = ", ".join(f"pushforward.{room}" for shelf in SHELVES[:5] for room in shelf)  # reports draw, so they load more
+    rooms = ", ".join(
+        f"pushforward.{room}" for shelf in SHELVES[:5] for room in shelf
+    )  # reports draw, so they load more
     heavy = ["torch._dynamo", "torch._inductor", "sympy", "scipy", "sklearn", "matplotlib", "pandas", "PIL"]
     code = f"import sys, {rooms}; sys.exit(' '.join(m for m in {heavy} if m in sys.modules))"
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}

@@ -62,8 +62,8 @@ __all__ = [
     "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution",
     "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie",
     "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised",
-    "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf",
-    "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior", "prepare",
+    "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow",
+    "iaf", "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior", "prepare",
     "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester",
     "tarflow", "tempered", "truncated", "tune", "umnn",
 ]  # fmt: skip
