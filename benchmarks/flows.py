@@ -1,6 +1,6 @@
 """Normalizing flows beside other libraries: a training step, log_prob and samples of the same architecture.
 
-    python benchmarks/flows.py [--quick] [--rounds N]
+    python benchmarks/flows.py [--quick] [--rounds N] [--features N ...]
 
 NICE on 784 numbers (four additive couplings, five layers of 1000), MAF and the autoregressive neural spline flow on
 6, 43, 64 and 784, batches of 256 and 1024, here and in zuko, nflows and normflows (whichever is installed). The floor
@@ -230,7 +230,7 @@ def measure(case: Case, batch: int, rounds: int, slow: bool) -> Iterator[tuple[s
         yield from ((operation, name, times[name], times["floor"]) for name in todo)
 
 
-def main(quick: bool, rounds: int) -> None:
+def main(quick: bool, rounds: int, features: list[int]) -> None:
     """Print a table."""
     torch.set_num_threads(1)
     if quick:
@@ -243,6 +243,7 @@ def main(quick: bool, rounds: int) -> None:
     else:
         small = [Case(kind, n, 5, 256, 2) for kind in ("maf", "nsf") for n in (6, 43, 64)]
         cases = [Case("nice", 784, 4, 1000, 5), *small, Case("maf", 784, 5, 1024, 1), Case("nsf", 784, 2, 512, 1)]
+    cases = [case for case in cases if not features or case.features in features]
     print(f"torch {torch.__version__}, 1 thread, {rounds} interleaved rounds; milliseconds, median (fastest-slowest)")
     print(f"{'':32}{'':8}{'':10}{'':13}{'time':>28}{'/ floor':>10}{'/ ours':>8}")
     for case, batch in itertools.product(cases, (256,) if quick else (256, 1024)):
@@ -265,5 +266,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a smaller table, in under a minute")
     parser.add_argument("--rounds", type=int, default=0, help="0: 5 if quick, else 11")
+    parser.add_argument("--features", type=int, nargs="*", default=[], help="these sizes of events alone")
     options = parser.parse_args()
-    main(options.quick, options.rounds or (5 if options.quick else 11))
+    main(options.quick, options.rounds or (5 if options.quick else 11), options.features)

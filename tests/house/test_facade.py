@@ -39,3 +39,15 @@ def test_importing_it_does_not_import_torch() -> None:
     code = "import sys, pushforward; sys.exit('torch' in sys.modules)"
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     assert subprocess.run([sys.executable, "-c", code], check=False, env=environment).returncode == 0
+
+
+def test_importing_rooms_loads_no_heavy_library() -> None:
+    """Of what takes longer to import than the room itself, only torch comes along, without its compiler."""
+    rooms = ", ".join(
+        f"pushforward.{room}" for shelf in SHELVES[:5] for room in shelf
+    )  # reports draw, so they load more
+    heavy = ["torch._dynamo", "torch._inductor", "sympy", "scipy", "sklearn", "matplotlib", "pandas"]
+    code = f"import sys, {rooms}; sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
+    run = subprocess.run([sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr

@@ -14,12 +14,14 @@ from laws.zoo_transforms import Net
 from pushforward import transforms as T
 from pushforward.models import named_autoregressive as A
 from pushforward.models.base import Logistic, Normal, VonMises
+from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.named import nice, real_nvp
 from pushforward.models.named_images import glow
 from pushforward.models.named_splines import circular, flowpp, nsf
 from pushforward.models.tarflow import tarflow
+from pushforward.solvers import RK4
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,19 @@ FLOWS |= {
     "sylvester": Flow(lambda: A.sylvester((2,), 2)),
     "tarflow": Flow(lambda: tarflow((2, 1), 2, 8, 1, 2, bound=1.0)),
     "tarflow-image-classes": Flow(lambda: tarflow((1, 4, 4), 2, 8, 1, 2, 2, classes=3, bound=1.0), classes=3),
+    "ode": Flow(lambda: ffjord((3,), layers=0).as_flow(RK4(steps=6), pieces=2)),
+    "ode-between-couplings": Flow(lambda: _between(), context=2),
     "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
     "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),
 }
+
+
+def _between() -> NormalizingFlow:
+    """A coupling, a field, and a coupling for its noise."""
+    one, other = (T.AffineCoupling((3,), Net(1, 4, 2)) for _ in range(2))
+    ode = ffjord((3,), layers=0, context=2).as_flow(RK4(steps=18))
+    return NormalizingFlow(T.Chain(one, *ode.chain, other), ode.base)
+
 
 PLANES: dict[str, Flow] = {
     name: member for name, member in FLOWS.items() if member.make().base.shape in ((2,), (1, 2, 1))

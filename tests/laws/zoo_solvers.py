@@ -48,5 +48,6 @@ SOLVERS = {
     **{name: make(steps=6) for name, (make, _) in FIXED.items()},
     "heun-power": solvers.Heun(steps=6, grid=solvers.Power(2.0)),
     "adaptive": solvers.Adaptive(rtol=1e-6, atol=1e-8),
+    "retraced": solvers.Retraced(steps=6),
     **NEED_PATH,
 }

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from pushforward import PushforwardError
 from pushforward.nets import MaskedDense, ranked
-from pushforward.nets.masked import MaskedLinear
+from pushforward.nets.staircase import MaskedLinear
 
 
 def graph(*edges, n):
@@ -76,12 +76,12 @@ def test_blocks_are_the_masked_matrix(outputs):
     assert torch.equal(dense.ne(0), mask)
     assert_close(linear(x), x @ dense.T + linear.bias, rtol=1e-12, atol=1e-12)
     linear(x).square().sum().backward()
-    assert all(torch.equal(w.grad.ne(0), getattr(linear, f"mask_{k}").bool()) for k, w in enumerate(linear.weights))
+    assert torch.equal(linear.weight.grad.ne(0), linear.mask.bool())
 
 
 def test_large_layers_keep_and_multiply_five_eighths():
     linear = MaskedLinear(torch.ones(1024, 1024, dtype=torch.bool).tril())
-    assert sum(weight.numel() for weight in linear.weights) == 1024 * 1024 * 5 // 8
+    assert linear.weight.numel() == 1024 * 1024 * 5 // 8
 
 
 def test_weights_written_into_masked_places_stay_without_effect():
@@ -90,8 +90,8 @@ def test_weights_written_into_masked_places_stay_without_effect():
     before = net(x)
     with torch.no_grad():
         for linear in (net.enter, *net.middle, net.leave):
-            for k, weight in enumerate(linear.weights):
-                weight.add_(100 * (1 - getattr(linear, f"mask_{k}")))
+            for weight in (linear.weight,):
+                weight.add_(100 * (1 - linear.mask))
     assert torch.equal(net(x), before)
 
 

@@ -50,7 +50,7 @@ def test_both_ways_are_exact_in_float32(method, monotone):
 
 
 def test_a_walk_costs_one_call_beyond_itself():
-    made = layer(30)
+    made = layer(30, method="walk")
     made.conditioner = Counted(made.conditioner)
     with torch.no_grad():
         made.decode(torch.randn(4, 30).double())
@@ -63,6 +63,19 @@ def test_jacobi_stops_once_numbers_stand_still():
     with torch.no_grad():
         made.decode(torch.randn(4, 200).double())
     assert made.conditioner.calls < 60
+
+
+@pytest.mark.parametrize(("samples", "std", "calls"), [(4, 0.1, (3, 16)), (65, 0.1, (1, 1)), (4, 1.0, (17, 17))])
+def test_the_search_is_chosen_by_samples_and_levels_and_given_up_where_it_crawls(samples, std, calls):
+    made = layer(64, std=std)
+    made.conditioner = Counted(made.conditioner)
+    z = torch.randn(samples, 64, generator=torch.Generator().manual_seed(0)).double()
+    with torch.no_grad():
+        x, _ = made.decode(z)
+        used = made.conditioner.calls
+        made.method = "walk"
+        assert_close(x, made.decode(z)[0], rtol=1e-9, atol=1e-9)
+    assert calls[0] <= used <= calls[1]
 
 
 def test_jacobi_survives_what_is_not_known_yet():
@@ -79,10 +92,10 @@ def test_decoding_has_the_gradients_of_the_inverse(method):
     made = layer(5, method=method, context=2)
     z, c = torch.randn(3, 5).double().requires_grad_(), torch.randn(3, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(made.decode, (z, c))
-    weight = made.conditioner.middle[0].weights[0]
+    weight = made.conditioner.middle[0].weight
 
     def as_function(value):
-        name = "conditioner.middle.0.weights.0"
+        name = "conditioner.middle.0.weight"
         forward = torch.func.functional_call(_Decode(made), {f"made.{name}": value}, (z.detach(), c.detach()))
         return forward[0].sum() + forward[1].square().sum()
 

@@ -5,8 +5,9 @@ from any source, by ODE or SDE; all are `Model`s with the same words: `sample`, 
 `encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any
 of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`), or are other models (`ModelBase`).
 
-Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
-(given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
+Around a diffusion: `as_flow` makes a flow of it, of `Integrated` transforms that join others; `likelihood` is
+`log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior` (given a `Measurement`),
+`tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
 `residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one. `gaussian`,
 `mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures whether it is
 what it claims to be, and `flow.distribution(context)` is the same flow in torch's own language. Named flows are
@@ -28,6 +29,7 @@ from pushforward.models.flow_base import ModelBase
 from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
+from pushforward.models.integrated import Integrated
 from pushforward.models.interpolant import Interpolant
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.likelihood import Likelihood, likelihood
@@ -58,12 +60,12 @@ from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 
 __all__ = [
-    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Interpolant", "Isotropic",
-    "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelBase", "ModelDistribution",
-    "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie",
-    "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised",
-    "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow",
-    "iaf", "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior",
-    "prepare", "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester",
-    "tarflow", "tempered", "truncated", "tune", "umnn",
+    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Integrated", "Interpolant",
+    "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelBase",
+    "ModelDistribution", "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected",
+    "Truncated", "Tweedie", "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular",
+    "classifier_guided", "denoised", "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize",
+    "glow", "guided", "guided_flow", "iaf", "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive",
+    "planar", "posterior", "prepare", "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow",
+    "ring", "sos", "sylvester", "tarflow", "tempered", "truncated", "tune", "umnn",
 ]  # fmt: skip

@@ -71,9 +71,13 @@ class Normal(Base):
         return z * like(self.std, z) + like(self.mean, z)
 
     def log_prob(self, z: Sample, context: Context = None) -> PerSample:
-        std = like(self.std, z)
-        each = -0.5 * ((z - like(self.mean, z)) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
-        return _total(each)
+        if isinstance(self.std, Tensor) or isinstance(self.mean, Tensor):
+            std = like(self.std, z)
+            each = -0.5 * ((z - like(self.mean, z)) / std).square() - std.log() - 0.5 * math.log(2 * math.pi)
+            return _total(each)
+        centred, size = z - self.mean if self.mean else z, math.prod(self.shape)
+        scaled = centred / self.std if self.std != 1 else centred
+        return -0.5 * _total(scaled.square()) - size * (math.log(self.std) + 0.5 * math.log(2 * math.pi))
 
 
 @dataclass(frozen=True)

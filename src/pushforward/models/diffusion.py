@@ -11,18 +11,22 @@ the straight path whatever the model's own (`straight.py`).
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from pushforward._errors import ConversionError, ShapeError
+from pushforward._errors import ConfigError, ConversionError, ShapeError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.base import Base, Normal
+from pushforward.models.flow import NormalizingFlow
+from pushforward.models.integrated import Integrated
 from pushforward.models.model import Model
 from pushforward.models.straight import push, reach
 from pushforward.paths import Linear, Path, Preconditioning, Prediction, eps, recast, score, solve, velocity, x0
 from pushforward.solvers import ByDimension, Field, Heun, Solver, Trace, Trajectory, drain
+from pushforward.transforms import Chain
 
 
 class Diffusion(Model):
@@ -139,6 +143,32 @@ class Diffusion(Model):
             precondition=self.precondition, uncertainty=self.uncertainty, data_mean=mean, data_var=var,
         )  # fmt: skip
         return same._within(self.span, self.reach)
+
+    def as_flow(self, solver: Solver | None = None, trace: Trace | None = None, pieces: int = 1) -> NormalizingFlow:
+        """The same model as a normalizing flow, which shares its network and base.
+
+        Its chain joins others: `Chain(coupling) + model.as_flow().chain`, or `model.as_flow().chain + flow.chain` over
+        `flow.base`, a field whose noise is a flow.
+
+        Args:
+            solver: for each piece; the model's own if it is Runge-Kutta or adaptive, else adaptive.
+            trace: how the divergence is computed; the model's own if None.
+            pieces: transforms in the chain, equal intervals of t: where `encode_steps` and `decode_steps` stop.
+
+        Raises:
+            ConfigError: less than one piece; when called, a solver that cannot carry the divergence.
+
+        >>> from pushforward.models import ring
+        >>> model, x = ring(), torch.ones(1, 2, dtype=torch.float64)
+        >>> flow = model.as_flow(pieces=3)
+        >>> len(flow.chain), bool((flow.log_prob(x) - model.log_prob(x)).abs() < 1e-3)
+        (3, True)
+        """
+        if pieces < 1:
+            raise ConfigError(explain("at least one piece", f"{pieces}", "1 is the whole way at once."))
+        ends = torch.linspace(*self.reach, pieces + 1, dtype=torch.float64).tolist()
+        chain = Chain(*(Integrated(self, times, solver, trace) for times in pairwise(ends)))
+        return NormalizingFlow(chain, self.base)
 
     def decoding(
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None

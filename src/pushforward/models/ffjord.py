@@ -32,6 +32,7 @@ def ffjord(
             number of the event.
         seed: of those signs; fixed within a solve, and the same for every solve.
         solver: how to integrate; RK4 in 8 steps by default, a fixed discretisation that is trained as it is used.
+            `Retraced` keeps nothing of its steps in training either, where RK4 keeps the states between calls;
             `Adaptive` is the choice for evaluation.
 
     References:

@@ -26,11 +26,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from pushforward._derivatives import transformed
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.models.around import around, latest, nudge, unscaled
 from pushforward.models.diffusion import Diffusion
-from pushforward.nets.derivatives import transformed
 
 Interval = tuple[float, float]
 """The first and the last time, or the lowest and the highest log-SNR, both included."""

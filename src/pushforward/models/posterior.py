@@ -32,11 +32,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from pushforward._derivatives import transformed
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.models.around import around, latest, nudge, unscaled
 from pushforward.models.diffusion import Diffusion
-from pushforward.nets.derivatives import transformed
 from pushforward.paths import Coefficients, recast, x0
 
 Operator = Callable[[Tensor], Tensor]

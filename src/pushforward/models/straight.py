@@ -22,7 +22,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.paths import Linear, Path, Prediction, solve
-from pushforward.solvers import Adaptive, RungeKutta, Solver, Trace, Trajectory, augmented
+from pushforward.solvers import Adaptive, Retraced, RungeKutta, Solver, Trace, Trajectory, augmented
 
 if TYPE_CHECKING:
     from pushforward.models.diffusion import Diffusion
@@ -86,7 +86,12 @@ def push(
     size, count = math.prod(model.shape), max(1, trace.columns(math.prod(model.shape)))
     field = augmented(trace.of(straightened(model, context), x, first), model.shape)
     state = torch.cat([x.flatten(1) / h_start, x.new_zeros(len(x), count)], 1)
-    state, nfe = _drain(_solver(model, solver).trajectory(field, state, start=start, end=end, path=STRAIGHT))
+    chosen = _solver(model, solver)
+    if isinstance(chosen, Retraced) and torch.is_grad_enabled():
+        weights = [*model.parameters(), *([] if context is None else [context])]
+        state, nfe = chosen.follow(field, state, start, end, weights), 8 * chosen.steps
+    else:
+        state, nfe = _drain(chosen.trajectory(field, state, start=start, end=end, path=STRAIGHT))
     columns = state[:, size:] + size * math.log(h_end / h_start)
     return Pushed(state[:, :size].unflatten(1, model.shape) * h_end, columns, nfe)
 
@@ -99,8 +104,8 @@ def _place(path: Path, t: float) -> tuple[float, float]:
 
 def _solver(model: "Diffusion", solver: Solver | None) -> Solver:
     if solver is None:
-        return model.solver if isinstance(model.solver, RungeKutta | Adaptive) else Adaptive()
-    if not isinstance(solver, RungeKutta | Adaptive):
+        return model.solver if isinstance(model.solver, RungeKutta | Adaptive | Retraced) else Adaptive()
+    if not isinstance(solver, RungeKutta | Adaptive | Retraced):
         fix = "Pass RK4(steps=20) or Adaptive(); others are for sampling."
         raise ConfigError(explain("a Runge-Kutta or adaptive solver for a likelihood", repr(solver), fix))
     return solver

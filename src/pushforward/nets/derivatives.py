@@ -12,14 +12,8 @@ So inside a `torch.func` transform or a forward-mode level both are computed fro
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-
-def transformed() -> bool:
-    """Whether a torch.func transform or forward-mode differentiation is active; never in `torch.compile`."""
-    if torch.compiler.is_compiling():
-        return False
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()  # pyright: ignore[reportAttributeAccessIssue]
+from pushforward._derivatives import transformed
 
 
 def normalise(h: Tensor, eps: float = 1e-6) -> Tensor:

@@ -7,7 +7,7 @@ residual layers, h <- h + W_2 a(W_1 a(h) + C_1 c) + C_2 c. All hidden layers sha
 units, sorted (`dependencies.py`), so that the masks are triangular in blocks and two things are cheap:
 
 - a product: rows are cut into blocks, each reading only the columns it may see, about 5/8 of the dense product
-  and of its weights;
+  and of its weights (`staircase.py`);
 - an inverse: a unit is computed once, when its set is known. `walk` hands out the outputs of a level, is sent
   the numbers of that level, and computes what has become known: all levels together cost one pass, where a
   pass for each level is usual.
@@ -27,46 +27,10 @@ from torch import Tensor, nn
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context
 from pushforward.nets.dependencies import dependencies, ranked
+from pushforward.nets.staircase import MaskedLinear
 
 Walk = Generator[Tensor, Tensor, None]
 """Yields the outputs of a level [batch, places, outputs], is sent that level's numbers [batch, places]."""
-
-
-class MaskedLinear(nn.Module):
-    """W x + b with W zero where `mask` says so, for masks that are triangular in blocks.
-
-    Rows are kept in up to four blocks, each as wide as what its rows may see.
-
-    Args:
-        mask: which inputs each output may see, boolean [outputs, inputs], sorted.
-        zero_output: start with output 0. Otherwise weights and biases start uniform, by how many inputs are seen.
-    """
-
-    def __init__(self, mask: Tensor, zero_output: bool = False) -> None:
-        super().__init__()
-        outputs, self.inputs = mask.shape
-        blocks = max(1, min(4, min(mask.shape) // 128))
-        edges = [outputs * k // blocks for k in range(blocks + 1)]
-        parts = [_reached(mask[low:high]) for low, high in pairwise(edges)]
-        self.rows = [len(part) for part in parts]
-        self.weights = nn.ParameterList(nn.Parameter(_start(part, part.shape[1], zero_output)) for part in parts)
-        self.bias = nn.Parameter(_start(mask, 1, zero_output).squeeze(1))
-        for k, part in enumerate(parts):
-            self.register_buffer(f"mask_{k}", part.to(self.bias.dtype))  # 0 or 1: whole in any precision
-
-    def masked(self) -> list[Tensor]:
-        """The blocks of W, each [rows, what they may see]."""
-        return [weight * getattr(self, f"mask_{k}") for k, weight in enumerate(self.weights)]
-
-    def dense(self) -> Tensor:
-        """W in one piece, [outputs, inputs]."""
-        return torch.cat([nn.functional.pad(w, (0, self.inputs - w.shape[1])) for w in self.masked()])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, outputs] of [batch, inputs]."""
-        blocks = zip(self.masked(), self.bias.split(self.rows), strict=True)
-        parts = [nn.functional.linear(x[:, : weight.shape[1]], weight, bias) for weight, bias in blocks]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
 
 
 class MaskedDense(nn.Module):
@@ -127,7 +91,7 @@ class MaskedDense(nn.Module):
         self.enter = MaskedLinear(laid.sets)
         between, count = laid.feeds(laid.sets), 2 * layers if residual else layers - 1
         self.middle = nn.ModuleList(MaskedLinear(between) for _ in range(count))
-        self.leave = MaskedLinear(laid.feeds(laid.rows).repeat_interleave(outputs, 0), zero_output)
+        self.leave = MaskedLinear(laid.feeds(laid.rows).repeat_interleave(outputs, 0), zero_output, along=outputs > 4)
         self.context = nn.Linear(context, hidden * (1 + count), bias=False) if context else None
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
@@ -168,7 +132,8 @@ class MaskedDense(nn.Module):
         return self._activated(t)
 
     def _activated(self, h: Tensor) -> Tensor:
-        a = self.activation(h)
+        plain = self.activation is torch.relu and not self.residual
+        a = h.relu_() if plain else self.activation(h)  # nobody else reads h
         return nn.functional.dropout(a, self.dropout, self.training) if self.dropout else a
 
     def _plus(self, h: Tensor, told: Sequence[Tensor], i: int) -> Tensor:
@@ -217,14 +182,3 @@ class _Known:
     def rows(self, i: int, level: int, reach: int) -> Tensor:
         """The rows of this level of the i-th product, [rows, batch], of its first `reach` inputs."""
         return torch.addmm(self.offsets[i][level], self.weights[i][level][:, :reach], self.inputs[i][:reach])
-
-
-def _reached(mask: Tensor) -> Tensor:
-    """The columns up to the last one that any row sees."""
-    return mask[:, : int((mask.any(0) * torch.arange(1, mask.shape[1] + 1)).max())].clone()
-
-
-def _start(mask: Tensor, columns: int, zero_output: bool) -> Tensor:
-    """Uniform on 1 / sqrt(inputs seen) for each row, [rows, columns]; or zeros."""
-    bound = 0.0 if zero_output else mask.sum(1, keepdim=True).clamp_min(1).rsqrt()
-    return (2 * torch.rand(len(mask), columns) - 1) * bound

@@ -117,6 +117,6 @@ class Dense(nn.Module):
             ))  # fmt: skip
         h = x if context is None else torch.cat([x, context.to(x.dtype)], -1)
         for layer in self.hidden:
-            h = nn.functional.relu(layer(h))
+            h = layer(h).relu_()
             h = nn.functional.dropout(h, self.dropout, self.training) if self.dropout else h
         return self.leave(h)

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from pushforward._derivatives import transformed
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Tokens
-from pushforward.nets.derivatives import normalise, transformed
+from pushforward.nets.derivatives import normalise
 from pushforward.nets.roformer_config import Activation, RoFormerConfig
 
 ACTIVATIONS: Mapping[Activation, Callable[[Tensor], Tensor]] = {

@@ -18,6 +18,7 @@ Gold 1971, A digital frequency synthesizer, IEEE Trans. Audio Electroacoust. 19(
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import localcontext
 
@@ -122,12 +123,18 @@ def _check_positions(pos: Tensor) -> None:
         ))  # fmt: skip
 
 
-@torch.compiler.assume_constant_result
+def _constant(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`torch.compiler.assume_constant_result`, without importing the compiler, which takes longer than torch."""
+    function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+    return function
+
+
+@_constant
 def _turns(base: float, rotated: int, how: Extension | tuple[float, ...]) -> Tensor:
     return torch.tensor(_integers(base, rotated, how), dtype=torch.int64, device="cpu")
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _theta(base: float, rotated: int, how: Extension | tuple[float, ...], precision: Precision) -> Tensor:
     return torch.tensor(_radians(base, rotated, how, precision), dtype=torch.float64, device="cpu")
 

@@ -6,7 +6,8 @@ those of the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorr
 seed, sample and time (`White`, `Brownian`). All are generators of `State` that accept edits by `send`; they see
 fields f(x, t), never networks. `grids` say where they stop, `progress` shows how far they are, `save` and
 `load` keep one as JSON. `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension`
-compute the divergence that likelihoods need, `Checkpointed` without keeping it in memory. May import `paths`.
+compute the divergence that likelihoods need, `Checkpointed` without keeping it in memory; `Retraced` differentiates
+a whole solve in constant memory. May import `paths`.
 """
 
 from pushforward.solvers import grids
@@ -21,6 +22,7 @@ from pushforward.solvers.grids import Grid, Power, Uniform
 from pushforward.solvers.multistep import Linear, Step
 from pushforward.solvers.noise import Brownian, Noise, White
 from pushforward.solvers.progress import progress
+from pushforward.solvers.retraced import Retraced
 from pushforward.solvers.reversible import Pair, Reversible
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
 from pushforward.solvers.state import Field, Solver, State, Trajectory, drain
@@ -30,7 +32,7 @@ from pushforward.solvers.tuned import Tuned, weights_of
 __all__ = [
     "Adaptive", "Ancestral", "Brownian", "ByDimension", "Checkpointed", "DDIM", "DPMSolver", "Euler",
     "EulerMaruyama", "Exact", "Exponential", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Karras", "Linear",
-    "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Reversible", "RungeKutta", "Solver",
+    "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Retraced", "Reversible", "RungeKutta", "Solver",
     "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids",
     "load", "progress", "save", "weights_of",
 ]  # fmt: skip

@@ -16,6 +16,7 @@ from pushforward.solvers.adaptive import Adaptive
 from pushforward.solvers.ancestral import DDIM, Ancestral
 from pushforward.solvers.dpm import DPMSolver
 from pushforward.solvers.exponential import Exponential
+from pushforward.solvers.retraced import Retraced
 from pushforward.solvers.reversible import Reversible
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint
 from pushforward.solvers.state import Solver
@@ -24,7 +25,7 @@ from pushforward.solvers.tuned import Tuned
 
 _SOLVERS = (
     Adaptive, Ancestral, DDIM, DPMSolver, Euler, EulerMaruyama, Exponential, Heun, Karras, Midpoint, PredictorCorrector,
-    RK4, Reversible, Tuned,
+    RK4, Retraced, Reversible, Tuned,
 )  # fmt: skip
 _GRIDS = (
     grids.Angle, grids.Angles, grids.Chain, grids.Karras, grids.LogSNR, grids.Power, grids.Share, grids.Times,

@@ -106,7 +106,7 @@ class Affine(Monotone):
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
         s, m = self._scale_and_shift(params)
-        z = x * s.exp() + m
+        z = torch.addcmul(m, x, s.exp())
         return z, s.expand_as(z)
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:

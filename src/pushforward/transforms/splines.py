@@ -37,6 +37,9 @@ from torch.nn.functional import pad, softplus
 from pushforward.transforms.monotone import Pair
 from pushforward.transforms.root import root
 
+LEAST = 1e-3
+"""The smallest share of the interval a bin takes, and the smallest slope."""
+
 _Knots = tuple[Tensor, Tensor, Tensor]
 
 
@@ -56,7 +59,13 @@ def rational_quadratic(x: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor, *, inv
     >>> rational_quadratic(torch.tensor([1.0, 9.0]), knots, 2 * knots, torch.full((3,), 2.0))[0]
     tensor([ 2., 18.])
     """
-    x_0, x_1, y_0, y_1, d_0, d_1, c = _bin(x, (xs, ys, slopes), inverse)
+    *ends, c = bins_of(x, (xs, ys, slopes), inverse)
+    return within(x, c, tuple(ends), inverse)
+
+
+def within(x: Tensor, c: Tensor, ends: tuple[Tensor, ...], inverse: bool) -> Pair:
+    """The rational-quadratic spline between x_0, x_1, y_0, y_1, d_0, d_1 at c, and beyond the knots at x."""
+    x_0, x_1, y_0, y_1, d_0, d_1 = ends
     w, h = x_1 - x_0, y_1 - y_0
     s = h / w
     if inverse:
@@ -80,7 +89,7 @@ def cubic(x: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor, *, inverse: bool = 
 
     Arguments and result as those of `rational_quadratic`.
     """
-    x_0, x_1, y_0, y_1, d_0, d_1, c = _bin(x, (xs, ys, slopes), inverse)
+    x_0, x_1, y_0, y_1, d_0, d_1, c = bins_of(x, (xs, ys, slopes), inverse)
     w, h = x_1 - x_0, y_1 - y_0
     a, b = d_0 * w / h, d_1 * w / h  # the slopes of the bin as a unit square
 
@@ -101,7 +110,7 @@ def quadratic(x: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor, *, inverse: boo
 
     Arguments and result as those of `rational_quadratic`; `ys` must rise by the trapezoids under the slopes.
     """
-    x_0, x_1, y_0, y_1, d_0, d_1, c = _bin(x, (xs, ys, slopes), inverse)
+    x_0, x_1, y_0, y_1, d_0, d_1, c = bins_of(x, (xs, ys, slopes), inverse)
     w, h = x_1 - x_0, y_1 - y_0
     if inverse:
         eta = (c - y_0) / h
@@ -119,13 +128,13 @@ def linear(x: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor, *, inverse: bool =
 
     Arguments and result as those of `rational_quadratic`.
     """
-    x_0, x_1, y_0, y_1, d_0, d_1, c = _bin(x, (xs, ys, slopes), inverse)
+    x_0, x_1, y_0, y_1, d_0, d_1, c = bins_of(x, (xs, ys, slopes), inverse)
     slope = (y_1 - y_0) / (x_1 - x_0)
     value = x_0 + (c - y_0) / slope if inverse else y_0 + (c - x_0) * slope
     return _beyond(x, c, value, _or_ends(x, c, slope, d_0, d_1), inverse)
 
 
-def knots(raw: Tensor, low: float, high: float, least: float = 1e-3) -> Tensor:
+def knots(raw: Tensor, low: float, high: float, least: float = LEAST) -> Tensor:
     """K + 1 increasing numbers from `low` to `high`, of K unconstrained ones; equally spaced if those are equal.
 
     Args:
@@ -146,7 +155,7 @@ def knots(raw: Tensor, low: float, high: float, least: float = 1e-3) -> Tensor:
     return pad(pad(inner, (1, 0), value=low), (0, 1), value=high)
 
 
-def positive(raw: Tensor, least: float = 1e-3) -> Tensor:
+def positive(raw: Tensor, least: float = LEAST) -> Tensor:
     """Numbers above `least` of unconstrained ones; 1 for 0, growing like a line.
 
     >>> positive(torch.zeros(1))
@@ -155,7 +164,7 @@ def positive(raw: Tensor, least: float = 1e-3) -> Tensor:
     return least + (1 - least) * softplus(raw + math.log(math.e - 1))
 
 
-def _bin(x: Tensor, table: _Knots, inverse: bool) -> tuple[Tensor, ...]:
+def bins_of(x: Tensor, table: _Knots, inverse: bool) -> tuple[Tensor, ...]:
     """(x_0, x_1, y_0, y_1, d_0, d_1) of the bin that holds each number, and the number clamped into the knots."""
     searched = table[1] if inverse else table[0]
     c = torch.minimum(torch.maximum(x, searched[..., 0]), searched[..., -1])

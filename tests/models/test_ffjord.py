@@ -1,0 +1,150 @@
+"""Continuous flows: gradients are those of the solver's own steps, in memory that does not grow with them."""
+
+import gc
+import math
+import weakref
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from pushforward._errors import ConfigError
+from pushforward.models import Diffusion, NormalizingFlow, ffjord, maf, ring
+from pushforward.nets import MaskedDense
+from pushforward.solvers import DDIM, RK4, Adaptive, Exact, Hutchinson, Retraced, drain
+from pushforward.transforms import Affine, Autoregressive, Chain
+
+
+def small(probes: int = 0, steps: int = 4) -> Diffusion:
+    torch.manual_seed(0)
+    model = ffjord((3,), hidden=16, layers=2, probes=probes, solver=RK4(steps=steps)).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
+
+
+def gradients(model: Diffusion, x: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(model.log_prob(x).sum(), [*model.parameters(), x]))
+
+
+@pytest.mark.parametrize("probes", [0, 2])
+def test_gradients_are_those_of_backpropagation_through_every_step(probes):
+    model, x = small(probes), torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    kept = Diffusion(model.net, model.path, model.prediction, solver=model.solver, trace=model.trace.trace)
+    assert type(kept.trace) in (Exact, Hutchinson)
+    for ours, whole in zip(gradients(model, x), gradients(kept, x), strict=True):
+        assert_close(ours, whole, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_retraced_gradients_are_those_of_backpropagation_through_the_same_steps(context):
+    torch.manual_seed(0)
+    model = ffjord((3,), 8, 1, context=context, solver=Retraced(steps=5)).double()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    x = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    c = torch.randn(4, 2, dtype=torch.float64, requires_grad=True) if context else None
+    wanted = [*model.parameters(), x, *([] if c is None else [c])]
+    ours = torch.autograd.grad(model.log_prob(x, c).sum(), wanted)
+    follow = Retraced.follow
+    try:
+        Retraced.follow = lambda self, field, x, start, end, weights: drain(self.trajectory(field, x, start, end))
+        whole = torch.autograd.grad(model.log_prob(x, c).sum(), wanted)
+    finally:
+        Retraced.follow = follow
+    for one, other in zip(ours, whole, strict=True):
+        assert_close(one, other, rtol=1e-10, atol=1e-11)
+
+
+def test_retraced_is_of_fourth_order():
+    x, errors = torch.linspace(0.1, 1, 5, dtype=torch.float64)[:, None], []
+    for steps in (32, 64):
+        end = drain(Retraced(steps=steps).trajectory(lambda x, t: torch.cos(t)[:, None] * x**2, x))
+        errors.append((end - 1 / (1 / x + math.sin(1))).abs().max().item())
+    assert math.log2(errors[0] / errors[1]) > 3.8
+
+
+def graph(result: torch.Tensor) -> tuple[int, int]:
+    """How many nodes the graph behind a result has, and how many numbers they keep, each storage once."""
+    waiting, seen, stores = [result.grad_fn], set(), {}
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        waiting += [parent for parent, _ in node.next_functions]
+        kept = [getattr(node, name) for name in dir(node) if name.startswith("_saved_")]
+        for each in [*kept, *getattr(node, "saved_tensors", ())]:
+            if isinstance(each, torch.Tensor):
+                stores[each.untyped_storage().data_ptr()] = each.untyped_storage().nbytes() // 8
+    return len(seen), sum(stores.values())
+
+
+def test_retraced_memory_does_not_grow_with_steps():
+    x = torch.randn(64, 3, dtype=torch.float64, requires_grad=True)
+    few, many = small(), small()
+    few.solver, many.solver = Retraced(steps=2), Retraced(steps=20)
+    assert graph(few.log_prob(x)) == graph(many.log_prob(x))
+    assert graph(many.log_prob(x))[1] < 64 * 4 * 8 + sum(p.numel() for p in many.parameters())
+
+
+class _Kept:
+    def __init__(self, tensor: torch.Tensor):
+        self.tensor = tensor
+
+
+def held(model: Diffusion, x: torch.Tensor) -> int:
+    """How many numbers the graph of a log-density holds on to, parameters left out, each storage once."""
+    alive: list[weakref.ref[_Kept]] = []
+    known = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+
+    def pack(tensor: torch.Tensor) -> _Kept:
+        kept = _Kept(tensor)
+        alive.append(weakref.ref(kept))
+        return kept
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept.tensor):
+        density = model.log_prob(x)
+    gc.collect()
+    stores = [kept.tensor.untyped_storage() for each in alive if (kept := each()) is not None]
+    assert density.requires_grad
+    return sum({store.data_ptr(): store.nbytes() // 8 for store in stores if store.data_ptr() not in known}.values())
+
+
+def test_the_graph_holds_states_and_no_insides_of_the_network():
+    x = torch.randn(64, 3, dtype=torch.float64, requires_grad=True)
+    few, many = (held(small(steps=steps), x) for steps in (4, 16))
+    kept = small(steps=16)
+    kept.trace = kept.trace.trace
+    a_step = (many - few) / 12
+    assert a_step <= 64 * 4 * 40  # states and slopes of four stages, of 3 numbers and a divergence
+    assert many < held(kept, x) / 10
+
+
+def test_a_field_as_a_flow_joins_couplings_and_flows():
+    torch.manual_seed(0)
+    ode = ring().as_flow(Adaptive(), Exact(), pieces=2)
+    other = maf((2,), 1, 8).double()
+    coupling = Autoregressive(Affine(), MaskedDense(2, 2, 8, zero_output=False)).double()
+    flow = NormalizingFlow(Chain(coupling) + ode.chain + other.chain, other.base)
+    x = torch.randn(4, 2, dtype=torch.float64)
+    z, ladj = coupling.encode(x)
+    (y, more), (_, rest) = ode.encode_and_ladj(z), other.encode_and_ladj(ode.encode(z))
+    assert_close(flow.log_prob(x), ladj + more + rest + other.base.log_prob(other.encode(y)))
+    assert_close(
+        flow.decode(flow.encode(x)), x, rtol=1e-3, atol=1e-3
+    )  # the solver's own error, which the ring amplifies
+    assert len(list(flow.encode_steps(x))) == len(flow.chain)
+    assert next(ode.encode_steps(x))[0].shape == x.shape
+
+
+def test_its_density_is_the_models():
+    model, x = ring(), torch.randn(6, 2, dtype=torch.float64)
+    assert_close(model.as_flow().log_prob(x), model.log_prob(x), rtol=1e-10, atol=1e-10)
+
+
+def test_what_cannot_carry_a_divergence_is_refused():
+    with pytest.raises(ConfigError, match="at least one piece"):
+        ring().as_flow(pieces=0)
+    with pytest.raises(ConfigError, match="Runge-Kutta or adaptive"):
+        ring().as_flow(DDIM()).log_prob(torch.zeros(1, 2, dtype=torch.float64))
