@@ -13,7 +13,6 @@ one from a stranger runs none of their code. A key nobody asked for is an error 
 
 import dataclasses
 import difflib
-import os
 import re
 import tomllib
 import types
@@ -22,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 
 Kinds = Mapping[str, type]
@@ -145,12 +145,7 @@ def read(path: Path) -> Table:
 
 def write(config: object, path: Path, kinds: Kinds = _NO_KINDS) -> None:
     """Write a dataclass as a TOML file, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(dumps(config, kinds), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, dumps(config, kinds))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 import pushforward as pf
+from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve, carries_divergence
-from pushforward.cli.output import replacing
 from pushforward.cli.units import Units, data_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(options: Evaluate) -> None:
     if options.out is not None:
         numbers = {name: _numbers(value, floor) for name, (value, floor) in rows.items()}
         text = json.dumps(numbers, indent=2) + "\n"
-        replacing(options.out, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(options.out, text)
 
 
 def measure(

@@ -24,6 +24,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pushforward._durable import make
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward.nets import RoFormer, RoFormerConfig
 from pushforward.nets.roformer_config import Activation
@@ -126,7 +127,7 @@ def save_roformer(model: RoFormer, path: str | os.PathLike[str], length: int = 1
     cos, sin = Rotary().tables(torch.arange(length), config.width // config.heads)
     tensors[TABLE] = torch.cat([sin, cos], -1).to(model.word.weight.dtype)
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     write_json(folder / "config.json", _settings(config, length))
     write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
     return folder

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Final
 
 from pushforward._config import from_table, to_table
+from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 from pushforward.solvers import grids, noise
 from pushforward.solvers.adaptive import Adaptive
@@ -41,10 +42,7 @@ KINDS: Final[Mapping[str, type]] = MappingProxyType(
 
 def save(solver: Solver, file: Path) -> None:
     """Write a solver as JSON, whole or not at all."""
-    part = file.with_name(f".{file.name}.part")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(to_table(solver, KINDS), indent=1) + "\n", encoding="utf-8")
-    part.replace(file)
+    write_text(file, json.dumps(to_table(solver, KINDS), indent=1) + "\n")
 
 
 def load(file: Path) -> Solver:
