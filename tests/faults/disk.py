@@ -35,7 +35,7 @@ class Folder:
     now: "dict[str, File | Folder]" = field(default_factory=dict)
     since: "list[dict[str, File | Folder]]" = field(default_factory=lambda: [{}])
 
-    def change(self, **_: object) -> None:
+    def change(self) -> None:
         self.since.append(dict(self.now))
 
 
@@ -77,7 +77,7 @@ class Disk:
             yield
 
     def left(self, place: Path, power: random.Random | None = None, worst: bool = False) -> Path:
-        """What is left in `place`: by a crash, or by a power cut of this chance (at `worst`, nothing but what was synced)."""
+        """What is left in `place` by a crash, or by a power cut of this chance; at `worst` only what was synced."""
         lay_out(self.tree, place, power, worst)
         return place
 
@@ -110,6 +110,16 @@ class Disk:
             node = node.now[part]
         return node
 
+    def _found(self, path: Path) -> "File | Folder":
+        """A node that was opened, which another library may have made."""
+        if path == self.root:
+            return self.tree
+        parent = self._find(path.parent)
+        if path.name not in parent.now:
+            parent.now[path.name] = Folder() if path.is_dir() else File()
+            parent.change()
+        return parent.now[path.name]
+
     def _record(self, name: str, act, first, *args, **options):
         if name == "fsync":
             path, node = self._open[first]
@@ -119,12 +129,8 @@ class Disk:
                 node.since = [dict(node.now)]
             return None
         if name == "open":
-            path = Path(first)
-            result = act(first, *args, **options)
-            if path.exists() and path.name not in self._find(path.parent).now:  # made by another library
-                self._find(path.parent).now[path.name] = File() if path.is_file() else Folder()
-                self._find(path.parent).change()
-            node = self.tree if path == self.root else self._find(path.parent).now[path.name]
+            path, result = Path(first), act(first, *args, **options)
+            node = self._found(path)
             if args[0] & os.O_TRUNC:
                 node.now = b""
             self._open[result] = (path, node)

@@ -24,7 +24,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from pushforward._durable import make
+from pushforward._durable import make, remove
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward.nets import RoFormer, RoFormerConfig
 from pushforward.nets.roformer_config import Activation
@@ -128,8 +128,9 @@ def save_roformer(model: RoFormer, path: str | os.PathLike[str], length: int = 1
     tensors[TABLE] = torch.cat([sin, cos], -1).to(model.word.weight.dtype)
     folder = Path(path)
     make(folder)
-    write_json(folder / "config.json", _settings(config, length))
+    remove(folder / "config.json")  # half written, it is none
     write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
+    write_json(folder / "config.json", _settings(config, length))
     return folder
 
 

@@ -9,7 +9,7 @@ which and why. There is no generator state to keep: every random number is a fun
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from pushforward.training.files import MANIFEST, as_json, manifest, pieces, read
 
 KEEP = 2
 """How many checkpoints stay."""
+
+Anchors = Callable[[int], bool]
+"""Which steps to look for."""
 
 _TENSORS = ("model", "ema", "optim")
 _FILES = (*(f"{name}.safetensors" for name in _TENSORS), "state.json", "config.json")
@@ -53,8 +56,13 @@ class Checkpoint:
         return {**self.model, **self.ema}
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, anchors: Anchors = lambda step: False) -> Path:
     """Write a checkpoint into the folder of checkpoints, and prune all but the newest.
+
+    Args:
+        folder: of checkpoints.
+        checkpoint: what to write.
+        anchors: the steps of which the newest stays too, however many come after it.
 
     Raises:
         OSError: the disk is full, say. What was written before is untouched and nothing is left of this one.
@@ -70,7 +78,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         said = {"state.json": {"step": checkpoint.step, **checkpoint.state}, "config.json": checkpoint.config}
         facts |= {name: put(beside / name, [as_json(value).encode()]) for name, value in said.items()}
         put(beside / MANIFEST, [manifest(facts).encode()])
-    _prune(folder)
+    _prune(folder, anchors)
     return place
 
 
@@ -95,23 +103,27 @@ def read_checkpoint(place: Path, check: bool = True) -> Checkpoint:
     return Checkpoint(step=step, state=state, config=read_json(place / "config.json"), **tensors)
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
+def newest_checkpoint(folder: Path, only: Anchors = lambda step: True) -> Path | None:
     """The newest checkpoint that verifies; a warning says which does not, and why. None if there is none.
+
+    Args:
+        folder: of checkpoints.
+        only: look at these steps alone.
 
     Raises:
         RunError: there are checkpoints, but all are damaged.
     """
     problems: list[RunError] = []
-    for place in _steps(folder):
+    passed = "A checkpoint is passed over for the one before"
+    passed = "A checkpoint is passed over for the one before"
+    for place in filter(lambda place: only(_step(place)), _steps(folder)):
         try:
             verify(place, _FILES)
         except RunError as error:
             problems.append(error)
         else:
             for problem in problems:
-                warnings.warn(
-                    f"A checkpoint is passed over for the one before, {place.name!r}. {problem}", stacklevel=2
-                )
+                warnings.warn(f"{passed}, {place.name}. {problem}", stacklevel=2)
             return place
     if problems:
         raise problems[0]
@@ -121,7 +133,11 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def _steps(folder: Path) -> list[Path]:
     """Checkpoints that have a manifest, newest first: the step in the name counts, no clock."""
     found = [path.parent for path in folder.glob(f"step-*/{MANIFEST}") if path.parent.name[5:].isdecimal()]
-    return sorted(found, key=lambda place: int(place.name[5:]), reverse=True)
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(place: Path) -> int:
+    return int(place.name.removeprefix("step-"))
 
 
 def _whole(place: Path) -> bool:
@@ -132,9 +148,10 @@ def _whole(place: Path) -> bool:
     return True
 
 
-def _prune(folder: Path) -> None:
-    """Keep the newest; take away the older ones and what interrupted writers and pruners left behind."""
-    kept = _steps(folder)[:KEEP]
+def _prune(folder: Path, anchors: Anchors) -> None:
+    """Keep the newest and the newest anchor; take away the rest, and what interrupted writers left behind."""
+    found = _steps(folder)
+    kept = found[:KEEP] + [place for place in found if anchors(_step(place))][:1]
     for place in [*folder.glob("step-*"), *folder.glob(".step-*.tmp")]:
         if place not in kept:
             remove(place / MANIFEST)  # from this moment on it is none

@@ -29,7 +29,7 @@ from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.models.model import Model
 from pushforward.training.build import build
-from pushforward.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
+from pushforward.training.checkpoint import Anchors, Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
 from pushforward.training.files import (
     MANIFEST,
     read_json,
@@ -43,7 +43,7 @@ from pushforward.training.files import (
 from pushforward.training.weights import not_finite, put_weights, weights
 
 CONFIG, WEIGHTS, METRICS = "config.toml", "model.safetensors", "metrics.jsonl"
-_FREE = frozenset({"steps", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"})
+_FREE = frozenset({"steps", "on_nan", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"})
 
 
 def load(run: str | os.PathLike[str], model: Model | None = None, device: str = "cpu") -> Model:
@@ -123,13 +123,16 @@ class RunFolder:
         self._metrics: IO[bytes] | None = None
         self._unwritten, self._told = b"", False
 
-    def newest(self) -> Path | None:
+    def newest(self, only: Anchors = lambda step: True) -> Path | None:
         """Where the newest whole checkpoint is, after checking that it is this run's; None at the beginning.
+
+        Args:
+            only: of these steps.
 
         Raises:
             ConfigError: it was begun with other settings, model or data, or has made more steps.
         """
-        place = newest_checkpoint(self.path / "checkpoints")
+        place = newest_checkpoint(self.path / "checkpoints", only)
         if place is None:
             return None
         begun = _config.from_table(Run, read_json(place / "config.json"), KINDS)
@@ -163,7 +166,7 @@ class RunFolder:
                 warnings.warn(f"Metrics wait for room on the disk: {error}. Training goes on.", stacklevel=2)
             self._told = True
 
-    def checkpoint(self, checkpoint: Checkpoint) -> None:
+    def checkpoint(self, checkpoint: Checkpoint, anchors: Anchors = lambda step: False) -> None:
         """Write a checkpoint, after the metrics up to it.
 
         Raises:
@@ -171,7 +174,7 @@ class RunFolder:
         """
         if self._metrics is not None:
             sync(self.path / METRICS)
-        write_checkpoint(self.path / "checkpoints", checkpoint)
+        write_checkpoint(self.path / "checkpoints", checkpoint, anchors)
 
     def finish(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the final weights and seal the folder."""
