@@ -13,6 +13,7 @@ one from a stranger runs none of their code. A key nobody asked for is an error 
 
 import dataclasses
 import difflib
+import errno
 import re
 import tomllib
 import types
@@ -31,6 +32,9 @@ Table = dict[str, Any]
 """What TOML can hold."""
 
 T = TypeVar("T")
+
+LARGEST: Final = 2**22
+"""Bytes of a configuration that is still read."""
 
 KIND: Final = "kind"
 _REQUIRED: Final = object()
@@ -125,7 +129,7 @@ def loads(text: str, name: str = "the configuration") -> Table:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(explain("TOML", f"{name}: {error}", "Correct that line.")) from error
 
 
@@ -136,6 +140,10 @@ def read(path: Path) -> Table:
         ConfigError: there is no such file, or it is not TOML.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
+        if path.is_file() and path.stat().st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"it has more than {LARGEST:,} bytes")
         return loads(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(explain("a TOML file", f"{str(path)!r}: {error.strerror}", "Check the path.")) from error

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 STEPS = 600
 COMMAND = [
     sys.executable, "-m", "pushforward", "train", "digits", "--steps", str(STEPS), "--batch", "64", "--threads", "1",
-    "--device", "cpu", "--transformer.width", "32", "--transformer.layers", "2", "--accumulate", "2", "--log-every", "10",
-    "--checkpoint-every", "5", "--out",
+    "--device", "cpu", "--transformer.width", "32", "--transformer.layers", "2", "--accumulate", "2",
+    "--log-every", "10", "--checkpoint-every", "5", "--out",
 ]  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def newest(folder: Path) -> str:
 
 
 def killed(folder: Path, number: int, rng: random.Random) -> tuple[int, str]:
-    """Begin or go on, and send a signal at a random moment: one in five before the first step, else behind a new step."""
+    """Begin or go on, and send a signal at a random moment; a fifth of the kills come before a step."""
     child, old, deadline = begun(folder), newest(folder), time.monotonic() + 120
     if rng.random() < 0.2 and number == signal.SIGKILL:
         time.sleep(rng.uniform(0, 5))
@@ -71,6 +71,5 @@ def test_twenty_kills_and_six_signals_change_no_bit(tmp_path):
     for folder in ("killed", "whole"):
         assert begun(tmp_path / folder).wait() == 0
     assert whole(tmp_path / "killed") == whole(tmp_path / "whole")
-    print(
-        f"{kills} kills and {stops} signals at {len(places)} places: {len(whole(tmp_path / 'whole'))} tensors identical"
-    )
+    same = len(whole(tmp_path / "whole"))
+    print(f"{kills} kills and {stops} signals at {len(places)} places; {same} tensors and files are identical")

@@ -3,6 +3,7 @@
 Rows are named as an editor shows them, `housing.csv:292`, at most ten of them, with the total.
 """
 
+import zlib
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from itertools import islice
@@ -67,13 +68,13 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Generator[None]:
     Args:
         path: the file.
         what: what it should be ("an .npy array").
-        errors: besides OSError, EOFError and MemoryError, what the reader raises on damaged files.
+        errors: besides OSError, EOFError, MemoryError and those of zip, what the reader raises on damaged files.
     """
     try:
         yield
     except DataError:
         raise
-    except (OSError, EOFError, MemoryError, *errors) as error:
+    except (OSError, EOFError, MemoryError, zlib.error, *errors) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         fix = "Check that the file is whole and readable, or write it again."
         raise faulty(what, f"'{path}', which cannot be read ({reason})", fix) from error

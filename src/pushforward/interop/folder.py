@@ -22,7 +22,7 @@ from pushforward._durable import make, write_text
 from pushforward._errors import RunError, explain
 from pushforward._recipe import FORMAT_VERSION, KINDS, Recipe
 from pushforward.models.model import Model
-from pushforward.training.build import build
+from pushforward.training.build import build, fitting_in
 from pushforward.training.files import (
     MANIFEST,
     read_json,
@@ -103,8 +103,10 @@ def load_folder(path: str | os.PathLike[str], device: str = "cpu") -> Model:
     table = read_json(folder / _CONFIG)
     require_version(table.get("format_version"), folder)
     facts = _config.from_table(_Folder, table, KINDS)
-    model = build(facts.model, facts.shape, facts.classes)
-    put_weights(model, read_tensors(folder / _WEIGHTS))
+    tensors = read_tensors(folder / _WEIGHTS)
+    with fitting_in(tensors):
+        model = build(facts.model, facts.shape, facts.classes)
+    put_weights(model, tensors)
     return model.to(device).eval()
 
 

@@ -28,7 +28,7 @@ from pushforward._durable import make, remove, sync, write_text
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.models.model import Model
-from pushforward.training.build import build
+from pushforward.training.build import build, fitting_in
 from pushforward.training.checkpoint import Anchors, Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
 from pushforward.training.files import (
     MANIFEST,
@@ -59,12 +59,15 @@ def load(run: str | os.PathLike[str], model: Model | None = None, device: str = 
     """
     folder = Path(run)
     config = read_run(folder)
+    if model is None and config.model is None:
+        fix = "Build it as you did then and call load(run, model)."
+        raise RunError(explain("a recipe of the model", f"{str(folder)!r}, built by hand", fix))
+    tensors = _final_weights(folder)
     if model is None:
-        if config.model is None:
-            fix = "Build it as you did then and call load(run, model)."
-            raise RunError(explain("a recipe of the model", f"{str(folder)!r}, built by hand", fix))
-        model = build(config.model, config.shape, config.classes)
-    put_weights(model, _final_weights(folder))
+        assert config.model is not None
+        with fitting_in(tensors):
+            model = build(config.model, config.shape, config.classes)
+    put_weights(model, tensors)
     bad = not_finite(dict(model.named_parameters()))
     if bad:
         fix = "Train again with a lower lr."
