@@ -5,8 +5,9 @@ usual names (x_train, y_train, x_test, y_test; images and labels; x and y), or s
 one.
 """
 
+import struct
+import tokenize
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,9 @@ _LABELS = ("y_train", "train_labels", "labels", "y", "target")
 _TESTS = ("x_test", "test", "test_images")
 _TEST_LABELS = ("y_test", "test_labels")
 
+_HEADERS = (SyntaxError, tokenize.TokenError, TypeError, KeyError, struct.error)
+"""What numpy raises on damaged headers besides ValueError."""
+
 
 def open_npy(
     path: Path,
@@ -34,7 +38,7 @@ def open_npy(
 ) -> Dataset:
     """A data set from one array; arguments and errors as `from_array`, columns by number."""
     check_file(path)
-    with reading(path, "an .npy array"):
+    with reading(path, "an .npy array", *_HEADERS):
         with path.open("rb") as file:
             magic = file.read(6)
         if magic != b"\x93NUMPY":
@@ -77,7 +81,7 @@ def open_npz(
         DataError: a damaged archive, pickled objects, several arrays of unusual names.
     """
     check_file(path)
-    with reading(path, "an .npz archive", zipfile.BadZipFile, zlib.error, NotImplementedError):
+    with reading(path, "an .npz archive", zipfile.BadZipFile, ValueError, RuntimeError, AttributeError, *_HEADERS):
         _check_unpacked(path)
         with np.load(path, allow_pickle=False) as stored:
             names = list(stored.files)
