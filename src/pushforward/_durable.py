@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,18 +36,24 @@ class Facts:
 def put(path: Path, parts: Iterable[bytes | memoryview]) -> Facts:
     """Write a file and sync it. A crash leaves part of it, so its place is beside another or in a new folder.
 
-    Each piece is hashed while it is at hand: the file is not read again.
+    A thread hashes a part while it is written: the disk is waited for anyway, and the file is not read again.
     """
     size, digest = 0, hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
     try:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                count = os.write(descriptor, view[:_PIECE])
-                digest.update(view[:count])
-                size, view = size + count, view[count:]
-        os.fsync(descriptor)
+        with ThreadPoolExecutor(1) as pool:
+            hashed: Future[None] | None = None
+            for part in parts:
+                view = memoryview(part)
+                if hashed is not None:
+                    hashed.result()  # one part waits at most
+                hashed = None if len(view) < _PIECE else pool.submit(digest.update, view)
+                if hashed is None:
+                    digest.update(view)
+                while view:
+                    count = os.write(descriptor, view[:_PIECE])
+                    size, view = size + count, view[count:]
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     return Facts(size, digest.hexdigest())

@@ -4,11 +4,13 @@ By default a run is `runs/NAME`. If one is there already that was finished, the 
 interrupted, the same command goes on with it. `--out` decides otherwise.
 """
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pushforward._durable import write_text
 from pushforward._recipe import Settings
 from pushforward.cli.units import Units, write_units
 
@@ -64,11 +66,13 @@ class Remembered:
         data: what is trained on.
         units: of the data; their labels are the classes of the batches' context.
         path: the run folder.
+        skipped: rows that were left out, each with its file and line; kept in `bad_rows.jsonl`.
     """
 
     data: Source
     units: Units
     path: Path
+    skipped: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -89,6 +93,9 @@ class Remembered:
         """The data's batches; the run folder is there by the time they are asked for."""
         if rank == 0 and self.path.is_dir():
             write_units(self.units, self.path)
+            if self.skipped:
+                lines = (json.dumps({"skipped": row}, ensure_ascii=False) + "\n" for row in self.skipped)
+                write_text(self.path / "bad_rows.jsonl", "".join(lines))
         return self.data.batches(size, draw, start, rank, world)
 
 

@@ -71,7 +71,8 @@ def run(options: Train) -> None:
     if options.model != "auto":
         recipe_of(options, "")  # what can be refused at once is refused before the data are read
     prepare(options.settings.device, options.settings.threads)
-    data = options.reading.open(options.data)
+    ledger = pf.data.Ledger()
+    data = options.reading.open(options.data, ledger)
     if options.conditional and not data.classes:
         fix = "Leave --conditional out, or put the images of each class in a sub-folder."
         raise ConfigError(explain("data with classes for --conditional", data.describe(), fix))
@@ -82,7 +83,7 @@ def run(options: Train) -> None:
     announce(data.describe(), model, spelled(recipe), options.settings, path)
     objectives = pf.objectives
     objective = objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
-    source = Remembered(seen, units, path)
+    source = Remembered(seen, units, path, tuple(ledger.rows))
     history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe)
     conclude(history, path, units)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.dataset import Dataset
-from pushforward.data.faults import check_file, faulty, reading
+from pushforward.data.faults import BadRows, check_file, faulty, reading
 from pushforward.data.tables import choose, listed
 
 _LARGEST = 2**32
@@ -33,7 +33,7 @@ def open_npy(
     *,
     columns: Sequence[str | int] | None = None,
     held_out: float = 0.2,
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     seed: int = 0,
 ) -> Dataset:
     """A data set from one array; arguments and errors as `from_array`, columns by number."""
@@ -64,7 +64,7 @@ def open_npz(
     array: str | None = None,
     columns: Sequence[str | int] | None = None,
     held_out: float = 0.2,
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     seed: int = 0,
 ) -> Dataset:
     """A data set from an archive of arrays.
