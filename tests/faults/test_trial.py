@@ -41,7 +41,8 @@ def killed(folder: Path, number: int, rng: random.Random) -> tuple[int, str]:
             time.sleep(0.005)
         time.sleep(rng.expovariate(4))
     child.send_signal(number)
-    return child.wait(), child.stderr.read() if child.stderr else ""
+    said = child.communicate()[1]
+    return child.returncode, said
 
 
 def whole(folder: Path) -> dict[str, bytes]:
@@ -69,7 +70,9 @@ def test_twenty_kills_and_six_signals_change_no_bit(tmp_path):
         places.add(newest(tmp_path / "killed"))
         assert not (tmp_path / "killed/manifest.json").exists(), "it ended before the trial did: raise STEPS"
     for folder in ("killed", "whole"):
-        assert begun(tmp_path / folder).wait() == 0
+        child = begun(tmp_path / folder)
+        said = child.communicate()[1]
+        assert child.returncode == 0, said
     assert whole(tmp_path / "killed") == whole(tmp_path / "whole")
     same = len(whole(tmp_path / "whole"))
     print(f"{kills} kills and {stops} signals at {len(places)} places; {same} tensors and files are identical")

@@ -4,6 +4,7 @@
 theirs of one of our models. `save_folder` and `load_folder` write and read a model as the hubs keep them.
 `rotary_from` reads the positions of a language model from its configuration, `load_roformer` a RoFormer with all that
 belongs to it, and `save_roformer` writes one as `transformers` reads it.
+`from_pickle` reads weights from an old pickle, if one says so.
 Quirks of others live here and nowhere else. Imports training and what lies below it.
 """
 
@@ -11,10 +12,12 @@ from pushforward.interop.adopt import adopt, from_scheduler, to_convention
 from pushforward.interop.clock import Affine, Clock, NoiseLevel, Steps
 from pushforward.interop.convention import CONVENTIONS, Call, Convention
 from pushforward.interop.folder import load_folder, save_folder
+from pushforward.interop.pickles import from_pickle
 from pushforward.interop.roformer import load_roformer, roformer_config, save_roformer
 from pushforward.interop.rope import rotary_from
 
 __all__ = [
-    "Affine", "CONVENTIONS", "Call", "Clock", "Convention", "NoiseLevel", "Steps", "adopt", "from_scheduler",
-    "load_folder", "load_roformer", "roformer_config", "rotary_from", "save_folder", "save_roformer", "to_convention",
+    "Affine", "CONVENTIONS", "Call", "Clock", "Convention", "NoiseLevel", "Steps", "adopt", "from_pickle",
+    "from_scheduler", "load_folder", "load_roformer", "roformer_config", "rotary_from", "save_folder", "save_roformer",
+    "to_convention",
 ]  # fmt: skip

@@ -10,8 +10,8 @@ Versions 2 and sim have `norm_type`, `use_bias` and `pooler_activation` in the c
 them; `transformers` knows version 1 alone. Their table of sines ends at `max_position_embeddings`: it is written for
 them and never read, as phases here are exact at any position. Dropout rates are neither read nor written.
 
-Old checkpoints are pickles (`pytorch_model.bin`), and nothing is unpickled here. Who trusts one reads it with torch and
-passes the tensors on (`weights`); the error says so.
+Old checkpoints are pickles (`pytorch_model.bin`), and nothing is unpickled here. Who trusts one reads it with
+`from_pickle` and passes the tensors on (`weights`); the error says so.
 """
 
 import os
@@ -195,7 +195,7 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     pickled = sorted(each.name for each in folder.glob("*.bin"))
     if pickled:
         old = str(folder / pickled[0])
-        fix = f"If you trust it, pass weights=torch.load({old!r}, weights_only=True) and save_roformer the result."
+        fix = f"If you trust it, pass weights=from_pickle({old!r}, allow_pickle=True) and save_roformer the result."
         raise RunError(explain("model.safetensors", f"{old!r}, a pickle, and nothing is unpickled here", fix))
     raise RunError(explain("model.safetensors", f"{str(folder)!r} without it", "Check the path."))
 

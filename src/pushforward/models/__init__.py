@@ -10,8 +10,8 @@ Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autog
 `residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one. `gaussian`,
 `mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures whether it is
 what it claims to be, and `flow.distribution(context)` is the same flow in torch's own language. Named flows are
-functions that build one; `in_chunks` draws as many at a time as memory allows; `AnyConditional` is a flow of p(x_A | x_B) for any parts A and B. May import every
-shelf below.
+functions that build one; `AnyConditional` is a flow of p(x_A | x_B) for any parts A and B. `in_chunks` draws as many
+samples at a time as memory allows. May import every shelf below.
 """
 
 from pushforward.models.any_conditional import AnyConditional
@@ -62,7 +62,7 @@ __all__ = [
     "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform",
     "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised", "empirical",
     "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize", "glow", "guided", "guided_flow", "iaf",
-    "in_chunks", "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior", "prepare",
-    "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester",
+    "in_chunks", "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive", "planar", "posterior",
+    "prepare", "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow", "ring", "sos", "sylvester",
     "tarflow", "tempered", "truncated", "tune", "umnn",
 ]  # fmt: skip
