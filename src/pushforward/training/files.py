@@ -57,7 +57,7 @@ def pieces(tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None)
     text += b" " * (-len(text) % 8)
     yield len(text).to_bytes(8, "little") + text
     for _, tensor in rows:
-        yield memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> Facts:

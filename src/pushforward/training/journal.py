@@ -82,14 +82,14 @@ class Journal:
         Raises:
             RunError: it was taken from none.
         """
-        lists = [state.get(name) for name in ("steps", "losses", "seconds", "pending")] + [state.get("skipped", [])]
-        elapsed = state.get("elapsed")
-        numbers = [elapsed, *(number for each in lists if isinstance(each, list) for number in each)]
+        whole = {"skipped": [], **state}  # runs that were begun without
+        lists = [whole.get(name) for name in ("steps", "losses", "seconds", "pending", "skipped")]
+        numbers = [whole.get("elapsed"), *(number for each in lists if isinstance(each, list) for number in each)]
         if not all(isinstance(each, list) for each in lists) or not all(type(n) in (int, float) for n in numbers):
             got = f"{sorted(state)} of other types"
             raise RunError(explain("the journal of a run in state.json", got, "Take that checkpoint away."))
-        steps, losses, seconds, pending, skipped = lists
-        return cls(steps, losses, seconds, [], pending, skipped, time.monotonic() - elapsed)
+        steps, losses, seconds, pending, skipped = (list[Any](each) for each in lists if each is not None)
+        return cls(steps, losses, seconds, [], pending, skipped, time.monotonic() - state["elapsed"])
 
     def history(self) -> History:
         """What the user gets."""
