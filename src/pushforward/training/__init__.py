@@ -4,8 +4,8 @@
 bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a
 flow over a table with scikit-learn's words. `Settings`, the recipes and `Run` are values without torch. One file per
 idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
-`distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`,
-`rows`, `estimator`. May import objectives, models and what stands below them.
+`distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`,
+`journal`, `loop`, `rows`, `estimator`. May import objectives, models and what stands below them.
 """
 
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
