@@ -2,6 +2,7 @@
 
 import ast
 import errno
+import hashlib
 import os
 import random
 import shutil
@@ -9,12 +10,16 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from faults.disk import Disk
 from faults.writers import WRITERS, Writer
 from house.tree import file_of, modules
 from pushforward import _durable
 from pushforward._errors import PushforwardError
+from pushforward.training import files
 
 every_writer = pytest.mark.parametrize("name", WRITERS)
 
@@ -114,6 +119,22 @@ def test_a_crash_while_a_file_is_written_leaves_part_of_it(tmp_path):
     with disk.watched(at=2), pytest.raises(OSError, match="No space"):
         _durable.put(tmp_path / "a", [b"12345678"])
     assert (tmp_path / "a").read_bytes() == b"1234"
+
+
+def test_tensors_of_every_type_are_what_the_library_of_the_format_reads(tmp_path):
+    """Also parts that are hashed by a thread, and none at all."""
+    types = [each for each in files._DTYPES if not each.is_complex and "float8" not in str(each)]
+    tensors = {str(each): torch.arange(6).reshape(2, 3).to(each) for each in types}
+    tensors |= {"large": torch.arange(700_000.0), "turned": torch.arange(6.0).reshape(2, 3).T, "none": torch.ones(0, 3)}
+    tensors |= {"one": torch.tensor(2.5), "é": torch.tensor([True, False])}
+    facts = files.write_tensors(tmp_path / "a.safetensors", tensors, {"format": "pt"})
+    data = (tmp_path / "a.safetensors").read_bytes()
+    assert (facts.size, facts.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    found = load_file(tmp_path / "a.safetensors")
+    assert found.keys() == tensors.keys()
+    assert all(torch.equal(found[k], tensors[k]) and found[k].dtype == tensors[k].dtype for k in tensors)
+    with safe_open(tmp_path / "a.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
 
 
 WRITES = {
