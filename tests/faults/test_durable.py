@@ -65,7 +65,7 @@ def test_a_crash_or_a_power_cut_at_any_call_leaves_one_whole_version(tmp_path, n
 
 
 @every_writer
-@pytest.mark.parametrize("stays", [False, True], ids=["for a moment", "for good"])
+@pytest.mark.parametrize("stays", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["for a moment", "for good"])
 def test_a_full_disk_at_any_call_is_an_oserror_and_loses_nothing(tmp_path, name, stays):
     writer, start = WRITERS[name], tmp_path / "start"
     start.mkdir()

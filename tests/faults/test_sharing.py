@@ -196,14 +196,20 @@ SAMPLES = {"format-1": [[0.40299686789512634, -1.1826454401016235], [-2.67720437
 # pickles
 
 
+def test_a_pickle_is_refused_by_default(tmp_path):
+    torch.save({"w": Attack(tmp_path / "mark")}, tmp_path / "bad.pt")
+    with pytest.raises(RunError, match=r"a pickle, which can hold any program.*allow_pickle=True if you trust"):
+        from_pickle(tmp_path / "bad.pt")
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.slow
 def test_a_pickle_is_read_on_demand_alone_and_runs_nothing(tmp_path):
     inner = {"w": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
     weights = {"model": inner, "epoch": 7, "ema": {"w": torch.ones(2)}}
     torch.save(weights, tmp_path / "good.pt")
     torch.save({"w": Attack(tmp_path / "mark")}, tmp_path / "bad.pt")
     before = listing(tmp_path)
-    with pytest.raises(RunError, match=r"a pickle, which can hold any program.*allow_pickle=True if you trust"):
-        from_pickle(tmp_path / "good.pt")
     found = from_pickle(tmp_path / "good.pt", allow_pickle=True)
     assert sorted(found) == ["ema.w", "model.n", "model.w"]
     assert torch.equal(found["model.w"], inner["w"])
