@@ -13,7 +13,7 @@ one from a stranger runs none of their code. A key nobody asked for is an error 
 
 import dataclasses
 import difflib
-import os
+import errno
 import re
 import tomllib
 import types
@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
+from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 
 Kinds = Mapping[str, type]
@@ -31,6 +32,9 @@ Table = dict[str, Any]
 """What TOML can hold."""
 
 T = TypeVar("T")
+
+LARGEST: Final = 2**22
+"""Bytes of a configuration that is still read."""
 
 KIND: Final = "kind"
 _REQUIRED: Final = object()
@@ -125,7 +129,7 @@ def loads(text: str, name: str = "the configuration") -> Table:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(explain("TOML", f"{name}: {error}", "Correct that line.")) from error
 
 
@@ -136,6 +140,10 @@ def read(path: Path) -> Table:
         ConfigError: there is no such file, or it is not TOML.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")
+        if path.is_file() and path.stat().st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"it has more than {LARGEST:,} bytes")
         return loads(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
         raise ConfigError(explain("a TOML file", f"{str(path)!r}: {error.strerror}", "Check the path.")) from error
@@ -145,12 +153,7 @@ def read(path: Path) -> Table:
 
 def write(config: object, path: Path, kinds: Kinds = _NO_KINDS) -> None:
     """Write a dataclass as a TOML file, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(dumps(config, kinds), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, dumps(config, kinds))
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -34,6 +34,13 @@ class TrainingError(PushforwardError):
     """A training run that cannot go on: a loss or gradient that is not finite."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; torch has no one class for it, and on CPUs none at all."""
+    text = str(error)
+    named = "DefaultCPUAllocator" in text or "out of memory" in text.lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and named)
+
+
 def explain(expected: str, got: str, fix: str) -> str:
     """One sentence each: what was expected, what was got, how to fix it.
 

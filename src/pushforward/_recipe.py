@@ -51,6 +51,9 @@ class Settings:
     """Arithmetic of the network: auto is bf16 on GPUs that have it, else fp32."""
     seed: int = 0
     """Everything random is a function of the seed, the step and the sample."""
+    on_nan: Literal["stop", "skip", "rollback"] = "stop"
+    """At a loss or gradient that is not finite: stop before the update; skip this update; or roll back to the newest
+    checkpoint and pass over the steps from it to the bad one. The last two at most ten times in a run."""
     log_every: int = 50
     """Steps from one line of metrics to the next."""
     checkpoint_every: int = 500
@@ -72,6 +75,7 @@ class Settings:
         self._require("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
         self._require("threads", self.threads is None or self.threads >= 1, "1 or more")
         self._require("schedule", self.schedule in ("cosine", "constant"), "'cosine' or 'constant'")
+        self._require("on_nan", self.on_nan in ("stop", "skip", "rollback"), "'stop', 'skip' or 'rollback'")
         self._require("precision", self.precision in ("auto", "fp32", "bf16", "fp16"), "auto, fp32, bf16 or fp16")
 
     def changed(self, **changes: object) -> "Settings":

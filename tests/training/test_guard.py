@@ -50,7 +50,7 @@ def test_the_first_bad_module_is_named():
 @pytest.mark.parametrize("lazy", [False, True])
 def test_the_weights_are_from_before_the_bad_step(lazy, monkeypatch):
     judge = Guard.__init__
-    monkeypatch.setattr(Guard, "__init__", lambda self, device: judge(self, device, lazy))
+    monkeypatch.setattr(Guard, "__init__", lambda self, device, skip: judge(self, device, lazy, skip))
     good, bad = Straight(), Straight()
     run(good, steps=5, clip=0.0)
     with pytest.raises(TrainingError, match=r"step 5: the batch's x is not finite.*samples 1 of this process"):

@@ -189,10 +189,10 @@ def test_the_heap_is_thawed_afterwards():
 def test_a_full_disk_does_not_stop_training_but_is_told(tmp_path, monkeypatch):
     write = run_room.write_checkpoint
 
-    def full(folder, checkpoint):
+    def full(folder, checkpoint, anchors):
         if checkpoint.step == 10:
             raise OSError("No space left on device")
-        return write(folder, checkpoint)
+        return write(folder, checkpoint, anchors)
 
     monkeypatch.setattr(run_room, "write_checkpoint", full)
     with pytest.warns(UserWarning, match="No checkpoint at step 10: No space left"):

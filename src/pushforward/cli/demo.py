@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import arg
 
 import pushforward as pf
+from pushforward._durable import write_text
 from pushforward._recipe import NICE, Diffusion, Recipe, Settings, Transformer
 from pushforward.cli.options import FLAT, Machine, Session
 from pushforward.cli.runs import Remembered, speak
@@ -117,7 +118,7 @@ def run(options: Demo) -> None:
     command = "pushforward demo" + (" --small" if options.small else "") + f" --seed {options.machine.seed}"
     place = page(story, command, time.monotonic() - begun).save(options.out / "report.html")
     text = table(story)
-    (options.out / "table.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(options.out / "table.txt", text + "\n")
     speak("", text, "", *story.verdict(), "", f"{time.monotonic() - begun:.0f} s in all. Open {place} in a browser.")
 
 

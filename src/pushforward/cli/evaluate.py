@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 import pushforward as pf
+from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve, carries_divergence
-from pushforward.cli.output import replacing
 from pushforward.cli.tables import is_mixed, score_table
 from pushforward.cli.units import Units, data_of, read_units
 
@@ -82,7 +82,7 @@ def run(options: Evaluate) -> None:
     if options.out is not None:
         numbers = {name: _numbers(value, floor) for name, (value, floor) in rows.items()}
         text = json.dumps(numbers, indent=2) + "\n"
-        replacing(options.out, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(options.out, text)
     return None
 
 
@@ -97,7 +97,7 @@ def _score(options: Evaluate) -> None:
     if options.out is not None:
         found = {"value": score.nats.value, "standard_error": score.nats.error, "rows": score.rows}
         text = json.dumps({"nats per row": found | {"rows_of_density_0": score.outside}}, indent=2) + "\n"
-        replacing(options.out, lambda part: part.write_text(text, encoding="utf-8"))
+        write_text(options.out, text)
 
 
 def measure(

@@ -8,11 +8,11 @@ A file is written beside its place and then moved there, so that what stood ther
 """
 
 import csv
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pushforward._durable import replacing
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.units import Units
 
@@ -40,7 +40,8 @@ def check_output(path: Path, units: Units) -> None:
 def write_samples(path: Path, values: "torch.Tensor", units: Units, labels: "torch.Tensor | None" = None) -> None:
     """Write samples, in the data's units, as what the file's name asks for."""
     writers: dict[str, Callable[..., None]] = {".png": _png, ".npz": _npz, ".csv": _csv}
-    replacing(path, lambda part: writers[path.suffix.lower()](part, values, units, labels))
+    with replacing(path) as part:
+        writers[path.suffix.lower()](part, values, units, labels)
 
 
 def default_output(run: Path, units: Units) -> Path:
@@ -48,17 +49,6 @@ def default_output(run: Path, units: Units) -> Path:
     if units.events == "image":
         return run / "samples.png"
     return run / ("samples.csv" if len(units.shape) == 1 else "samples.npz")
-
-
-def replacing(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` write a file beside `path`, then move it there; missing folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _npz(path: Path, values: "torch.Tensor", units: Units, labels: "torch.Tensor | None") -> None:

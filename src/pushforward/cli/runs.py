@@ -4,11 +4,13 @@ By default a run is `runs/NAME`. If one is there already that was finished, the 
 interrupted, the same command goes on with it. `--out` decides otherwise.
 """
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from pushforward._durable import write_text
 from pushforward._recipe import Settings
 from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import Units, write_units
@@ -66,12 +68,14 @@ class Remembered:
         units: of the data; their labels are the classes of the batches' context.
         path: the run folder.
         also: writes what else belongs there.
+        skipped: rows that were left out, each with its file and line; kept in `bad_rows.jsonl`.
     """
 
     data: Source
     units: Units
     path: Path
     also: "Callable[[Path], None] | None" = None
+    skipped: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -94,6 +98,9 @@ class Remembered:
             write_units(self.units, self.path)
             if self.also is not None:
                 self.also(self.path)
+            if self.skipped:
+                lines = (json.dumps({"skipped": row}, ensure_ascii=False) + "\n" for row in self.skipped)
+                write_text(self.path / "bad_rows.jsonl", "".join(lines))
         return self.data.batches(size, draw, start, rank, world)
 
 

@@ -42,7 +42,7 @@ class Sample:
     first: int = 0
     """Index of the first sample."""
     batch: int = 1024
-    """Samples computed at a time; changes memory and speed, never the samples."""
+    """Samples computed at a time, halved where memory runs out; changes memory and speed, never the samples."""
     solve: Annotated[Solve, FLAT] = Solve()
     machine: Annotated[Machine, FLAT] = Machine()
     session: Annotated[Session, FLAT] = Session()
@@ -67,13 +67,14 @@ def run(options: Sample) -> None:
     _refuse(options.given, "--given", "runs of a table trained with --model nsf or maf", "Leave it out.")
     check_output(out, units)
     labels = units.classes(options.n, options.first, options.label)
-    solver, parts = options.solve.build(options.run), list[torch.Tensor]()
-    model = pf.load(options.run, device=str(device))
-    for begin in range(0, options.n, options.batch):
-        count = min(options.batch, options.n - begin)
+    solver, model = options.solve.build(options.run), pf.load(options.run, device=str(device))
+
+    def draw(count: int, start: int) -> torch.Tensor:
+        begin = start - options.first
         context = None if labels is None else labels[begin : begin + count].to(device)
-        x = model.sample(count, context, solver, options.machine.seed, options.first + begin)
-        parts.append(units.values(x))
+        return units.values(model.sample(count, context, solver, options.machine.seed, start))
+
+    parts = list(pf.models.in_chunks(draw, options.n, options.batch, options.first))
     write_samples(out, torch.cat(parts), units, labels)
     return print(f"{options.n:,} samples of {units.name} in {out}")
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, Protocol, Union, cast
 import tyro
 
 from pushforward import __version__, _config
-from pushforward._errors import ConfigError, PushforwardError, explain
+from pushforward._errors import ConfigError, PushforwardError, explain, out_of_memory
 from pushforward._recipe import KINDS
 from pushforward.cli.options import Session
 from pushforward.cli.usage import sentence
@@ -180,7 +180,7 @@ def _fail(error: Exception, session: Session) -> int:
         return ERROR
     if isinstance(error, OSError):
         return _say(str(error), ERROR)
-    if "out of memory" in str(error).lower() or "DefaultCPUAllocator" in str(error):
+    if out_of_memory(error):
         return _say("out of memory. Ask for less at a time: a smaller --batch, or --accumulate.", ERROR)
     hint = "" if session.debug or session.pdb else " Run it again with --debug to see where, and please report it."
     return _say(f"{type(error).__name__}: {error}.{hint}", ERROR)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pushforward as pf
+from pushforward._durable import replacing
 from pushforward._errors import ConfigError, PushforwardError, explain
-from pushforward.cli.output import replacing
 from pushforward.cli.units import Reading, Units, as_flags
 
 if TYPE_CHECKING:
@@ -184,13 +184,10 @@ def sample_table(run: Path, out: Path, n: int, seed: int, first: int, given: tup
     pairs = dict(_given(word, estimator.columns_) for word in given)
     columns = estimator.conditional(pairs, n, seed, first)
 
-    def write(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(zip(*(map(_spelled, column.tolist()) for column in columns.values()), strict=True))
-
-    replacing(out, write)
+    with replacing(out) as part, part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*(map(_spelled, column.tolist()) for column in columns.values()), strict=True))
 
 
 def _given(word: str, columns: "Columns") -> tuple[str, Any]:

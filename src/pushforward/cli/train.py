@@ -100,7 +100,8 @@ def run(options: Train) -> None:
     if options.model in ("maf", "nsf") and is_table(options.data):
         return _train_table(options)
     _refuse_table_options(options)
-    data = options.reading.open(options.data)
+    ledger = pf.data.Ledger()
+    data = options.reading.open(options.data, ledger)
     if options.conditional and not data.classes:
         fix = "Leave --conditional out, or put the images of each class in a sub-folder."
         raise ConfigError(explain("data with classes for --conditional", data.describe(), fix))
@@ -111,7 +112,7 @@ def run(options: Train) -> None:
     announce(data.describe(), model, spelled(recipe), options.settings, path)
     objectives = pf.objectives
     objective = objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
-    source = Remembered(seen, units, path)
+    source = Remembered(seen, units, path, skipped=tuple(ledger.rows))
     history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe)
     return conclude(history, path, units)
 

@@ -42,9 +42,11 @@ class Reading:
     bad_rows: Literal["error", "skip"] | None = None
     """What to do with rows or images that cannot be used: say which they are and stop, or leave them out."""
 
-    def open(self, path: str) -> "pf.data.Dataset":
-        """The data set of this name or path."""
+    def open(self, path: str, ledger: "pf.data.Ledger | None" = None) -> "pf.data.Dataset":
+        """The data set of this name or path; what is left out of it is written into the ledger."""
         options = {name: getattr(self, name) for name in ("array", "size", "held_out", "bad_rows")}
+        if ledger is not None and self.bad_rows == "skip":
+            options["bad_rows"] = ledger
         try:
             return pf.data.open_data(path, columns=self.columns or None, **options)
         except PushforwardError as error:

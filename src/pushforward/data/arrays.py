@@ -17,7 +17,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward.data.dataset import Dataset
-from pushforward.data.faults import check_bad_rows, faulty, judge
+from pushforward.data.faults import BadRows, check_bad_rows, faulty, judge
 from pushforward.data.scaling import Scaling
 
 PIXELS = Scaling(offset=-1.0, scale=2 / 256, levels=256)
@@ -33,7 +33,7 @@ def from_array(
     name: str = "array",
     columns: Sequence[str] = (),
     held_out: float = 0.2,
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     seed: int = 0,
     source: str = "",
     file: str = "",
@@ -79,7 +79,7 @@ def from_parts(
     *,
     name: str = "array",
     columns: Sequence[str] = (),
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     source: str = "",
     file: str = "",
 ) -> Dataset:
@@ -107,7 +107,7 @@ def _usable(
     values: "np.ndarray | Tensor",
     context: "np.ndarray | Tensor | None",
     name: str,
-    bad_rows: str,
+    bad_rows: BadRows,
     fewest: int = _FEWEST,
 ) -> tuple[Tensor, np.ndarray | None, str]:
     """Enough finite rows or images [n, channels, h, w], their classes, and what was skipped."""
@@ -243,7 +243,9 @@ def _split(rows: Tensor, held_out: float, seed: int) -> tuple[Tensor | slice, Te
     return shuffled[held:], shuffled[:held]
 
 
-def _finite(rows: Tensor, labels: np.ndarray | None, name: str, bad_rows: str) -> tuple[Tensor, np.ndarray | None, str]:
+def _finite(
+    rows: Tensor, labels: np.ndarray | None, name: str, bad_rows: BadRows
+) -> tuple[Tensor, np.ndarray | None, str]:
     finite = torch.cat([part.isfinite().flatten(1).all(1) for part in _chunks(rows)] or [torch.ones(0).bool()])
     bad = (~finite).nonzero().flatten().tolist()
     if not bad:

@@ -3,8 +3,10 @@
 Rows are named as an editor shows them, `housing.csv:292`, at most ten of them, with the total.
 """
 
+import zlib
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -18,9 +20,25 @@ def faulty(expected: str, got: str, fix: str) -> DataError:
     return DataError(explain(expected, got, fix))
 
 
-def check_bad_rows(bad_rows: str) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class Ledger:
+    """As `bad_rows`: leave bad rows out, and write down which and why.
+
+    >>> ledger = Ledger()
+    >>> judge(["a.csv:3 (age is missing)"], 1, 9, "a.csv", ledger), ledger.rows
+    ('1 of 9 skipped as bad.', ['a.csv:3 (age is missing)'])
+    """
+
+    rows: list[str] = field(default_factory=list[str])
+
+
+BadRows = str | Ledger
+"""What to do with bad rows: "error", "skip", or a `Ledger` to skip them into."""
+
+
+def check_bad_rows(bad_rows: BadRows) -> None:
     """Refuse any other word than "error" and "skip"."""
-    if bad_rows not in ("error", "skip"):
+    if not isinstance(bad_rows, Ledger) and bad_rows not in ("error", "skip"):
         raise ConfigError(explain('bad_rows="error" or "skip"', repr(bad_rows), "Choose one of the two."))
 
 
@@ -29,7 +47,7 @@ def judge(
     bad: int,
     total: int,
     name: str,
-    bad_rows: str,
+    bad_rows: BadRows,
     expected: str = "finite numbers in every row",
 ) -> str:
     """Raise for bad rows, or say how many were skipped.
@@ -39,7 +57,7 @@ def judge(
         bad: how many there are.
         total: how many rows there are, good and bad.
         name: the file's name.
-        bad_rows: "error" or "skip".
+        bad_rows: "error", "skip" or a ledger.
         expected: what good rows are.
 
     Returns:
@@ -50,10 +68,13 @@ def judge(
     """
     if not bad:
         return ""
-    if bad_rows == "skip" and 2 * bad <= total:
+    skip = bad_rows != "error"
+    if skip and 2 * bad <= total:
+        if isinstance(bad_rows, Ledger):
+            bad_rows.rows.extend(found)
         return f"{bad:,} of {total:,} skipped as bad."
     listed = "; ".join(islice(found, SHOWN)) + (f"; and {bad - SHOWN:,} more" if bad > SHOWN else "")
-    if bad_rows == "skip":
+    if skip:
         fix = "With bad_rows='skip' at most half may go; check that this is the right file and format."
     else:
         fix = "Repair them, or pass bad_rows='skip' to leave them out."
@@ -67,13 +88,13 @@ def reading(path: Path, what: str, *errors: type[Exception]) -> Generator[None]:
     Args:
         path: the file.
         what: what it should be ("an .npy array").
-        errors: besides OSError, EOFError and MemoryError, what the reader raises on damaged files.
+        errors: besides OSError, EOFError, MemoryError and those of zip, what the reader raises on damaged files.
     """
     try:
         yield
     except DataError:
         raise
-    except (OSError, EOFError, MemoryError, *errors) as error:
+    except (OSError, EOFError, MemoryError, zlib.error, *errors) as error:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         fix = "Check that the file is whole and readable, or write it again."
         raise faulty(what, f"'{path}', which cannot be read ({reason})", fix) from error

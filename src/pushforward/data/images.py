@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pushforward._errors import ConfigError, explain
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.dataset import Dataset
-from pushforward.data.faults import check_bad_rows, faulty, judge, reading
+from pushforward.data.faults import BadRows, check_bad_rows, faulty, judge, reading
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 _TESTS = ("test", "val", "valid", "validation")
@@ -29,7 +29,7 @@ _LARGEST_SET = 2**32
 
 
 def open_images(
-    path: Path, *, size: int | None = None, held_out: float = 0.2, bad_rows: str = "error", seed: int = 0
+    path: Path, *, size: int | None = None, held_out: float = 0.2, bad_rows: BadRows = "error", seed: int = 0
 ) -> Dataset:
     """A data set from a folder of images.
 
@@ -65,7 +65,7 @@ def has_images(path: Path) -> bool:
     return any(file.suffix.lower() in SUFFIXES for file in path.rglob("*"))
 
 
-def _read(path: Path, size: int | None, bad_rows: str) -> tuple[np.ndarray, np.ndarray | None, str]:
+def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, np.ndarray | None, str]:
     """All images of a folder [n, h, w] or [n, h, w, 3], their classes, and what was skipped."""
     files = _files(path)
     kept: list[np.ndarray] = []

@@ -16,7 +16,7 @@ from re import search
 from pushforward._errors import ConfigError, explain
 from pushforward.data.arrays import from_array
 from pushforward.data.dataset import Dataset
-from pushforward.data.faults import check_bad_rows, faulty, reading
+from pushforward.data.faults import BadRows, check_bad_rows, faulty, reading
 from pushforward.data.idx import open_idx
 from pushforward.data.images import SUFFIXES, has_images, open_images
 from pushforward.data.shipped import digits
@@ -35,7 +35,7 @@ def open_data(
     array: str | None = None,
     size: int | None = None,
     held_out: float | None = None,
-    bad_rows: str | None = None,
+    bad_rows: BadRows | None = None,
     seed: int | None = None,
 ) -> Dataset:
     """Open a data set by its name or path, whatever it is.
@@ -75,7 +75,7 @@ def open_delimited(
     *,
     columns: Sequence[str | int] | None = None,
     held_out: float = 0.2,
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     seed: int = 0,
 ) -> Dataset:
     """A data set from a .csv or .tsv file; see `read_delimited`."""
@@ -87,7 +87,7 @@ def open_parquet(
     *,
     columns: Sequence[str | int] | None = None,
     held_out: float = 0.2,
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     seed: int = 0,
 ) -> Dataset:
     """A data set from a .parquet file; see `read_parquet`."""

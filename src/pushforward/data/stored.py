@@ -5,8 +5,9 @@ usual names (x_train, y_train, x_test, y_test; images and labels; x and y), or s
 one.
 """
 
+import struct
+import tokenize
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.dataset import Dataset
-from pushforward.data.faults import check_file, faulty, reading
+from pushforward.data.faults import BadRows, check_file, faulty, reading
 from pushforward.data.tables import choose, listed
 
 _LARGEST = 2**32
@@ -23,18 +24,21 @@ _LABELS = ("y_train", "train_labels", "labels", "y", "target")
 _TESTS = ("x_test", "test", "test_images")
 _TEST_LABELS = ("y_test", "test_labels")
 
+_HEADERS = (SyntaxError, tokenize.TokenError, TypeError, KeyError, struct.error)
+"""What numpy raises on damaged headers besides ValueError."""
+
 
 def open_npy(
     path: Path,
     *,
     columns: Sequence[str | int] | None = None,
     held_out: float = 0.2,
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     seed: int = 0,
 ) -> Dataset:
     """A data set from one array; arguments and errors as `from_array`, columns by number."""
     check_file(path)
-    with reading(path, "an .npy array"):
+    with reading(path, "an .npy array", *_HEADERS):
         with path.open("rb") as file:
             magic = file.read(6)
         if magic != b"\x93NUMPY":
@@ -60,7 +64,7 @@ def open_npz(
     array: str | None = None,
     columns: Sequence[str | int] | None = None,
     held_out: float = 0.2,
-    bad_rows: str = "error",
+    bad_rows: BadRows = "error",
     seed: int = 0,
 ) -> Dataset:
     """A data set from an archive of arrays.
@@ -77,7 +81,7 @@ def open_npz(
         DataError: a damaged archive, pickled objects, several arrays of unusual names.
     """
     check_file(path)
-    with reading(path, "an .npz archive", zipfile.BadZipFile, zlib.error, NotImplementedError):
+    with reading(path, "an .npz archive", zipfile.BadZipFile, ValueError, RuntimeError, AttributeError, *_HEADERS):
         _check_unpacked(path)
         with np.load(path, allow_pickle=False) as stored:
             names = list(stored.files)

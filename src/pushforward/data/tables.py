@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pushforward.data.faults import SHOWN, check_file, faulty, judge, reading
+from pushforward.data.faults import SHOWN, BadRows, check_file, faulty, judge, reading
 
 MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "?", "-"])
 """What stands for a missing value, in small letters."""
@@ -38,7 +38,7 @@ class Table:
     note: str = ""
 
 
-def read_delimited(path: Path, columns: Sequence[str | int] | None = None, bad_rows: str = "error") -> Table:
+def read_delimited(path: Path, columns: Sequence[str | int] | None = None, bad_rows: BadRows = "error") -> Table:
     """Read a .csv or .tsv file, gzipped or not.
 
     Args:
@@ -59,7 +59,7 @@ def read_delimited(path: Path, columns: Sequence[str | int] | None = None, bad_r
     return _judged(path, scan, bad_rows)
 
 
-def read_parquet(path: Path, columns: Sequence[str | int] | None = None, bad_rows: str = "error") -> Table:
+def read_parquet(path: Path, columns: Sequence[str | int] | None = None, bad_rows: BadRows = "error") -> Table:
     """Read a .parquet file; rows are counted from 1 in errors. Needs pyarrow.
 
     Raises:
@@ -193,7 +193,7 @@ def header(head: list[str]) -> tuple[tuple[str, ...], bool]:
     return tuple((titled and cell.strip()) or f"c{i}" for i, cell in enumerate(head)), titled
 
 
-def _judged(path: Path, scan: _Scan, bad_rows: str) -> Table:
+def _judged(path: Path, scan: _Scan, bad_rows: BadRows) -> Table:
     """Numbers from a scan, once its bad rows are refused or left out."""
     file, names = path.name, [scan.names[i] for i in scan.picks]
     total = len(scan.lines) + len(scan.ragged)
@@ -207,9 +207,8 @@ def _judged(path: Path, scan: _Scan, bad_rows: str) -> Table:
     finite = np.isfinite(values).all(1)
     bad = sorted([*scan.ragged, *(scan.lines[i] for i in np.flatnonzero(~finite))])
     where = {scan.lines[i]: int(np.flatnonzero(~np.isfinite(values[i]))[0]) for i in np.flatnonzero(~finite)}
-    said = (
-        f"{file}:{line} ({scan.said.get(line) or f'{names[where[line]]} is missing or not finite'})" for line in bad
-    )
+    odd = {line: f"{names[column]} is missing or not finite" for line, column in where.items()} | scan.said
+    said = (f"{file}:{line} ({odd.get(line, 'another number of fields')})" for line in bad)
     note = judge(said, len(bad), total, file, bad_rows)
     return Table(tuple(names), values[finite] if bad else values, note)
 

@@ -18,20 +18,21 @@ from typing import Any, Final
 import torch
 
 from pushforward import _config
+from pushforward._durable import make, write_text
 from pushforward._errors import RunError, explain
 from pushforward._recipe import FORMAT_VERSION, KINDS, Recipe
 from pushforward.models.model import Model
-from pushforward.training.build import build
+from pushforward.training.build import build, fitting_in
 from pushforward.training.files import (
     MANIFEST,
     read_json,
     read_tensors,
     require_version,
     seal,
+    unseal,
     verify,
     write_json,
     write_tensors,
-    write_text,
 )
 from pushforward.training.weights import not_finite, put_weights, weights
 
@@ -70,13 +71,13 @@ def save_folder(model: Model, path: str | os.PathLike[str], recipe: Recipe, clas
     if bad:
         raise RunError(explain("finite weights", f"{bad!r}, which is not", "Train again with a lower lr."))
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    make(folder)
+    unseal(folder)
     facts = _Folder(recipe, model.shape, classes, data)
-    write_json(folder / _CONFIG, _config.to_table(facts, KINDS))
-    write_tensors(folder / _WEIGHTS, tensors)
+    config = write_json(folder / _CONFIG, _config.to_table(facts, KINDS))
+    written = write_tensors(folder / _WEIGHTS, tensors)
     write_text(folder / "README.md", _card(facts, sum(each.numel() for each in tensors.values())))
-    seal(folder, [_CONFIG, _WEIGHTS])
+    seal(folder, {_CONFIG: config, _WEIGHTS: written})
     return folder
 
 
@@ -98,12 +99,14 @@ def load_folder(path: str | os.PathLike[str], device: str = "cpu") -> Model:
         got = f"{str(folder)!r}, which {'has no ' + _CONFIG if folder.exists() else 'does not exist'}"
         raise RunError(explain("a folder of a model", got, "Check the path; save_folder makes one."))
     if (folder / MANIFEST).exists():
-        verify(folder)
+        verify(folder, (_CONFIG, _WEIGHTS))
     table = read_json(folder / _CONFIG)
     require_version(table.get("format_version"), folder)
     facts = _config.from_table(_Folder, table, KINDS)
-    model = build(facts.model, facts.shape, facts.classes)
-    put_weights(model, read_tensors(folder / _WEIGHTS))
+    tensors = read_tensors(folder / _WEIGHTS)
+    with fitting_in(tensors):
+        model = build(facts.model, facts.shape, facts.classes)
+    put_weights(model, tensors)
     return model.to(device).eval()
 
 

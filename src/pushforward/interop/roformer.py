@@ -10,8 +10,8 @@ Versions 2 and sim have `norm_type`, `use_bias` and `pooler_activation` in the c
 them; `transformers` knows version 1 alone. Their table of sines ends at `max_position_embeddings`: it is written for
 them and never read, as phases here are exact at any position. Dropout rates are neither read nor written.
 
-Old checkpoints are pickles (`pytorch_model.bin`), and nothing is unpickled here. Who trusts one reads it with torch and
-passes the tensors on (`weights`); the error says so.
+Old checkpoints are pickles (`pytorch_model.bin`), and nothing is unpickled here. Who trusts one reads it with
+`from_pickle` and passes the tensors on (`weights`); the error says so.
 """
 
 import os
@@ -24,6 +24,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from pushforward._durable import make, remove
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward.nets import RoFormer, RoFormerConfig
 from pushforward.nets.roformer_config import Activation
@@ -128,9 +129,10 @@ def save_roformer(model: RoFormer, path: str | os.PathLike[str], length: int = 1
     cos, sin = Rotary().tables(torch.arange(length), config.width // config.heads)
     tensors[TABLE] = torch.cat([sin, cos], -1).to(model.word.weight.dtype)
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "config.json", _settings(config, length))
+    make(folder)
+    remove(folder / "config.json")  # half written, it is none
     write_tensors(folder / "model.safetensors", tensors, {"format": "pt"})
+    write_json(folder / "config.json", _settings(config, length))
     return folder
 
 
@@ -195,7 +197,7 @@ def _tensors(folder: Path) -> dict[str, Tensor]:
     pickled = sorted(each.name for each in folder.glob("*.bin"))
     if pickled:
         old = str(folder / pickled[0])
-        fix = f"If you trust it, pass weights=torch.load({old!r}, weights_only=True) and save_roformer the result."
+        fix = f"If you trust it, pass weights=from_pickle({old!r}, allow_pickle=True) and save_roformer the result."
         raise RunError(explain("model.safetensors", f"{old!r}, a pickle, and nothing is unpickled here", fix))
     raise RunError(explain("model.safetensors", f"{str(folder)!r} without it", "Check the path."))
 

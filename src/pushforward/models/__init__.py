@@ -19,6 +19,7 @@ from pushforward.models.any_conditional import AnyConditional
 from pushforward.models.audit import Audit
 from pushforward.models.auto import Choice, auto
 from pushforward.models.base import Base, FromTorch, Logistic, Normal, StudentT, Uniform, VonMises
+from pushforward.models.chunks import in_chunks
 from pushforward.models.continuity import Residual, residual
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.distribution import ModelDistribution
@@ -65,7 +66,7 @@ __all__ = [
     "ModelDistribution", "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected",
     "Truncated", "Tweedie", "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular",
     "classifier_guided", "denoised", "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize",
-    "glow", "guided", "guided_flow", "iaf", "likelihood", "maf", "mixture", "naf", "nice", "nsf", "nsf_autoregressive",
-    "planar", "posterior", "prepare", "radial", "real_nvp", "repaint", "replacement", "residual", "residual_flow",
-    "ring", "sos", "sylvester", "tarflow", "tempered", "truncated", "tune", "umnn",
+    "glow", "guided", "guided_flow", "iaf", "in_chunks", "likelihood", "maf", "mixture", "naf", "nice", "nsf",
+    "nsf_autoregressive", "planar", "posterior", "prepare", "radial", "real_nvp", "repaint", "replacement", "residual",
+    "residual_flow", "ring", "sos", "sylvester", "tarflow", "tempered", "truncated", "tune", "umnn",
 ]  # fmt: skip

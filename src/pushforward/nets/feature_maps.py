@@ -35,6 +35,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from pushforward._derivatives import constant
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Heads
@@ -201,7 +202,7 @@ def redraw_(net: nn.Module, step: int) -> None:
             module.map = redrawn(map, step)  # pyright: ignore[reportArgumentType]
 
 
-@torch.compiler.assume_constant_result
+@constant
 def directions(draw: Draw, count: int, features: int, orthogonal: bool) -> Tensor:
     """Random directions in float64, [count, features], each normal; a function of the address."""
     return _directions(draw, count, features, orthogonal)

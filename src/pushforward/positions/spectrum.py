@@ -18,13 +18,13 @@ Gold 1971, A digital frequency synthesizer, IEEE Trans. Audio Electroacoust. 19(
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import localcontext
 
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import constant
 from pushforward._errors import ShapeError, explain
 from pushforward.positions.arithmetic import DIGITS, Arithmetic, Exact, Number, Precision, Single
 from pushforward.positions.extension import Extension, Plain
@@ -123,18 +123,12 @@ def _check_positions(pos: Tensor) -> None:
         ))  # fmt: skip
 
 
-def _constant(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`torch.compiler.assume_constant_result`, without importing the compiler, which takes longer than torch."""
-    function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
-    return function
-
-
-@_constant
+@constant
 def _turns(base: float, rotated: int, how: Extension | tuple[float, ...]) -> Tensor:
     return torch.tensor(_integers(base, rotated, how), dtype=torch.int64, device="cpu")
 
 
-@_constant
+@constant
 def _theta(base: float, rotated: int, how: Extension | tuple[float, ...], precision: Precision) -> Tensor:
     return torch.tensor(_radians(base, rotated, how, precision), dtype=torch.float64, device="cpu")
 

@@ -9,12 +9,10 @@ setting and the width of the window, prints, and opens from disk. Equal values g
 """
 
 import base64
-import contextlib
 import hashlib
 import html
 import os
 import re
-import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from io import BytesIO, StringIO
@@ -22,6 +20,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Drawing
 
+from pushforward._durable import write_text
 from pushforward.report.estimate import Estimate
 from pushforward.report.plots import INK
 
@@ -194,19 +193,7 @@ class Page:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, whole or not at all; missing folders are made."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.html())
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(name, 0o666 & ~umask)
-            os.replace(name, target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+        write_text(target, self.html())
         return target
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from pushforward._config import from_table, to_table
+from pushforward._config import LARGEST, from_table, to_table
+from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 from pushforward.solvers import grids, noise
 from pushforward.solvers.adaptive import Adaptive
@@ -42,10 +43,7 @@ KINDS: Final[Mapping[str, type]] = MappingProxyType(
 
 def save(solver: Solver, file: Path) -> None:
     """Write a solver as JSON, whole or not at all."""
-    part = file.with_name(f".{file.name}.part")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(to_table(solver, KINDS), indent=1) + "\n", encoding="utf-8")
-    part.replace(file)
+    write_text(file, json.dumps(to_table(solver, KINDS), indent=1) + "\n")
 
 
 def load(file: Path) -> Solver:
@@ -55,10 +53,12 @@ def load(file: Path) -> Solver:
         ConfigError: there is no such file, or it does not hold a solver.
     """
     try:
+        if not file.is_file() or file.stat().st_size > LARGEST:
+            raise ValueError(f"it is no file of at most {LARGEST:,} bytes")
         said = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(said, dict):
             raise ValueError("it holds no settings")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         got = f"{str(file)!r}: {error}"
         raise ConfigError(explain("a solver that `save` wrote", got, "Check the path, or save it again.")) from error
     found = from_table(None, said, KINDS, where=str(file))

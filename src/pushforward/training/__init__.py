@@ -4,9 +4,9 @@
 bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a
 flow over a table with scikit-learn's words. `Settings`, the recipes and `Run` are values without torch. One file per
 idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
-`distributed`, `weights`, `files`, `checkpoint`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`,
-`rows`, `estimator`, `shards` (many events in many files), `stored_pairs`. May import objectives, models and what
-stands below them.
+`distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`,
+`journal`, `loop`, `rows`, `estimator`, `shards` (many events in many files), `stored_pairs`. May import objectives,
+models and what stands below them.
 """
 
 from pushforward._recipe import (

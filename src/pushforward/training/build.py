@@ -1,17 +1,27 @@
 """From a recipe to a model.
 
 Names are looked up in closed tables; nothing is imported because a file says so. The rooms a model is made of
-are imported when it is built.
+are imported when it is built. A stranger's recipe may ask for any size: `fitting_in` builds no more than there are
+weights for.
 """
 
-from collections.abc import Callable, Mapping
+import math
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from types import MappingProxyType
 from typing import Any, Final
 
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+
 from pushforward import _recipe
-from pushforward._errors import ConfigError, explain
+from pushforward._errors import ConfigError, PushforwardError, RunError, explain
 from pushforward.models.model import Model
+
+LARGEST: Final = 2**26
+"""How many numbers an event may have."""
 
 
 def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> Model:
@@ -25,12 +35,45 @@ def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> M
     Raises:
         ConfigError: a recipe this library does not know.
     """
+    if any(side < 0 for side in shape) or math.prod(shape) > LARGEST:
+        raise ConfigError(explain(f"events of at most {LARGEST:,} numbers", f"shape {tuple(shape)}", "Change it."))
     for kind, make in _MODELS.items():
         if isinstance(recipe, kind):
             return make(recipe, tuple(shape), classes)
     raise ConfigError(
         explain("a recipe of a model", repr(recipe), f"Use one of {', '.join(kind.__name__ for kind in _MODELS)}.")
     )
+
+
+@contextmanager
+def fitting_in(tensors: Mapping[str, Tensor]) -> Generator[None]:
+    """Within, a model is built that is to take these weights; it stops before it has become much larger than they are.
+
+    Raises:
+        RunError: the recipe asks for more, or for what cannot be.
+    """
+    room, here = 2 * sum(each.numel() for each in tensors.values()) + 2**12, threading.get_ident()
+    left = [room]
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        if parameter is not None and threading.get_ident() == here:
+            left[0] -= parameter.numel()
+            if left[0] < 0:
+                raise RunError(explain(f"a recipe for about {room // 2:,} weights", "one for more", _STRANGE))
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    except PushforwardError:
+        raise
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ArithmeticError, AssertionError) as error:
+        got = " ".join(str(error).split())[:200] or type(error).__name__
+        raise RunError(explain("a recipe that can be built", got, _STRANGE)) from error
+    finally:
+        hook.remove()
+
+
+_STRANGE: Final = "Its configuration and its weights are not of one model: do not trust it."
 
 
 def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) -> Model:

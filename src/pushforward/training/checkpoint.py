@@ -3,37 +3,31 @@
     checkpoints/step-00001200/
         model.safetensors  ema.safetensors  optim.safetensors  state.json  config.json  manifest.json
 
-It is written as `.step-00001200.tmp`, synced, sealed and renamed. Pruning takes the manifest first, so what
-is half deleted does not verify. A reader takes the newest folder that verifies, else the one before. There is
-no generator state to keep: every random number is a function of the seed and the step.
+It is written as `.step-00001200.tmp`, sealed, synced and renamed (`_durable`). Pruning takes the manifest first, so
+what is half deleted does not verify. A reader takes the newest folder that verifies, else the one before, and says
+which and why. There is no generator state to keep: every random number is a function of the seed and the step.
 """
 
-import os
-import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from pushforward._errors import RunError
-from pushforward.training.files import (
-    MANIFEST,
-    read_json,
-    read_tensors,
-    seal,
-    sync,
-    verify,
-    write_json,
-    write_tensors,
-)
+from pushforward._durable import put, remove, replacing_folder
+from pushforward._errors import RunError, explain
+from pushforward.training.files import MANIFEST, as_json, manifest, pieces, read_json, read_tensors, verify
 
 KEEP = 2
 """How many checkpoints stay."""
 
+Anchors = Callable[[int], bool]
+"""Which steps to look for."""
+
 _TENSORS = ("model", "ema", "optim")
+_FILES = (*(f"{name}.safetensors" for name in _TENSORS), "state.json", "config.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +56,29 @@ class Checkpoint:
         return {**self.model, **self.ema}
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, anchors: Anchors = lambda step: False) -> Path:
     """Write a checkpoint into the folder of checkpoints, and prune all but the newest.
+
+    Args:
+        folder: of checkpoints.
+        checkpoint: what to write.
+        anchors: the steps of which the newest stays too, however many come after it.
 
     Raises:
         OSError: the disk is full, say. What was written before is untouched and nothing is left of this one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     place = folder / f"step-{checkpoint.step:08d}"
-    beside = folder / f".{place.name}.tmp"
     if _whole(place):  # the same step of the same run: the same bits
         return place
-    try:
-        _remove(beside)
-        beside.mkdir()
-        for name in _TENSORS:
-            write_tensors(beside / f"{name}.safetensors", getattr(checkpoint, name))
-        write_json(beside / "state.json", {"step": checkpoint.step, **checkpoint.state})
-        write_json(beside / "config.json", checkpoint.config)
-        seal(beside, [*(f"{name}.safetensors" for name in _TENSORS), "state.json", "config.json"])
-        _remove(place)
-        os.rename(beside, place)
-        sync(folder)
-    except OSError:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-    _prune(folder)
+    with replacing_folder(place) as beside:
+        facts = {
+            f"{name}.safetensors": put(beside / f"{name}.safetensors", pieces(getattr(checkpoint, name)))
+            for name in _TENSORS
+        }
+        said = {"state.json": {"step": checkpoint.step, **checkpoint.state}, "config.json": checkpoint.config}
+        facts |= {name: put(beside / name, [as_json(value).encode()]) for name, value in said.items()}
+        put(beside / MANIFEST, [manifest(facts).encode()])
+    _prune(folder, anchors)
     return place
 
 
@@ -102,55 +93,66 @@ def read_checkpoint(place: Path, check: bool = True) -> Checkpoint:
         RunError: it is not whole.
     """
     if check:
-        verify(place)
+        verify(place, _FILES)
     tensors = {name: read_tensors(place / f"{name}.safetensors") for name in _TENSORS}
     state = read_json(place / "state.json")
-    return Checkpoint(step=state.pop("step"), state=state, config=read_json(place / "config.json"), **tensors)
+    step = state.pop("step", None)
+    if type(step) is not int or step < 0:
+        fix = "Take it away: the one before is found then."
+        raise RunError(explain("the step of a checkpoint", f"{step!r} in {str(place)!r}", fix))
+    return Checkpoint(step=step, state=state, config=read_json(place / "config.json"), **tensors)
 
 
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that verifies; a warning names those that do not. None if there is none.
+def newest_checkpoint(folder: Path, only: Anchors = lambda step: True) -> Path | None:
+    """The newest checkpoint that verifies; a warning says which does not, and why. None if there is none.
+
+    Args:
+        folder: of checkpoints.
+        only: look at these steps alone.
 
     Raises:
         RunError: there are checkpoints, but all are damaged.
     """
-    steps, problem = _steps(folder), None
-    for place in steps:
+    problems: list[RunError] = []
+    passed = "A checkpoint is passed over for the one before"
+    passed = "A checkpoint is passed over for the one before"
+    for place in filter(lambda place: only(_step(place)), _steps(folder)):
         try:
-            verify(place)
+            verify(place, _FILES)
         except RunError as error:
-            problem = error
-            warnings.warn(f"A checkpoint is passed over. {error}", stacklevel=2)
+            problems.append(error)
         else:
+            for problem in problems:
+                warnings.warn(f"{passed}, {place.name}. {problem}", stacklevel=2)
             return place
-    if problem is not None:
-        raise problem
+    if problems:
+        raise problems[0]
     return None
 
 
 def _steps(folder: Path) -> list[Path]:
-    """Checkpoints that have a manifest, newest first."""
-    return sorted((path.parent for path in folder.glob(f"step-*/{MANIFEST}")), reverse=True)
+    """Checkpoints that have a manifest, newest first: the step in the name counts, no clock."""
+    found = [path.parent for path in folder.glob(f"step-*/{MANIFEST}") if path.parent.name[5:].isdecimal()]
+    return sorted(found, key=_step, reverse=True)
+
+
+def _step(place: Path) -> int:
+    return int(place.name.removeprefix("step-"))
 
 
 def _whole(place: Path) -> bool:
     try:
-        verify(place)
+        verify(place, _FILES)
     except RunError:
         return False
     return True
 
 
-def _prune(folder: Path) -> None:
-    """Keep the newest; take away the older ones and what interrupted writers and pruners left behind."""
-    kept = _steps(folder)[:KEEP]
+def _prune(folder: Path, anchors: Anchors) -> None:
+    """Keep the newest and the newest anchor; take away the rest, and what interrupted writers left behind."""
+    found = _steps(folder)
+    kept = found[:KEEP] + [place for place in found if anchors(_step(place))][:1]
     for place in [*folder.glob("step-*"), *folder.glob(".step-*.tmp")]:
         if place not in kept:
-            _remove(place)
-
-
-def _remove(place: Path) -> None:
-    """Take a checkpoint away; from the first moment on it is none."""
-    (place / MANIFEST).unlink(missing_ok=True)
-    if place.exists():
-        shutil.rmtree(place)
+            remove(place / MANIFEST)  # from this moment on it is none
+            remove(place)

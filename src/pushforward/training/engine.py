@@ -28,7 +28,7 @@ from pushforward.training.guard import Guard, NotFinite, diagnose
 from pushforward.training.optimizer import AdamW, gradients
 from pushforward.training.precision import LossScale, caster, resolve
 from pushforward.training.schedule import rate
-from pushforward.training.weights import put_weights, weights
+from pushforward.training.weights import fitting, put_weights, weights
 
 Objective = Callable[[Any, Batch, Draw], Tensor]
 """Per-sample losses, [batch], of a model on a batch, with all its noise from the draw."""
@@ -74,7 +74,7 @@ class Engine:
         self._cast = caster(dtype, world.device)
         self._scale = LossScale(world.device) if dtype is torch.float16 else None
         self._share: Tensor | None = None
-        self._guard = Guard(world.device)
+        self._guard = Guard(world.device, skip=settings.on_nan == "skip")
         self._draw = Draw(settings.seed, "train", device=str(world.device))
         self._dropout = Draw(settings.seed, "dropout")
         self._generator = _default_generator(world.device)
@@ -119,6 +119,10 @@ class Engine:
         """
         self._guard.settled()
 
+    def skipped(self) -> list[int]:
+        """The steps whose update was left out since this was asked last, as far as they are known."""
+        return self._guard.taken()
+
     def explain(self, error: NotFinite, batch: Batch) -> TrainingError:
         """Run a withheld step again and say where it went wrong."""
         first, _ = self._world.slice(self._settings.batch)
@@ -141,10 +145,13 @@ class Engine:
         Raises:
             RunError: it is another model's.
         """
+        self._guard.reset()
+        for parameter in self._parameters:
+            parameter.grad = None
         put_weights(self._model, checkpoint.model)
         self._optimizer.restore(checkpoint.optim)
         for (name, like), tensor in zip(self._named.items(), self._average):
-            tensor.copy_(part(checkpoint.ema[name], like))
+            tensor.copy_(part(fitting(checkpoint.ema, name, like), like))
         if self._scale and "loss_scale" in checkpoint.state:
             self._scale.restore(checkpoint.state["loss_scale"])
 

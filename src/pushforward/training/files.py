@@ -1,65 +1,79 @@
-"""Files that survive: written whole or not at all, sealed by checksums, never pickled.
+"""The files of a run: tensors and JSON under a seal, never pickled.
 
     tensors   safetensors         (no code, but no checksum: one flipped byte in four loads silently)
     the rest  JSON and TOML
     seal      manifest.json: size and SHA-256 of each file, and of the manifest itself
 
-A rename is atomic and a sync makes it last, so a file is written beside its place, synced and renamed.
+    .safetensors:  8 bytes, the head's length;  the head, JSON {name: dtype, shape, offsets};  the numbers
+
+The format is written here, by a generator of pieces: they go to the disk and into the digest in one pass, from where
+the tensors lie, while other threads compute. It is read by the `safetensors` library, which checks it.
 """
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from pushforward._durable import Facts, put, replacing, write_text
 from pushforward._errors import RunError, explain
 from pushforward._recipe import FORMAT_VERSION
 
 MANIFEST = "manifest.json"
 
+_LARGEST = 2**26
+"""Bytes of a JSON file that is still read."""
 
-def sync(path: Path) -> None:
-    """Wait until a file or the names in a folder are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    beside = path.with_name(f".{path.name}.tmp")
-    beside.write_text(text, encoding="utf-8")
-    sync(beside)
-    os.replace(beside, path)
-    sync(path.parent)
+_DTYPES: Final = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.complex64: "C64",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint64: "U64",
+    torch.uint32: "U32", torch.uint16: "U16", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
+}  # fmt: skip
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
+def pieces(tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> Iterator[bytes | memoryview]:
+    """The bytes of a safetensors file; wide numbers come first, so that all are aligned.
+
+    Raises:
+        RunError: a tensor of a type that the format does not have.
+    """
+    rows = sorted(tensors.items(), key=lambda row: (-row[1].dtype.itemsize, row[0]))
+    head: dict[str, Any] = {"__metadata__": dict(note)} if note else {}
+    end = 0
+    for name, tensor in rows:
+        if tensor.dtype not in _DTYPES:
+            fix = "Convert it to another type."
+            raise RunError(explain("numbers that safetensors has", f"{tensor.dtype} in {name!r}", fix))
+        begin, end = end, end + tensor.numel() * tensor.dtype.itemsize
+        head[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(head, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    yield len(text).to_bytes(8, "little") + text
+    for _, tensor in rows:
+        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> Facts:
     """Write a JSON file whole or not at all. Floats keep every bit."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    return write_text(path, as_json(value), alone=True)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: dict[str, str] | None = None) -> None:
-    """Write a safetensors file whole or not at all, with the permissions of other files; a note goes into its head."""
-    beside = path.with_name(f".{path.name}.tmp")
-    try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, beside, note)
-    except SafetensorError as error:  # how a full disk shows itself
-        raise OSError(str(error)) from error
-    mask = os.umask(0)
-    os.umask(mask)
-    os.chmod(beside, 0o666 & ~mask)
-    sync(beside)
-    os.replace(beside, path)
-    sync(path.parent)
+def as_json(value: Mapping[str, Any]) -> str:
+    """The text of a JSON file."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, str] | None = None) -> Facts:
+    """Write a safetensors file whole or not at all; a note goes into its head."""
+    with replacing(path, alone=True) as beside:
+        return put(beside, pieces(tensors, note))
 
 
 def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
@@ -69,8 +83,10 @@ def read_tensors(path: Path, device: str = "cpu") -> dict[str, Tensor]:
         RunError: it is missing or not whole.
     """
     try:
+        if not path.is_file():
+            raise OSError("it is no file")
         return load_file(path, device=device)
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError) as error:
         raise RunError(explain("a safetensors file", f"{str(path)!r}: {error}", _DAMAGED)) from error
 
 
@@ -81,37 +97,59 @@ def read_json(path: Path) -> dict[str, Any]:
         RunError: it is missing or not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not path.is_file():
+            raise OSError("it is no file")
+        if path.stat().st_size > _LARGEST:
+            raise ValueError(f"more than {_LARGEST:,} bytes")
+        value = json.loads(path.read_bytes().decode(), parse_constant=_no_number)
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(explain("a JSON file", f"{str(path)!r}: {error}", _DAMAGED)) from error
     if not isinstance(value, dict):
         raise RunError(explain("a JSON object", f"{str(path)!r}, which is none", _DAMAGED))
     return value
 
 
-def seal(folder: Path, names: Iterable[str]) -> None:
-    """Write a folder's manifest: sizes and SHA-256 of these files, and of the manifest's own words."""
-    files = {name: {"size": (folder / name).stat().st_size, "sha256": _digest(folder / name)} for name in names}
-    body = {"format_version": FORMAT_VERSION, "files": files}
-    write_json(folder / MANIFEST, body | {"sha256": _own_digest(body)})
+def manifest(files: Mapping[str, Facts]) -> str:
+    """The text of a manifest: sizes and SHA-256 of these files, and of the manifest's own words."""
+    facts = {name: {"size": each.size, "sha256": each.sha256} for name, each in files.items()}
+    body = {"format_version": FORMAT_VERSION, "files": facts}
+    return as_json(body | {"sha256": _own_digest(body)})
 
 
-def verify(folder: Path) -> None:
+def seal(folder: Path, files: Mapping[str, Facts]) -> None:
+    """Write a folder's manifest: from now on it is whole."""
+    write_text(folder / MANIFEST, manifest(files), alone=True)
+
+
+def unseal(folder: Path) -> None:
+    """Say that the files of a folder are being written: until `seal` it does not verify, whatever happens."""
+    write_text(folder / MANIFEST, as_json({"format_version": FORMAT_VERSION, "unfinished": True}), alone=True)
+
+
+def verify(folder: Path, names: Iterable[str] = ()) -> None:
     """Check every file that a folder's manifest names.
+
+    Args:
+        folder: where the manifest is.
+        names: files that it must name.
 
     Raises:
         RunError: the manifest or a file is missing, of another version, or not what was written.
     """
-    manifest = read_json(folder / MANIFEST)
-    own = manifest.pop("sha256", None)
-    require_version(manifest.get("format_version"), folder)
-    if own != _own_digest(manifest):
+    found = read_json(folder / MANIFEST)
+    own = found.pop("sha256", None)
+    require_version(found.get("format_version"), folder)
+    if found.get("unfinished"):
+        fix = "Whoever wrote it was interrupted: write it again."
+        raise RunError(explain("a whole folder", f"{str(folder)!r}, which is half written", fix))
+    if own != _own_digest(found):
         raise RunError(explain("the manifest that was written", f"{str(folder / MANIFEST)!r}, changed", _DAMAGED))
-    for name, facts in manifest["files"].items():
+    files = _files(found, folder)
+    for name in sorted({*names} | files.keys()):
         path = folder / name
-        if not path.is_file():
+        if name not in files or not path.is_file():
             raise RunError(explain("a whole folder", f"{str(folder)!r} without {name!r}", _DAMAGED))
-        if path.stat().st_size != facts["size"] or _digest(path) != facts["sha256"]:
+        if path.stat().st_size != files[name].size or _digest(path) != files[name].sha256:
             raise RunError(explain("the file that was written", f"{str(path)!r}, damaged", _DAMAGED))
 
 
@@ -127,6 +165,23 @@ def require_version(version: object, folder: Path) -> None:
 
 
 _DAMAGED = "Restore the folder from a copy, or train again."
+
+
+def _files(found: Mapping[str, Any], folder: Path) -> dict[str, Facts]:
+    """What a manifest says of its files; a stranger may have written it, so they are files of this folder."""
+    try:
+        files = {str(name): Facts(int(each["size"]), str(each["sha256"])) for name, each in found["files"].items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise RunError(explain("a manifest", f"{str(folder / MANIFEST)!r}, which is none", _DAMAGED)) from error
+    for name in files:
+        if name != Path(name).name or "\0" in name or "\\" in name:
+            fix = "Do not trust whoever made it."
+            raise RunError(explain("names of files in the folder", f"{name!r} in {str(folder / MANIFEST)!r}", fix))
+    return files
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word}, which JSON does not have")
 
 
 def _digest(path: Path) -> str:

@@ -4,6 +4,13 @@ On a CPU the two numbers are looked at before every update. On an accelerator lo
 wait, so the device itself withholds every update from the first bad step on, remembers that step, and the
 host asks when it logs. Either way the weights are those from before the bad step. Since a step is a function
 of its number, it is then run again with every module watched, to name the first with a bad output.
+
+    stop        the run ends there
+    skip        w_{s+1} = w_s and the optimizer's state stays; the next step is the next one
+    rollback    w_{s+1} = w_c of the newest checkpoint c <= s, likewise the optimizer and the average
+
+All three are functions of the run, so that an interrupted run does the same again. References: Chowdhery et al. 2022
+(PaLM, arXiv 2204.02311, section 5.1), who went back and left out the batches before a spike.
 """
 
 import math
@@ -16,6 +23,9 @@ from torch import Tensor, nn
 from pushforward._errors import TrainingError, explain
 from pushforward.data.batch import Batch
 from pushforward.training.weights import not_finite
+
+LIMIT = 10
+"""How many steps of a run may be skipped or rolled back over: more is not an accident."""
 
 
 class NotFinite(Exception):  # noqa: N818
@@ -32,11 +42,15 @@ class Guard:
     Args:
         device: where they live.
         lazy: ask the device at every `settled` alone; the default for all but CPUs.
+        skip: withhold the bad updates alone and go on; `taken` says which they were.
     """
 
-    def __init__(self, device: torch.device, lazy: bool | None = None) -> None:
+    def __init__(self, device: torch.device, lazy: bool | None = None, skip: bool = False) -> None:
         self._lazy = device.type != "cpu" if lazy is None else lazy
+        self._skip = skip
         self._first = torch.tensor(-1, device=device)
+        self._looks: list[tuple[int, Tensor]] = []
+        self._skipped: list[int] = []
 
     def judge(self, step: int, loss: Tensor, norm: Tensor) -> Tensor | None:
         """What the optimizer is told: None to update, or a scalar that is 1.0 where it must not.
@@ -45,12 +59,23 @@ class Guard:
             NotFinite: at once, where looking costs nothing.
         """
         if not self._lazy:
-            if not math.isfinite(loss.item() + norm.item()):
+            if math.isfinite(loss.item() + norm.item()):
+                return None
+            if not self._skip:
                 raise NotFinite(step)
-            return None
+            self._skipped.append(step)
+            return torch.ones(())
+        if self._skip:
+            bad = (~(loss + norm).isfinite()).float()
+            self._looks.append((step, bad))
+            return bad
         new = (self._first < 0) & ~(loss + norm).isfinite()
         self._first = torch.where(new, step, self._first)
         return (self._first >= 0).float()
+
+    def reset(self) -> None:
+        """Begin again after a rollback."""
+        self._first.fill_(-1)
 
     def settled(self) -> None:
         """Wait for the device and ask it.
@@ -58,10 +83,19 @@ class Guard:
         Raises:
             NotFinite: an update was withheld since.
         """
-        if self._lazy:
+        if self._looks:
+            steps, looks = zip(*self._looks)
+            self._skipped += [step for step, bad in zip(steps, torch.stack(looks).tolist()) if bad]
+            self._looks.clear()
+        elif self._lazy:
             first = int(self._first.item())
             if first >= 0:
                 raise NotFinite(first)
+
+    def taken(self) -> list[int]:
+        """The steps skipped since this was asked last, as far as they are known."""
+        steps, self._skipped = self._skipped, []
+        return steps
 
 
 def diagnose(

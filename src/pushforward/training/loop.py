@@ -10,8 +10,8 @@ same bits as those of a run that was never stopped. Several processes (torchrun)
 import gc
 import os
 import warnings
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pushforward import _config
-from pushforward._errors import DataError, RunError, explain
+from pushforward._errors import ConfigError, RunError, TrainingError, explain, out_of_memory
 from pushforward._random import Draw
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.data.batch import Batch
@@ -28,12 +28,14 @@ from pushforward.training.checkpoint import read_checkpoint
 from pushforward.training.distributed import World, connect
 from pushforward.training.engine import Engine, Objective, borrowed_randomness
 from pushforward.training.environment import environment
-from pushforward.training.guard import NotFinite
+from pushforward.training.guard import LIMIT, NotFinite
 from pushforward.training.journal import History, Journal
 from pushforward.training.progress import Progress
 from pushforward.training.run import RunFolder, locked
+from pushforward.training.saving import Saving, snapshot
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
+from pushforward.training.stream import steady
 from pushforward.training.weights import not_finite, weights
 
 
@@ -84,6 +86,8 @@ def train(
         ConfigError: an impossible setting, or one that differs from what the folder was begun with.
     """
     chosen = (settings or Settings()).changed(**changes)
+    if chosen.on_nan == "rollback" and run is None:
+        raise ConfigError(explain("a run folder for on_nan = 'rollback'", "none", "Pass run=, or choose 'skip'."))
     with ExitStack() as stack:
         world = connect(chosen.device)
         stack.enter_context(_threads(chosen.threads))
@@ -117,33 +121,60 @@ class _Loop:
         self.world, self.folder, self.note = world, folder, note
         self.journal, self.start, self.saved = Journal(), 0, -1
         self.eager = world.device.type == "cpu"
+        self.saving = Saving()
 
     def run(self, shown: bool) -> History:
         """Resume, go through the steps, finish."""
         if self.folder is not None:
             self._resume(self.folder)
-        with Progress(self.settings.steps, self.start, shown) as progress, _frozen_heap():
-            try:
-                self._steps(progress)
-            except NotFinite as error:
-                raise self._explained(error) from None
+        with Progress(self.settings.steps, self.start, shown) as progress, _frozen_heap(), closing(self):
+            while not self._stepped(progress):
+                pass
         self.engine.finish()
         if self.folder is not None:
             self._finish(self.folder)
         return self.journal.history()
+
+    def close(self) -> None:
+        """Wait for what is being written, and hear of it."""
+        self.saving.wait()
+        self._hear()
+
+    def _stepped(self, progress: Progress) -> bool:
+        """Go through the steps; False if they go on after a rollback."""
+        try:
+            if self.settings.on_nan == "rollback":
+                self._checkpoint(self.start, must=True)  # there is always one to go back to
+            self._steps(progress)
+        except NotFinite as error:
+            if self.settings.on_nan != "rollback" or self.folder is None:
+                raise self._explained(error) from None
+            self._roll_back(self.folder, error)
+            progress.advance()
+            return False
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            pieces = 2 * self.settings.accumulate
+            fix = f"Ask for accumulate = {pieces}: the same gradient in less memory. What is on disk is untouched."
+            got = f"none left ({' '.join(str(error).split())[:200]})"
+            raise TrainingError(explain(f"memory for a batch of {self.settings.batch}", got, fix)) from error
+        return True
 
     def _steps(self, progress: Progress) -> None:
         settings, engine, journal, note = self.settings, self.engine, self.journal, self.note
         device, stream = str(self.world.device), self._stream(self.start)
         batch_to = None if self.eager else device
         for step in range(self.start, settings.steps):
-            batch = next(stream, None)
-            if batch is None:
-                raise DataError(explain("batches without end", f"the end at step {step}", "Start over in `batches`."))
+            batch = next(stream)
             loss, norm, stops = engine.advance(step, batch if batch_to is None else batch.to(batch_to), note.asked)
             done = step + 1
             journal.pending.append(loss)
             progress.advance()
+            if self.saving.failed:
+                self._hear()
+            if self.eager and settings.on_nan == "skip":
+                self._settled()
             edge = done % settings.log_every == 0 or done == settings.steps
             if edge:
                 self._log(done, norm, progress)
@@ -155,16 +186,56 @@ class _Loop:
                 raise Interrupted(done, self.folder.path)
 
     def _stream(self, start: int) -> Iterator[Batch]:
-        settings, world = self.settings, self.world
-        return self.data.batches(settings.batch, Draw(settings.seed, "data"), start, world.rank, world.size)
+        settings, world, draw = self.settings, self.world, Draw(self.settings.seed, "data")
+        return steady(lambda step: self.data.batches(settings.batch, draw, step, world.rank, world.size), start)
+
+    def _settled(self) -> None:
+        """Know of every update so far whether it was made."""
+        self.engine.settled()
+        for step in self.engine.skipped():
+            self._leave_out(NotFinite(step), f"step {step} is skipped")
+
+    def _leave_out(self, error: NotFinite, what: str) -> None:
+        """Note that a bad step is left out, and why; a run that does so often is stopped."""
+        explained = self._explained(error)
+        self.journal.skipped.append(error.step)
+        if len(self.journal.skipped) > LIMIT:
+            raise explained
+        warnings.warn(f"{what} ({len(self.journal.skipped)} of at most {LIMIT}). {explained}", stacklevel=2)
+
+    def _roll_back(self, folder: RunFolder, error: NotFinite) -> None:
+        """Take the weights of the newest checkpoint, and go on behind the bad step."""
+        self.saving.wait()
+        place = self.world.first(lambda: folder.newest(self._anchors()))
+        assert place is not None
+        checkpoint = read_checkpoint(place, check=False)
+        self._leave_out(error, f"step {error.step} is left out, with the weights of step {checkpoint.step}")
+        self.engine.restore(checkpoint)
+        self.journal.forget()
+        self.start = error.step + 1
+
+    def _anchors(self) -> Callable[[int], bool]:
+        """Where a rollback may lead: steps that have a checkpoint in every run, whatever signals add others."""
+        if self.settings.on_nan != "rollback":
+            return lambda step: False
+        every, behind = self.settings.checkpoint_every, {step + 1 for step in self.journal.skipped}
+        return lambda step: step in behind or (step % every == 0 if every else step == 0)
+
+    def _hear(self) -> None:
+        """Say what went wrong with a checkpoint that was being written."""
+        error = self.saving.trouble()
+        if error is not None:
+            warnings.warn(f"No checkpoint at step {self.saved}: {error}. Training goes on.", stacklevel=2)
 
     def _log(self, done: int, norm: Tensor, progress: Progress) -> None:
-        self.engine.settled()
+        self._settled()
         loss = self.journal.enter(done)
+        if loss is None:
+            return
         progress.tell(loss)
         if self.folder is not None and self.world.rank == 0:
             facts = {
-                "norm": norm.item(),
+                "norm": norm.item() if bool(norm.isfinite()) else None,
                 "lr": rate(done - 1, self.settings),
                 "seconds": self.journal.seconds[-1],
             }
@@ -186,19 +257,22 @@ class _Loop:
         folder = self.folder
         if folder is None or done == self.saved:
             return
-        self.engine.settled()
+        self._settled()
         checkpoint = self.engine.checkpoint(done, self.journal.state(), _config.to_table(folder.config, KINDS))
         if not_finite({name: checkpoint.model[name] for name in checkpoint.ema or checkpoint.model}):
             raise NotFinite(done)
+        self.close()
+        self.saved, anchors = done, self._anchors()
+        if not must:
+            if self.world.rank == 0:
+                copy = snapshot(checkpoint)
+                self.saving.begin(lambda: folder.checkpoint(copy, anchors))
+            return
         try:
-            self.world.first(lambda: folder.checkpoint(checkpoint))
+            self.world.first(lambda: folder.checkpoint(checkpoint, anchors))
         except OSError as error:
-            if must:
-                fix = "Make room and run it again: it goes on from the checkpoint before."
-                raise RunError(explain("to write the checkpoint", f"{error}", fix)) from error
-            warnings.warn(f"No checkpoint at step {done}: {error}. Training goes on.", stacklevel=5)
-        else:
-            self.saved = done
+            fix = "Make room and run it again: it goes on from the checkpoint before."
+            raise RunError(explain("to write the checkpoint", f"{error}", fix)) from error
 
     def _finish(self, folder: RunFolder) -> None:
         self._checkpoint(self.settings.steps, must=True)  # of a run without a step

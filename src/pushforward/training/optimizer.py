@@ -19,6 +19,7 @@ from torch.optim.adamw import adamw
 from pushforward._errors import RunError, explain
 from pushforward._recipe import Settings
 from pushforward.training.distributed import local, part, whole
+from pushforward.training.weights import fitting
 
 _FUSED = frozenset({"cpu", "cuda", "mps"})
 _PARTS = ("exp_avg", "exp_avg_sq", "step")
@@ -104,9 +105,10 @@ class AdamW:
             odd = sorted(expected ^ set(named))[0]
             raise RunError(explain("the optimizer state of this model", f"{odd!r} on one side only", _OTHER))
         for name, (mean, square, count) in self._state.items():
-            mean.copy_(part(named[f"{name}.exp_avg"], self._named[name]))
-            square.copy_(part(named[f"{name}.exp_avg_sq"], self._named[name]))
-            count.copy_(named[f"{name}.step"])
+            like = self._named[name]
+            mean.copy_(part(fitting(named, f"{name}.exp_avg", like), like))
+            square.copy_(part(fitting(named, f"{name}.exp_avg_sq", like), like))
+            count.copy_(fitting(named, f"{name}.step", count))
 
 
 _OTHER = "Resume with the model the run was begun with, or use another folder."

@@ -13,6 +13,7 @@ missing the run is not done, and the newest checkpoint speaks for it.
 
 import json
 import os
+import platform
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -23,11 +24,12 @@ from typing import IO, Any
 from torch import Tensor
 
 from pushforward import _config
+from pushforward._durable import make, remove, sync, write_text
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.models.model import Model
-from pushforward.training.build import build
-from pushforward.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
+from pushforward.training.build import build, fitting_in
+from pushforward.training.checkpoint import Anchors, Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
 from pushforward.training.files import (
     MANIFEST,
     read_json,
@@ -37,12 +39,11 @@ from pushforward.training.files import (
     verify,
     write_json,
     write_tensors,
-    write_text,
 )
 from pushforward.training.weights import not_finite, put_weights, weights
 
 CONFIG, WEIGHTS, METRICS = "config.toml", "model.safetensors", "metrics.jsonl"
-_FREE = frozenset({"steps", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"})
+_FREE = frozenset({"steps", "on_nan", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"})
 
 
 def load(run: str | os.PathLike[str], model: Model | None = None, device: str = "cpu") -> Model:
@@ -58,12 +59,15 @@ def load(run: str | os.PathLike[str], model: Model | None = None, device: str = 
     """
     folder = Path(run)
     config = read_run(folder)
+    if model is None and config.model is None:
+        fix = "Build it as you did then and call load(run, model)."
+        raise RunError(explain("a recipe of the model", f"{str(folder)!r}, built by hand", fix))
+    tensors = _final_weights(folder)
     if model is None:
-        if config.model is None:
-            fix = "Build it as you did then and call load(run, model)."
-            raise RunError(explain("a recipe of the model", f"{str(folder)!r}, built by hand", fix))
-        model = build(config.model, config.shape, config.classes)
-    put_weights(model, _final_weights(folder))
+        assert config.model is not None
+        with fitting_in(tensors):
+            model = build(config.model, config.shape, config.classes)
+    put_weights(model, tensors)
     bad = not_finite(dict(model.named_parameters()))
     if bad:
         fix = "Train again with a lower lr."
@@ -119,15 +123,19 @@ class RunFolder:
 
     def __init__(self, path: Path, config: Run) -> None:
         self.path, self.config = path, config
-        self._metrics: IO[str] | None = None
+        self._metrics: IO[bytes] | None = None
+        self._unwritten, self._told = b"", False
 
-    def newest(self) -> Path | None:
+    def newest(self, only: Anchors = lambda step: True) -> Path | None:
         """Where the newest whole checkpoint is, after checking that it is this run's; None at the beginning.
+
+        Args:
+            only: of these steps.
 
         Raises:
             ConfigError: it was begun with other settings, model or data, or has made more steps.
         """
-        place = newest_checkpoint(self.path / "checkpoints")
+        place = newest_checkpoint(self.path / "checkpoints", only)
         if place is None:
             return None
         begun = _config.from_table(Run, read_json(place / "config.json"), KINDS)
@@ -140,34 +148,42 @@ class RunFolder:
 
     def begin(self, step: int, facts: Mapping[str, Any]) -> None:
         """Write the configuration and the environment, and cut the metrics back to `step`."""
-        for name in (MANIFEST, WEIGHTS):
-            (self.path / name).unlink(missing_ok=True)
-        write_text(self.path / CONFIG, _config.dumps(self.config, KINDS))
+        remove(self.path / MANIFEST)
+        remove(self.path / WEIGHTS)
+        write_text(self.path / CONFIG, _config.dumps(self.config, KINDS), alone=True)
         write_json(self.path / "environment.json", facts)
         path = self.path / METRICS
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        write_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
-        self._metrics = path.open("a", encoding="utf-8", buffering=1)
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
+        write_text(path, "".join(f"{line}\n" for line in lines if _step_of(line) <= step), alone=True)
+        self._metrics = path.open("ab", buffering=0)
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Add a line to the metrics."""
+        """Add a line to the metrics; on a full disk it waits for room, and a warning says so once."""
         assert self._metrics is not None, "begin() comes first"
-        self._metrics.write(json.dumps(record) + "\n")
+        self._unwritten += json.dumps(record).encode() + b"\n"
+        try:
+            while self._unwritten:
+                self._unwritten = self._unwritten[self._metrics.write(self._unwritten) :]
+        except OSError as error:
+            if not self._told:
+                warnings.warn(f"Metrics wait for room on the disk: {error}. Training goes on.", stacklevel=2)
+            self._told = True
 
-    def checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint.
+    def checkpoint(self, checkpoint: Checkpoint, anchors: Anchors = lambda step: False) -> None:
+        """Write a checkpoint, after the metrics up to it.
 
         Raises:
             OSError: it could not be written; the ones before are untouched.
         """
-        write_checkpoint(self.path / "checkpoints", checkpoint)
+        if self._metrics is not None:
+            sync(self.path / METRICS)
+        write_checkpoint(self.path / "checkpoints", checkpoint, anchors)
 
     def finish(self, tensors: Mapping[str, Tensor]) -> None:
         """Write the final weights and seal the folder."""
-        write_text(self.path / CONFIG, _config.dumps(self.config, KINDS))
-        (self.path / MANIFEST).unlink(missing_ok=True)
-        write_tensors(self.path / WEIGHTS, tensors)
-        seal(self.path, [CONFIG, WEIGHTS])
+        remove(self.path / MANIFEST)
+        config = write_text(self.path / CONFIG, _config.dumps(self.config, KINDS), alone=True)
+        seal(self.path, {CONFIG: config, WEIGHTS: write_tensors(self.path / WEIGHTS, tensors)})
 
     def close(self) -> None:
         """Close the metrics."""
@@ -186,8 +202,8 @@ def locked(path: Path, config: Run) -> Generator[RunFolder]:
     if strangers and not (path / CONFIG).exists():
         fix = "Choose a folder that is new or empty."
         raise RunError(explain("a run folder", f"{str(path)!r}, which holds something else", fix))
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("a") as file:
+    make(path)
+    with (path / "lock").open("a+", encoding="utf-8") as file:
         _lock(file, path)
         folder = RunFolder(path, config)
         try:
@@ -197,20 +213,29 @@ def locked(path: Path, config: Run) -> Generator[RunFolder]:
 
 
 def _lock(file: IO[str], path: Path) -> None:
+    """Take the lock, which the system takes back when this process ends in whatever way, and write down who has it."""
     try:
         import fcntl
     except ImportError:  # not a POSIX system: trust the user
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
+        file.seek(0)
+        got = f"{str(path)!r}, in use by {' '.join(file.read(200).split()) or 'another run'}"
         fix = "Wait for it, or choose another folder."
-        raise RunError(explain("a folder of one's own", f"{str(path)!r}, in use by another run", fix)) from error
+        raise RunError(explain("a folder of one's own", got, fix)) from error
+    except OSError as error:  # a file system without locks
+        warnings.warn(f"{str(path)!r} cannot be locked ({error}). See that one run alone writes to it.", stacklevel=4)
+        return
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()}\n")
+    file.flush()
 
 
 def _final_weights(folder: Path) -> dict[str, Tensor]:
     if (folder / MANIFEST).exists():
-        verify(folder)
+        verify(folder, (CONFIG, WEIGHTS))
         return read_tensors(folder / WEIGHTS)
     place = newest_checkpoint(folder / "checkpoints")
     if place is None:

@@ -11,8 +11,8 @@ any end, and a machine that was lost is replaced by running its share on another
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import asdict, dataclass
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from pushforward._durable import make, put, replacing, write_text
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import FORMAT_VERSION
-from pushforward.training.files import read_json, require_version, write_json, write_tensors
+from pushforward.training.files import as_json, pieces, read_json, require_version
 
 _TYPES: Final = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
 
@@ -54,11 +55,11 @@ class Shards:
         """
         if total < 1 or size < 1:
             raise ConfigError(explain("an event or more, and one or more to a file", f"{total} and {size}", "Ask."))
-        folder.mkdir(parents=True, exist_ok=True)
+        make(folder)
         plan = {"format_version": FORMAT_VERSION, "total": total, "size": size, **maker}
         path = folder / "plan.json"
         if not path.exists():
-            write_json(path, plan)
+            write_text(path, as_json(plan))
         before = read_json(path)
         for name in sorted(plan.keys() | before.keys()):
             if before.get(name) != json.loads(json.dumps(plan.get(name))):
@@ -104,7 +105,9 @@ class Shards:
         if not file.is_file() or not seal.is_file():
             return False
         try:
-            return read_json(seal) == self._seal(file)
+            with file.open("rb") as stream:
+                digest = file_digest(stream, "sha256").hexdigest()
+            return read_json(seal) == {"size": file.stat().st_size, "sha256": digest}
         except RunError:  # the seal itself is damaged
             return False
 
@@ -115,12 +118,13 @@ class Shards:
     def write(self, part: int, tensors: Mapping[str, Tensor]) -> None:
         """Write a part: its events first, then its seal."""
         file = self.file(part)
-        write_tensors(file, {name: tensor.cpu() for name, tensor in tensors.items()})
-        write_json(file.with_suffix(".json"), self._seal(file))
+        with replacing(file) as beside:
+            facts = put(beside, pieces(tensors))
+        write_text(file.with_suffix(".json"), as_json(asdict(facts)))
 
     def fill(
         self,
-        make: Callable[[int, int], Mapping[str, Tensor]],
+        of: Callable[[int, int], Mapping[str, Tensor]],
         worker: int = 0,
         workers: int = 1,
         progress: str = "",
@@ -128,12 +132,12 @@ class Shards:
         """Make what is missing of a worker's share.
 
         Args:
-            make: (first, count) -> tensors by name, each [count, ...], a function of the indices alone.
+            of: (first, count) -> tensors by name, each [count, ...], a function of the indices alone.
             worker, workers: whose share.
             progress: what to call it on stderr; nothing is shown if empty.
         """
         for part in tqdm(self.missing(worker, workers), desc=progress, disable=not progress, leave=False):
-            self.write(part, make(*self.bounds(part)))
+            self.write(part, of(*self.bounds(part)))
 
     def views(self) -> Iterator[dict[str, np.ndarray]]:
         """Each part's tensors by name, mapped into memory and not read.
@@ -147,13 +151,6 @@ class Shards:
                 got = f"{str(self.folder)!r}, which has {len(self) - len(self.missing())} of {len(self)} parts"
                 raise RunError(explain("all parts", got, "Run the command that makes them again: it goes on."))
             yield _mapped(file)
-
-    def _seal(self, file: Path) -> dict[str, Any]:
-        with file.open("rb") as stream:
-            digest = sha256()
-            while block := stream.read(1 << 20):
-                digest.update(block)
-        return {"size": file.stat().st_size, "sha256": digest.hexdigest()}
 
 
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:

@@ -31,10 +31,23 @@ def put_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         side = "the file alone" if odd[0] in tensors else "the model alone"
         raise RunError(explain("the weights of this model", f"{odd[0]!r}, which is in {side}", _OTHER))
     for name, tensor in named.items():
-        if tensor.shape != tensors[name].shape:
-            got = f"{tuple(tensors[name].shape)} for {name!r}"
-            raise RunError(explain(f"weights of shape {tuple(tensor.shape)}", got, _OTHER))
+        fitting(tensors, name, tensor)
+    for name, tensor in named.items():
         local(tensor).copy_(part(tensors[name], tensor))
+
+
+def fitting(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+    """The tensor of this name.
+
+    Raises:
+        RunError: there is none, or its shape is another than that of `like`.
+    """
+    if name not in tensors:
+        raise RunError(explain("the weights of this model", f"none for {name!r}", _OTHER))
+    if tensors[name].shape != like.shape:
+        got = f"{tuple(tensors[name].shape)} for {name!r}"
+        raise RunError(explain(f"weights of shape {tuple(like.shape)}", got, _OTHER))
+    return tensors[name]
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:

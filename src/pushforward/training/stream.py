@@ -1,0 +1,42 @@
+"""Batches that go on where they broke.
+
+Data may come from processes, from a network or from a disk that sulks. A stream is a function of (draw, step), so
+one that breaks at a step is opened again at that step, and nobody can tell afterwards. What breaks three times running
+at one step is broken.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator
+
+from pushforward._errors import DataError, PushforwardError, explain, out_of_memory
+from pushforward.data.batch import Batch
+
+TRIES = 3
+"""How often one step's batch is asked for."""
+
+
+def steady(open_at: Callable[[int], Iterator[Batch]], start: int) -> Iterator[Batch]:
+    """The batches of `open_at(start)`, opened again where they break off as processes and files do.
+
+    Raises:
+        DataError: they end, or break three times at one step.
+    """
+    step, tries, stream = start, 0, open_at(start)
+    while True:
+        try:
+            batch = next(stream, None)
+        except PushforwardError:
+            raise
+        except (RuntimeError, OSError, EOFError, MemoryError) as error:
+            tries += 1
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            if tries == TRIES or out_of_memory(error):
+                fix = "Look at the samples of that step; --pdb stops where it breaks."
+                raise DataError(explain(f"the batch of step {step}", f"{said} ({tries} times)", fix)) from error
+            warnings.warn(f"The data broke at step {step} and are opened again there. {said}", stacklevel=2)
+            stream = open_at(step)
+            continue
+        if batch is None:
+            raise DataError(explain("batches without end", f"the end at step {step}", "Start over in `batches`."))
+        yield batch
+        step, tries = step + 1, 0
