@@ -134,6 +134,20 @@ class Diffusion:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowMap:
+    """Jumps from noise to data (`models.FlowMap.of` the diffusion of the same words)."""
+
+    net: Transformer | MLP = field(default_factory=Transformer)
+    """The network, which is told two times."""
+    path: Literal["linear", "polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm"] = "linear"
+    """The path on which its output means something."""
+    prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
+    """What the network's output means."""
+    critic: bool = False
+    """With a diffusion beside it that models its samples (`objectives.DistributionMatching`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class NICE:
     """Additive couplings (`models.nice`)."""
 
@@ -173,11 +187,18 @@ class RealNVP:
     """How far off the ends that logit stays."""
 
 
-Recipe = Diffusion | NICE | RealNVP
+Recipe = Diffusion | FlowMap | NICE | RealNVP
 """Which model to build."""
 
 KINDS: Final[Mapping[str, type]] = MappingProxyType(
-    {"transformer": Transformer, "mlp": MLP, "diffusion": Diffusion, "nice": NICE, "real_nvp": RealNVP}
+    {
+        "transformer": Transformer,
+        "mlp": MLP,
+        "diffusion": Diffusion,
+        "flow_map": FlowMap,
+        "nice": NICE,
+        "real_nvp": RealNVP,
+    }
 )
 """The closed table: the word of a configuration, and its class."""
 

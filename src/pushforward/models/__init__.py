@@ -1,9 +1,9 @@
 """Models: whatever has `sample` and `log_prob`.
 
-`NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field; both are
-`Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`, `trajectory`. Bases are
-frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any of torch's) or have weights
-(`LearnedNormal`, `Mixture`, `ClassNormal`).
+`NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field, `FlowMap` in a
+few jumps; all are `Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`, `encode`, `decode`,
+`trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any of torch's) or have
+weights (`LearnedNormal`, `Mixture`, `ClassNormal`).
 
 Around a diffusion: `likelihood` is `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior`
 (given a `Measurement`), `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
@@ -24,6 +24,7 @@ from pushforward.models.distribution import ModelDistribution
 from pushforward.models.exact import empirical, gaussian, mixture, ring
 from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import NormalizingFlow, prepare
+from pushforward.models.flow_map import FlowMap
 from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
@@ -56,7 +57,7 @@ from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 
 __all__ = [
-    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Isotropic",
+    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FlowMap", "FromTorch", "Isotropic",
     "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelDistribution", "Normal",
     "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected", "Truncated", "Tweedie", "Uniform",
     "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular", "classifier_guided", "denoised", "empirical",

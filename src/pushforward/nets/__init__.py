@@ -2,7 +2,8 @@
 
 Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense`,
 `Selective` and `CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a
-language model with heads for words, classes and sentences) and their parts. May import positions.
+language model with heads for words, classes and sentences) and their parts; `two_times` makes a field net one of a
+flow map. May import positions.
 """
 
 from pushforward.nets.attention import Attention, attend
@@ -20,10 +21,12 @@ from pushforward.nets.roformer_heads import likeness, pool
 from pushforward.nets.selective import Selective
 from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
+from pushforward.nets.two_times import TwoTimes, two_times
 from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Cache", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Convolutions", "Dense",
     "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "TimeEmbedding",
-    "Transformer", "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound", "waves",
+    "Transformer", "TwoTimes", "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound",
+    "two_times", "waves",
 ]  # fmt: skip

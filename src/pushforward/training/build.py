@@ -7,11 +7,14 @@ are imported when it is built.
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pushforward import _recipe
 from pushforward._errors import ConfigError, explain
 from pushforward.models.model import Model
+
+if TYPE_CHECKING:
+    from pushforward import models
 
 
 def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> Model:
@@ -28,10 +31,12 @@ def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> M
     for kind, make in _MODELS.items():
         if isinstance(recipe, kind):
             return make(recipe, tuple(shape), classes)
-    raise ConfigError(explain("a recipe of a model", repr(recipe), "Use Diffusion, NICE or RealNVP."))
+    raise ConfigError(explain("a recipe of a model", repr(recipe), "Use Diffusion, FlowMap, NICE or RealNVP."))
 
 
-def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) -> Model:
+def _diffusion(
+    recipe: "_recipe.Diffusion | _recipe.FlowMap", shape: tuple[int, ...], classes: int
+) -> "models.Diffusion":
     from pushforward import models, paths
 
     path = {
@@ -45,6 +50,12 @@ def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) 
         "edm": paths.EDM,
     }[recipe.path]()
     return models.Diffusion(_net(recipe.net, shape, classes), path, prediction=paths.named(recipe.prediction))
+
+
+def _flow_map(recipe: _recipe.FlowMap, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models
+
+    return models.FlowMap.of(_diffusion(recipe, shape, classes), critic=recipe.critic)
 
 
 def _net(recipe: "_recipe.Transformer | _recipe.MLP", shape: tuple[int, ...], classes: int) -> Any:
@@ -121,5 +132,5 @@ def _said(recipe: Any) -> dict[str, Any]:
 
 
 _MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = MappingProxyType(
-    {_recipe.Diffusion: _diffusion, _recipe.NICE: _nice, _recipe.RealNVP: _real_nvp}
+    {_recipe.Diffusion: _diffusion, _recipe.FlowMap: _flow_map, _recipe.NICE: _nice, _recipe.RealNVP: _real_nvp}
 )
