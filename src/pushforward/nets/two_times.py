@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context, Sample, Time
-from pushforward.nets.condition import zero
+from pushforward.nets.condition import check_event, zero
 from pushforward.nets.mlp import MLP
 from pushforward.nets.time import TimeEmbedding
 from pushforward.nets.transformer import Transformer
@@ -84,6 +84,7 @@ class TwoTimes(nn.Module):
 
     def forward(self, x: Sample, t: Time, context: Context = None, leap: Time | None = None) -> Sample:
         """The field, [batch, *shape], for a jump of this length; None is 0, a velocity."""
+        check_event(x, t, self.shape)
         leap = t.new_zeros(()) if leap is None else leap
         moved = self.enter(nn.functional.silu(self.jump(leap.expand(len(x)))))
         return self.net(x + moved.reshape(x.shape), t, context)
