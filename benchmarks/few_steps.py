@@ -99,7 +99,9 @@ class Studio:
         source: Pairs | None = None, critic: bool = False, lr: float = 1e-3,
     ) -> FlowMap:  # fmt: skip
         """A flow map that starts from a model and has learned by an objective."""
-        model = FlowMap.of(start, critic=critic)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)  # of what is new in it, the embedding of the second time
+            model = FlowMap.of(start, critic=critic)
         kind = _recipe.FlowMap(self.recipe.net, critic=model.critic is not None)
         self.train(name, model, objective, kind, self.budget.steps if steps is None else steps, lr, source)
         return model

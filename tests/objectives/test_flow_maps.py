@@ -11,16 +11,22 @@ from pushforward._random import Draw
 from pushforward.data.batch import Batch
 from pushforward.models import Diffusion, FlowMap
 from pushforward.objectives import (
+    Between,
     Composition,
     DistributionMatching,
     Eulerian,
     FlowMapMatching,
+    Halving,
     Interval,
     Intervals,
     Lagrangian,
     Shrinking,
+    Stops,
+    ToData,
     few_steps,
 )
+from pushforward.objectives.flow_map_matching import robust
+from pushforward.objectives.tangent import tangent
 
 MEAN, STD = 0.3, 0.5
 
@@ -170,9 +176,9 @@ class Affine(torch.nn.Module):
         return a[:, None] * x + b[:, None]
 
 
-def trained(objective, steps=300, critic=None, seed=0, lr=1e-2, batch=512):
+def trained(objective, steps, batch, critic=None, seed=0, lr=1e-2, start=None):
     torch.manual_seed(seed)
-    model = FlowMap(Affine(), critic=critic)
+    model = FlowMap.of(start) if isinstance(start, FlowMap) else FlowMap(Affine(), critic=critic)
     optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(steps):
@@ -196,31 +202,155 @@ def error(model):
         return (model.jump(x, t, s) - exact_jump(x, t, s)).square().mean().item()
 
 
-FROM_DATA = {
-    "mean flow": few_steps.mean_flow(),
-    "mean flow by differences": replace(few_steps.mean_flow(), rule=Eulerian("difference")),
-    "lagrangian": few_steps.lagrangian(),
-    "shortcut": few_steps.shortcut(),
-}
+FROM_DATA = {"mean flow": few_steps.mean_flow(), "lagrangian": few_steps.lagrangian(), "shortcut": few_steps.shortcut()}
 FROM_A_TEACHER = {
-    "mean flow": few_steps.mean_flow,
     "eulerian": few_steps.eulerian,
     "lagrangian": few_steps.lagrangian,
     "consistency trajectory": few_steps.consistency_trajectory,
     "direct": few_steps.direct,
 }
+TO_DATA = {
+    "from data": few_steps.consistency(every=50),
+    "continuous": few_steps.continuous_consistency(warmup=50),
+}
 
 
 @pytest.mark.parametrize("name", FROM_DATA)
 def test_training_on_data_finds_the_map(name):
-    assert error(trained(FROM_DATA[name], steps=400, batch=512)) < 1e-3
+    assert error(trained(FROM_DATA[name], steps=600, batch=1024)) < 1e-3
 
 
 @pytest.mark.parametrize("name", FROM_A_TEACHER)
 def test_training_on_a_teacher_finds_the_map(name):
-    assert error(trained(FROM_A_TEACHER[name](single()), steps=300, batch=128)) < 1e-3
+    teacher = gaussian_model(paths.Linear(), paths.velocity, MEAN, STD, (1,)).float()
+    assert error(trained(FROM_A_TEACHER[name](teacher), steps=300, batch=256)) < 1e-3
 
 
-def single():
-    """The teacher in single precision."""
-    return gaussian_model(paths.Linear(), paths.velocity, MEAN, STD, (1,)).float()
+@pytest.mark.parametrize("name", TO_DATA)
+def test_training_for_consistency_finds_the_jump_to_data(name):
+    model, z = trained(TO_DATA[name], steps=400, batch=1024), torch.linspace(-2, 2, 64)[:, None]
+    with torch.no_grad():
+        assert (model.decode(z) - (MEAN + STD * z)).square().mean() < 1e-3
+
+
+def test_progressive_stages_halve_the_steps_down_to_one():
+    """Each stage learns two jumps of the one before; the last samples in one."""
+    before = gaussian_model(paths.Linear(), paths.velocity, MEAN, STD, (1,)).float()
+    for steps in (4, 2, 1):
+        before = trained(few_steps.progressive(before, steps), steps=200, batch=256, start=before)
+    z = torch.linspace(-2, 2, 64)[:, None]
+    with torch.no_grad():
+        assert (before.sample(64, seed=0) - (MEAN + STD * before.noise(64, seed=0))).square().mean() < 1e-3
+        assert (before.decode(z) - (MEAN + STD * z)).square().mean() < 1e-3
+
+
+def test_distribution_matching_finds_the_distribution():
+    """No trajectory is followed, and no pair given: the mean and the spread of one-jump samples become the data's."""
+    teacher = gaussian_model(paths.Linear(), paths.velocity, MEAN, STD, (1,)).float()
+    model = trained(DistributionMatching(teacher), steps=600, batch=256, critic=Diffusion(Affine()), lr=5e-3)
+    x = model.sample(4096, seed=0)
+    assert x.mean().item() == pytest.approx(MEAN, abs=0.06)
+    assert x.std().item() == pytest.approx(STD, abs=0.06)
+    assert model.velocities.training  # the critic is no part of a sample
+
+
+def test_losses_split_by_sample():
+    """With any number of other samples beside it, a sample's loss is its own."""
+    torch.manual_seed(0)
+    net = two_times(MLP((2,), hidden=8, layers=1)).double()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    critic = gaussian_model(paths.Linear(), paths.velocity)
+    model, x = FlowMap(net, critic=critic), torch.randn(40, 2, dtype=torch.float64)
+    flow = gaussian_model(paths.Linear(), paths.velocity)
+    recipes = (
+        few_steps.mean_flow(), few_steps.shortcut(), few_steps.lagrangian(flow), few_steps.progressive(flow, 4),
+        few_steps.consistency(), few_steps.continuous_consistency(flow), few_steps.consistency_trajectory(flow),
+        few_steps.direct(flow), few_steps.eulerian(flow), DistributionMatching(flow, steps=3),
+    )  # fmt: skip
+    for objective in recipes:
+        whole = objective(model, Batch(x), Draw(0, "train", step=3))
+        part = objective(model, Batch(x[10:30]), Draw(0, "train", step=3, first=10))
+        torch.testing.assert_close(part, whole[10:30])
+        assert whole.shape == (40,)
+        assert "\n" not in repr(objective)  # a run's configuration tells it in a line
+
+
+def test_context_reaches_student_and_teacher():
+    seen = []
+
+    def net(x, t, context, leap=None):
+        seen.append(context)
+        return x
+
+    model, context = FlowMap(net, shape=(1,)), torch.arange(4)
+    for objective in (few_steps.mean_flow(), few_steps.lagrangian(Diffusion(net, shape=(1,)))):
+        objective(model, replace(moments(), context=context), Draw(0))
+    assert len(seen) >= 5
+    assert all(each is context for each in seen)
+
+
+def test_robust_losses_have_the_papers_gradients():
+    """rho(e) has the gradient of e / (e + c)'**p."""
+    for power in (0.0, 0.3, 0.5, 1.0):
+        e = torch.tensor([0.0, 0.01, 3.0], dtype=torch.float64, requires_grad=True)
+        (found,) = torch.autograd.grad(robust(e, power, 1e-2).sum(), e)
+        torch.testing.assert_close(found, 1 / (e.detach() + 1e-2) ** power)
+        assert robust(torch.zeros(1), power, 1e-2) == 0
+
+
+def test_intervals_are_where_they_say():
+    draw = Draw(0, "train", 5)
+    t, s = Between(diagonal=0.25).sample(4096, draw)
+    assert bool((t >= s).all())
+    assert (t == s).double().mean().item() == pytest.approx(0.25, abs=0.03)
+    apart = t != s
+    assert (t - s)[apart].mean().item() == pytest.approx(1 / 3, abs=0.02)  # of two uniform numbers
+    assert abs(torch.corrcoef(torch.stack([t[apart] - s[apart], s[apart]]))[0, 1].item() + 0.5) < 0.05
+    t, s = Halving(levels=3, diagonal=0.0).sample(4096, draw, (0.0, 0.8))
+    lengths, counts = torch.unique(((t - s) / 0.8).round(decimals=9), return_counts=True)
+    assert lengths.tolist() == [0.25, 0.5, 1.0]
+    assert counts.min() > 4096 / 3.5
+    assert bool((((s / (t - s)) - (s / (t - s)).round()).abs() < 1e-9).all())
+    t, s = Stops(4).sample(64, draw)
+    assert set((t * 4).tolist()) == {1.0, 2.0, 3.0, 4.0}
+    torch.testing.assert_close(t - s, torch.full_like(t, 0.25))
+    t, s = ToData().sample(64, draw)
+    assert not s.any()
+
+
+class Backward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**2
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 2 * ctx.saved_tensors[0] * grad
+
+
+def test_without_a_forward_derivative_the_difference_stands_in():
+    x = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    torch.testing.assert_close(tangent(Backward.apply, (x,), (torch.ones_like(x),)), 2 * x)
+    with pytest.raises(RuntimeError):
+        tangent(Backward.apply, (x,), (torch.ones_like(x),), "jvp")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):  # a mistake of the user's is no excuse
+        tangent(lambda x: x[:, None] @ torch.ones(3, 3, dtype=torch.float64), (x,), (x,))
+
+
+def test_what_cannot_be_is_refused():
+    batch, plain = moments(), FlowMap(ExactMap(MEAN, STD))
+    with pytest.raises(ValueError, match=r"FlowMap\.of\(diffusion\)"):
+        FlowMapMatching()(TEACHER, batch, Draw(0))
+    with pytest.raises(ValueError, match="a teacher to walk a leg"):
+        FlowMapMatching(Composition(0.5, "teacher"))(plain, batch, Draw(0))
+    with pytest.raises(ValueError, match="a flow map with a critic"):
+        DistributionMatching(TEACHER)(plain, batch, Draw(0))
+    for wrong in (
+        lambda: Between(diagonal=2.0), lambda: Halving(0), lambda: Stops(0), lambda: Composition(0.0),
+        lambda: FlowMapMatching(power=2.0), lambda: DistributionMatching(TEACHER, steps=0),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="Expected"):
+            wrong()
