@@ -178,7 +178,8 @@ def matched(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
     half, made = studio.budget.steps // 2, studio.pairs(teacher)
     first = FlowMapMatching(Composition(1.0, "line"), Stops(1), power=0.5)
     start = studio.student("pairs-then-dmd-1", teacher, first, half, made, critic=True)
-    return {1: studio.student("pairs-then-dmd-2", start, DistributionMatching(teacher), half, lr=1e-4)}
+    then = DistributionMatching(teacher, anchor=1.0)
+    return {1: studio.student("pairs-then-dmd-2", start, then, half, made, lr=1e-4)}
 
 
 RECIPES: Mapping[str, Maker] = {

@@ -11,7 +11,8 @@ falls along the difference of the two scores, in units of the denoiser
     L_critic = mean ( v_critic(x_t, t) - (eps - x0'') )**2.
 
 Each term has gradients for its own network alone, so their sum is one objective: one forward pass, one optimizer, and
-nothing to alternate. No pairs are needed, and no student has to follow the teacher's trajectories.
+nothing to alternate. No pairs are needed, and no student has to follow the teacher's trajectories. Where batches are
+pairs of the teacher (`pairs`), `anchor` adds the square of what the student misses them by, which holds its modes.
 
 References: Yin et al. 2023 (arXiv 2311.18828), Yin et al. 2024 (arXiv 2405.14867) for several jumps.
 """
@@ -23,7 +24,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConfigError, explain
+from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, per_sample
 from pushforward.data.batch import Batch
@@ -47,17 +48,21 @@ class DistributionMatching(Objective):
         steps: jumps that samples are made with; a random one of them is trained for each sample.
         times: the noise levels at which the two are compared.
         ends: the first and the last of these.
-        every: the critic learns at each step, the student at each of this many.
+        every: the critic learns at each step, the student at each of this many. One that follows a critic which has
+            not seen its samples yet is led astray: 5 is usual, and a small learning rate.
+        anchor: weight of the regression on pairs.
 
     Raises:
         ConfigError: no steps, or ends that are not within (0, 1).
+        ShapeError: an anchor, and batches without pairs.
     """
 
     teacher: Diffusion | FlowMap = field(repr=False)
     steps: int = 1
     times: TimeDistribution = Uniform()
     ends: tuple[float, float] = (0.02, 0.98)
-    every: int = 1
+    every: int = 5
+    anchor: float = 0.0
 
     def __post_init__(self) -> None:
         if min(self.steps, self.every) < 1 or not 0 < self.ends[0] < self.ends[1] < 1:
@@ -80,8 +85,18 @@ class DistributionMatching(Objective):
             gap = per_sample(t, x) * (wanted - v)
             size = _mean((made - (x - per_sample(t, x) * wanted)).abs()).clamp(min=1e-6)
             aim = made - gap / per_sample(size, x)
-        counts = 1.0 if draw.step % self.every == 0 else 0.0
-        return critic + counts * _mean((made - aim).square()) / 2
+        loss = _mean((made - aim).square()) / 2
+        if self.anchor:
+            loss = loss + self.anchor * self._missed(model, batch)
+        return critic + loss * (1.0 if draw.step % self.every == 0 else 0.0)
+
+    def _missed(self, model: FlowMap, batch: Batch) -> PerSample:
+        """The squared error of one jump on the teacher's pairs."""
+        if batch.eps is None:
+            fix = "Train on objectives.pairs(teacher, n), or drop the anchor."
+            raise ShapeError(explain("batches with paired noise for the anchor", "data alone", fix))
+        start = torch.full_like(batch.x.flatten(1)[:, 0], model.span[1])
+        return _mean((model.jump(batch.eps, start, torch.zeros_like(start), batch.context) - batch.x).square())
 
     def _samples(self, model: FlowMap, like: Tensor, context: Context, draw: Draw) -> Sample:
         """The student's, [batch, *event]: some jumps without gradients, then one to the end with."""
