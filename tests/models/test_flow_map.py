@@ -11,7 +11,7 @@ from laws.zoo_nets import NETS, context, trained
 from laws.zoo_paths import PATHS, PREDICTIONS
 from pushforward import paths
 from pushforward._errors import ConfigError
-from pushforward.models import Diffusion, FlowMap, guided
+from pushforward.models import Diffusion, FlowMap, guided, likelihood
 from pushforward.models.straight import straightened
 from pushforward.nets import MLP, Transformer, TwoTimes, two_times
 from pushforward.solvers import RK4, Adaptive, Euler, Heun, Jumps, drain, grids
@@ -208,3 +208,10 @@ def test_sampling_leaves_no_cycles():
         assert [ref() for ref in gone] == [None] * 3
     finally:
         gc.enable()
+
+
+def test_a_likelihood_and_its_errors_are_those_of_the_diagonal():
+    x = 0.3 + 0.5 * points()
+    found = likelihood(exact(), x)
+    torch.testing.assert_close(found.log_prob, gaussian_log_prob(x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.log_prob, likelihood(exact().velocities, x).log_prob)
