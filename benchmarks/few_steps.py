@@ -39,6 +39,7 @@ from pushforward.objectives import (
     few_steps,
     pairs,
 )
+from pushforward.paths import Uniform
 from pushforward.report.compare import Samples, compare
 from pushforward.solvers import Euler, Heun
 
@@ -184,6 +185,7 @@ def matched(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
 
 RECIPES: Mapping[str, Maker] = {
     "mean_flow": from_teacher("mean_flow", lambda s, t: few_steps.mean_flow(t)),
+    "mean_flow, uniform": from_teacher("mean_flow-uniform", lambda s, t: few_steps.mean_flow(t, 0.25, Uniform())),
     "mean_flow, data": from_teacher("mean_flow-data", lambda s, t: few_steps.mean_flow()),
     "mean_flow, from scratch": from_scratch("mean_flow-scratch", lambda s: few_steps.mean_flow()),
     "eulerian": from_teacher("eulerian", lambda s, t: few_steps.eulerian(t)),

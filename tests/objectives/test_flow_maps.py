@@ -216,7 +216,7 @@ TO_DATA = {
 }
 
 
-@pytest.mark.parametrize("name", FROM_DATA)
+@pytest.mark.parametrize("name", ["mean flow", pytest.param("lagrangian", marks=pytest.mark.slow), "shortcut"])
 def test_training_on_data_finds_the_map(name):
     assert error(trained(FROM_DATA[name], steps=600, batch=1024)) < 1e-3
 
