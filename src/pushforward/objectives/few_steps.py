@@ -29,17 +29,17 @@ Teacher = Diffusion | FlowMap
 
 
 def mean_flow(
-    teacher: Teacher | None = None, diagonal: float = 0.75, times: TimeDistribution = LogitNormal(-0.4, 1.0)
+    teacher: Teacher | None = None, diagonal: float = 0.75, times: TimeDistribution | None = None
 ) -> FlowMapMatching:
     """MeanFlow (Geng et al. 2025): the derivative along the trajectory, three quarters of the batch on the diagonal.
 
     Args:
         teacher: whose velocity to take; the pair's if None.
         diagonal: the share of samples with s = t.
-        times: what t and s are drawn from. The authors' hardly ever asks for the jump from 1 to 0: with few updates take
-            `Uniform()` and a smaller diagonal.
+        times: what t and s are drawn from; the authors' LogitNormal(-0.4, 1) if None. It hardly ever asks for the jump
+            from 1 to 0: with few updates take `Uniform()` and a smaller diagonal.
     """
-    return FlowMapMatching(Eulerian(), Between(times, diagonal), teacher, power=1.0)
+    return FlowMapMatching(Eulerian(), Between(times or LogitNormal(-0.4, 1.0), diagonal), teacher, power=1.0)
 
 
 def eulerian(teacher: Teacher) -> FlowMapMatching:
