@@ -56,7 +56,7 @@ class Budget:
     steps: int = 1_000
     batch: int = FULL.flow.batch
     samples: int = 2_000
-    pairs: int = 8_192
+    pairs: int = 16_384
 
 
 @dataclass(frozen=True)
