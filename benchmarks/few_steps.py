@@ -25,6 +25,7 @@ import torch
 
 import pushforward as pf
 from pushforward import _recipe
+from pushforward._random import Draw
 from pushforward.cli.demo import FLOW, FULL
 from pushforward.cli.train import started
 from pushforward.models import Diffusion, FlowMap
@@ -38,6 +39,7 @@ from pushforward.objectives import (
     Stops,
     few_steps,
     pairs,
+    pairs_from,
 )
 from pushforward.paths import Uniform
 from pushforward.report.compare import Samples, compare
@@ -121,9 +123,11 @@ class Studio:
         self.clock.append(float(json.loads(lines[-1])["seconds"]))
 
     def pairs(self, teacher: Diffusion) -> Pairs:
-        """Noise and the sample the teacher carries it to."""
-        begun = time.perf_counter()
+        """Noise and the sample the teacher carries it to; and real events, with the noise it carries them from."""
+        begun, count = time.perf_counter(), min(len(self.data), self.budget.pairs // 8)
+        real = self.data.train_batch(Draw(self.seed, "few_steps/real"), count).x.to(teacher.device)
         made = pairs(teacher, self.budget.pairs, Heun(steps=12), self.seed + 1)
+        made = made + pairs_from(teacher, real, Heun(steps=12))
         self.clock.append(time.perf_counter() - begun)
         return made
 
