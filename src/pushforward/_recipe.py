@@ -138,6 +138,20 @@ class Diffusion:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowMap:
+    """Jumps from noise to data (`models.FlowMap.of` the diffusion of the same words)."""
+
+    net: Transformer | MLP = field(default_factory=Transformer)
+    """The network, which is told two times."""
+    path: Literal["linear", "polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm"] = "linear"
+    """The path on which its output means something."""
+    prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
+    """What the network's output means."""
+    critic: bool = False
+    """With a diffusion beside it that models its samples (`objectives.DistributionMatching`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class NICE:
     """Additive couplings (`models.nice`)."""
 
@@ -233,7 +247,7 @@ class Table:
     """Share of the training spent on rows some of whose values are given; 0 leaves nothing that can be given."""
 
 
-Recipe = Diffusion | NICE | RealNVP | MAF | NSF | NAF | Table
+Recipe = Diffusion | FlowMap | NICE | RealNVP | MAF | NSF | NAF | Table
 """Which model to build."""
 
 KINDS: Final[Mapping[str, type]] = MappingProxyType(
@@ -241,6 +255,7 @@ KINDS: Final[Mapping[str, type]] = MappingProxyType(
         "transformer": Transformer,
         "mlp": MLP,
         "diffusion": Diffusion,
+        "flow_map": FlowMap,
         "nice": NICE,
         "real_nvp": RealNVP,
         "maf": MAF,

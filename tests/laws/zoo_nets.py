@@ -5,13 +5,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pushforward.nets import MLP, ConcatSquash, EluFeatures, PositiveFeatures, TaylorFeatures, Transformer
+from pushforward.nets import MLP, ConcatSquash, EluFeatures, PositiveFeatures, TaylorFeatures, Transformer, two_times
 from pushforward.positions import FIRE, KERPLE, T5, Learned, Rotary, Shaw, Sinusoidal, TransformerXL, Unordered
 
 NETS: dict[str, Callable[[], nn.Module]] = {
     "concat-squash": lambda: ConcatSquash((3,), hidden=16),
     "concat-squash-context": lambda: ConcatSquash((1, 2, 2), hidden=16, layers=1, context=2),
     "mlp": lambda: MLP((3,), hidden=16, layers=2),
+    "mlp-told-twice": lambda: two_times(MLP((3,), hidden=16, layers=2)),
+    "wrapped-told-twice": lambda: two_times(ConcatSquash((3,), hidden=16)),
     "mlp-classes": lambda: MLP((2, 2), hidden=16, layers=2, classes=3),
     "mlp-context": lambda: MLP((3,), hidden=16, layers=2, context=2),
     "transformer": lambda: Transformer((1, 4, 4), width=16, layers=2, heads=2, patch=2),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pushforward._errors import ShapeError
-from pushforward.models import Diffusion
+from pushforward.models import Diffusion, FlowMap
 from pushforward.report import Facts, Figure, Table, build, write
 from pushforward.report.classifier import random_judge
 from pushforward.report.compare import compare, draw_samples, is_conditional, solver_for
@@ -65,6 +65,13 @@ def test_network_calls_are_counted_and_the_noise_is_shared():
     assert all(len(s.x) == 10 for s in sets)
     many = gaussian_model().sample(10, solver=solver_for(8), seed=0)
     assert torch.allclose(sets[-1].x, many, atol=1e-6)
+
+
+def test_a_flow_map_is_sampled_by_jumps():
+    model = FlowMap.of(gaussian_model().float())
+    sets = draw_samples(model, gaussian_data(), (1, 2, 8), 10, chunk=4)
+    assert [s.calls for s in sets] == [1, 2, 8]
+    torch.testing.assert_close(sets[-1].x, model.sample(10, steps=8, seed=0))
 
 
 def test_images_with_classes():

@@ -18,6 +18,7 @@ from pushforward._recipe import (
     NICE,
     NSF,
     Diffusion,
+    FlowMap,
     RealNVP,
     Recipe,
     Run,
@@ -26,7 +27,7 @@ from pushforward._recipe import (
     Transformer,
 )
 from pushforward.data.batch import Batch
-from pushforward.objectives import Likelihood, Regression
+from pushforward.objectives import Likelihood, Regression, few_steps
 from pushforward.training import build, load, train
 from training.stand_in import Circle
 
@@ -42,6 +43,9 @@ RECIPES: dict[str, Recipe] = {
     **{name: Diffusion(replace(SMALL, position=name)) for name in get_args(Transformer.__annotations__["position"])},
     **{path: Diffusion(MLP(8, 1), path) for path in ("polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm")},
     **{f"predicting {m}": Diffusion(MLP(8, 1), "vp", m) for m in ("x0", "eps", "v", "score")},
+    "flow map": FlowMap(SMALL),
+    "flow map with a critic": FlowMap(MLP(8, 1), critic=True),
+    "flow map on another path": FlowMap(MLP(8, 1), "cosine", "v"),
     "predicting edm": Diffusion(MLP(8, 1), "edm", "edm"),
 }
 
@@ -74,7 +78,8 @@ def test_a_recipe_survives_the_file(name):
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_trains_and_comes_back(name, tmp_path):
     recipe = RECIPES[name]
-    objective = Regression() if isinstance(recipe, Diffusion) else Likelihood()
+    trained_by = {Diffusion: Regression(), FlowMap: few_steps.mean_flow()}
+    objective = trained_by.get(type(recipe), Likelihood())
     torch.manual_seed(0)
     model = build(recipe, (1, 4, 4), 3)
     before = {k: v.clone() for k, v in model.state_dict().items()}
@@ -86,7 +91,9 @@ def test_a_recipe_trains_and_comes_back(name, tmp_path):
     assert model.state_dict().keys() == again.state_dict().keys()
     x, labels = torch.randn(2, 1, 4, 4), torch.tensor([0, 2])
     with torch.no_grad():
-        if isinstance(recipe, Diffusion):
+        if isinstance(recipe, FlowMap):
+            assert torch.equal(again.sample(2, labels, steps=2, seed=0), model.sample(2, labels, steps=2, seed=0))
+        elif isinstance(recipe, Diffusion):
             t = torch.tensor([0.3, 0.6])
             torch.testing.assert_close(again.velocity(x, t, labels), model.velocity(x, t, labels), rtol=0, atol=0)
         else:

@@ -30,7 +30,7 @@ def two(tmp_path_factory) -> tuple[Path, list[dict]]:
         for rank in (0, 1)
     ]
     for worker in workers:
-        _, errors = worker.communicate(timeout=90)
+        _, errors = worker.communicate(timeout=180)
         assert worker.returncode == 0, errors
     return folder, [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
 
@@ -48,6 +48,18 @@ def test_two_processes_find_what_one_finds(one, two, kind):
         assert found[kind]["losses"] == pytest.approx(one["losses"], abs=1e-6)
         for a, b in zip(found[kind]["weights"], one["weights"]):
             torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mean flow", "mean flow sharded"])
+def test_two_processes_train_a_flow_map_as_one_does(two, kind):
+    """MeanFlow's derivative is taken inside the wrapped forward pass, so that no gradient misses the others'."""
+    alone = outcome(None, mean_flow=True)
+    for found in two[1]:
+        assert "error" not in found[kind], found[kind]
+        assert found[kind]["losses"] == pytest.approx(alone["losses"], abs=1e-6)
+        for a, b in zip(found[kind]["weights"], alone["weights"]):
+            torch.testing.assert_close(torch.tensor(a), torch.tensor(b), rtol=1e-4, atol=1e-5)
+    assert two[1][0][kind] == two[1][1][kind]
 
 
 @pytest.mark.parametrize("kind", ["copied", "resumed", "sharded", "resumed sharded"])

@@ -11,6 +11,9 @@ import torch
 import torch.distributed as dist
 
 from pushforward._errors import PushforwardError
+from pushforward.models import FlowMap
+from pushforward.nets import MLP, two_times
+from pushforward.objectives import few_steps
 from pushforward.training import Settings, train
 from training.stand_in import Circle, Straight, flow_matching
 
@@ -19,17 +22,25 @@ SETTINGS = Settings(
 )
 
 
-def outcome(folder: Path | None, data: Circle | None = None, **changes: object) -> dict:
+def outcome(folder: Path | None, data: Circle | None = None, mean_flow: bool = False, **changes: object) -> dict:
     """The losses and the weights of a run, or its error."""
-    model = Straight()
+    model, objective = (jumping(), few_steps.mean_flow()) if mean_flow else (Straight(), flow_matching)
     try:
-        history = train(
-            model, data or Circle(), flow_matching, settings=SETTINGS, run=folder, progress=False, **changes
-        )
+        history = train(model, data or Circle(), objective, settings=SETTINGS, run=folder, progress=False, **changes)
     except PushforwardError as error:
         return {"error": str(error)}
     assert all(type(p) is torch.nn.Parameter for p in model.parameters())
     return {"losses": history.losses, "weights": [p.tolist() for p in model.parameters()]}
+
+
+def jumping() -> FlowMap:
+    """A small flow map, the same in every process."""
+    torch.manual_seed(0)
+    net = two_times(MLP((2,), hidden=16, layers=2))
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return FlowMap(net)
 
 
 def resumed(finished: Path, folder: Path, **changes: object) -> dict:
@@ -50,6 +61,8 @@ def main(folder: Path, rank: int, size: int) -> None:
         "sharded": outcome(folder / "sharded", shard=True),
         "resumed": resumed(folder / "copied", folder / "resumed"),
         "resumed sharded": resumed(folder / "sharded", folder / "resumed-sharded", shard=True),
+        "mean flow": outcome(None, mean_flow=True),
+        "mean flow sharded": outcome(None, mean_flow=True, shard=True),
         "poisoned": outcome(None, Circle(poison=3)),
     }
     (folder / f"rank-{rank}.json").write_text(json.dumps(found))

@@ -1,9 +1,10 @@
 """Models: whatever has `sample` and `log_prob`.
 
-`NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field, `Interpolant`
-from any source, by ODE or SDE; all are `Model`s with the same words: `sample`, `log_prob`, `sample_and_log_prob`,
-`encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`, `Uniform`, `VonMises`, any
-of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`), or are other models (`ModelBase`).
+`NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field, `FlowMap` in a
+few jumps, `Interpolant` from any source, by ODE or SDE; all are `Model`s with the same words: `sample`, `log_prob`,
+`sample_and_log_prob`, `encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`,
+`Uniform`, `VonMises`, any of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`), or are other models
+(`ModelBase`).
 
 Around a diffusion: `as_flow` makes a flow of it, of `Integrated` transforms that join others; `likelihood` is
 `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior` (given a `Measurement`),
@@ -27,6 +28,7 @@ from pushforward.models.exact import empirical, gaussian, mixture, ring
 from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.flow_base import ModelBase
+from pushforward.models.flow_map import FlowMap
 from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
 from pushforward.models.inpainting import repaint, replacement
@@ -61,10 +63,10 @@ from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 
 __all__ = [
-    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FromTorch", "Integrated", "Interpolant",
-    "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model", "ModelBase",
-    "ModelDistribution", "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT", "Surjected",
-    "Truncated", "Tweedie", "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular",
+    "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FlowMap", "FromTorch", "Integrated",
+    "Interpolant", "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model",
+    "ModelBase", "ModelDistribution", "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT",
+    "Surjected", "Truncated", "Tweedie", "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular",
     "classifier_guided", "denoised", "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize",
     "glow", "guided", "guided_flow", "iaf", "in_chunks", "likelihood", "maf", "mixture", "naf", "nice", "nsf",
     "nsf_autoregressive", "planar", "posterior", "prepare", "radial", "real_nvp", "repaint", "replacement", "residual",

@@ -89,12 +89,16 @@ class Diffusion(Model):
         self.data_mean, self.data_var = data_mean, data_var
         self.base: Base = base or _base(self.path, self.span[1], tuple(shape), data_mean, data_var)
 
-    def raw(self, x: Sample, t: Time, context: Context = None) -> Sample:
-        """The network's own output at (x, t), [batch, *event]: what training compares with its target."""
-        c = self.path.coefficients(t)
+    def raw(self, x: Sample, t: Time, context: Context = None, leap: Time | None = None) -> Sample:
+        """The network's own output at (x, t), [batch, *event]: what training compares with its target.
+
+        `leap` is for the network of a flow map, which is told how far to jump (`nets.two_times`).
+        """
+        c, told = self.path.coefficients(t), {} if leap is None else {"leap": leap}
         if self.precondition is None:
-            return self.net(x * per_sample(self.prediction.input_scale(c), x), t, context)
-        return self.net(x * per_sample(self.precondition.input_scale(c), x), self.precondition.clock(t, c), context)
+            return self.net(x * per_sample(self.prediction.input_scale(c), x), t, context, **told)
+        clock = self.precondition.clock(t, c)
+        return self.net(x * per_sample(self.precondition.input_scale(c), x), clock, context, **told)
 
     def predict(self, what: Prediction, x: Sample, t: Time, context: Context = None) -> Sample:
         """Any row of the table at (x, t), whatever the network was trained on, [batch, *event].
@@ -233,7 +237,7 @@ class _Moved(nn.Module):
         super().__init__()
         self.model, self.path, self.prediction = model, path, prediction
 
-    def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
+    def forward(self, x: Sample, t: Time, context: Context = None, leap: Time | None = None) -> Sample:
         here = self.path.coefficients(t)
         x = x / per_sample(self.prediction.input_scale(here), x)
         low, high = max(self.model.reach[0], 1e-12), self.model.reach[1]
@@ -241,7 +245,7 @@ class _Moved(nn.Module):
         there = self.model.path.coefficients(t_there)
         ratio = torch.hypot(there.alpha, there.sigma) / torch.hypot(here.alpha, here.sigma)
         x_there = x * per_sample(ratio, x)
-        data, noise = solve(self.model.raw(x_there, t_there, context), x_there, there, self.model.prediction)
+        data, noise = solve(self.model.raw(x_there, t_there, context, leap), x_there, there, self.model.prediction)
         row = self.prediction.row(here)
         return row.target(data, noise) / per_sample(row.scale, x)
 

@@ -25,6 +25,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.flow import NormalizingFlow
+from pushforward.models.flow_map import FlowMap
 from pushforward.models.model import Model
 from pushforward.models.straight import push
 from pushforward.solvers import Adaptive, RungeKutta, Solver, Trace
@@ -96,6 +97,7 @@ def likelihood(
     >>> round(found.log_prob.item(), 4), found.error.item(), found.sigma
     (-1.8379, 0.0, 0.0)
     """
+    model = model.velocities if isinstance(model, FlowMap) else model
     if not isinstance(model, Diffusion):
         return _in_one_pass(model, x, context, solver)
     if chunk < 1:

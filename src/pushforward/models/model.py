@@ -11,10 +11,12 @@ A *transform* returns the pair (value, ladj); a *model* returns the value alone 
 
 import abc
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
+from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw, fresh_seed
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.models.base import Base
@@ -84,13 +86,16 @@ class Model(nn.Module, abc.ABC):
         solver: Solver | None = None,
         seed: int | None = None,
         first: int = 0,
+        *,
+        steps: int | None = None,
     ) -> Sample:
         """`n` new events. Sample i depends on (seed, first + i) alone, however the batch is split.
 
-        Without a seed, one is taken from torch's default generator, so `torch.manual_seed` governs it.
+        Without a seed, one is taken from torch's default generator, so `torch.manual_seed` governs it. `steps` is short
+        for the same solver with so many steps.
         """
         start, on_the_way = self._draws(seed, first)
-        return self.decode(self._base(n, start, context), context, solver, on_the_way)
+        return self.decode(self._base(n, start, context), context, self._stepping(solver, steps), on_the_way)
 
     @torch.no_grad()
     def trajectory(
@@ -100,10 +105,13 @@ class Model(nn.Module, abc.ABC):
         solver: Solver | None = None,
         seed: int | None = None,
         first: int = 0,
+        *,
+        steps: int | None = None,
     ) -> Trajectory:
         """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
         start, on_the_way = self._draws(seed, first)
-        return (yield from self.decoding(self._base(n, start, context), context, solver, on_the_way))
+        chosen = self._stepping(solver, steps)
+        return (yield from self.decoding(self._base(n, start, context), context, chosen, on_the_way))
 
     def sample_and_log_prob(
         self,
@@ -121,6 +129,20 @@ class Model(nn.Module, abc.ABC):
     def noise(self, n: int, seed: int | None = None, first: int = 0, context: Context = None) -> Sample:
         """The draws of the base that `sample` with the same arguments pushes forward."""
         return self._base(n, self._draws(seed, first)[0], context)
+
+    def _stepping(self, solver: Solver | None, steps: int | None) -> Solver | None:
+        """The solver, or the model's own, with so many steps.
+
+        Raises:
+            ConfigError: there is none, or it has no fixed number of steps.
+        """
+        if steps is None:
+            return solver
+        chosen: Any = getattr(self, "solver", None) if solver is None else solver
+        if not hasattr(chosen, "steps"):
+            got = f"steps={steps} for {'a model without one' if chosen is None else type(chosen).__name__}"
+            raise ConfigError(explain("a solver of a fixed number of steps", got, "Leave steps out."))
+        return replace(chosen, steps=steps)
 
     def _draws(self, seed: int | None, first: int) -> tuple[Draw, Draw]:
         """The addresses of the start and of what solvers add on the way."""

@@ -3,7 +3,7 @@
 Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense`,
 `Selective` and `CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a
 language model with heads for words, classes and sentences), `Attention`, `LinearAttention` with its feature maps, and
-their parts. May import positions.
+their parts; `two_times` makes a field net one of a flow map. May import positions.
 """
 
 from pushforward.nets.attention import Attention, attend
@@ -23,13 +23,7 @@ from pushforward.nets.feature_maps import (
     redraw_,
     redrawn,
 )
-from pushforward.nets.linear_attention import (
-    LinearAttention,
-    Summed,
-    linear_attention,
-    linear_extend,
-    place_linear,
-)
+from pushforward.nets.linear_attention import LinearAttention, Summed, linear_attention, linear_extend, place_linear
 from pushforward.nets.masked import MaskedDense
 from pushforward.nets.mlp import MLP, Dense
 from pushforward.nets.roformer import Cache, RoFormer, seen_by_part
@@ -38,12 +32,13 @@ from pushforward.nets.roformer_heads import likeness, pool
 from pushforward.nets.selective import Selective
 from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer
+from pushforward.nets.two_times import TwoTimes, two_times
 from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Cache", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Convolutions", "Dense",
-    "EluFeatures", "FeatureMap", "LinearAttention", "MLP", "MaskedDense", "Placed", "PositiveFeatures",
-    "ReluFeatures", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "Summed", "TaylorFeatures",
-    "TimeEmbedding", "Transformer", "WaveFeatures", "attend", "likeness", "linear_attention", "linear_extend",
-    "place", "place_linear", "pool", "ranked", "redraw_", "redrawn", "seen_by_part", "spectral_bound", "waves",
+    "EluFeatures", "FeatureMap", "LinearAttention", "MLP", "MaskedDense", "Placed", "PositiveFeatures", "ReluFeatures",
+    "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "Summed", "TaylorFeatures", "TimeEmbedding",
+    "Transformer", "TwoTimes", "WaveFeatures", "attend", "likeness", "linear_attention", "linear_extend", "place",
+    "place_linear", "pool", "ranked", "redraw_", "redrawn", "seen_by_part", "spectral_bound", "two_times", "waves",
 ]  # fmt: skip

@@ -2,7 +2,8 @@
 
     c = time(t) + class[context]      or      time(t) + W context      or      time(t)
 
-Class index `classes` means "no class", and so does leaving the context out: for guidance one net learns both.
+Class index `classes` means "no class", and so does leaving the context out: for guidance one net learns both. The net
+of a flow map (`two_times`) is also told how far to jump, and adds an embedding of it.
 """
 
 from torch import Tensor, nn
@@ -34,16 +35,21 @@ class Condition(nn.Module):
         self.time = TimeEmbedding(width)
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.vector = nn.Linear(context, width) if context else None
+        self.leap: TimeEmbedding | None = None  # see `two_times`
 
-    def forward(self, t: Time, context: Context, batch: int) -> Tensor:
+    def forward(self, t: Time, context: Context, batch: int, leap: Time | None = None) -> Tensor:
         """One vector per sample.
 
         Args:
             t: times, [batch], or one time for all.
             context: class indices [batch], vectors [batch, context], or None.
             batch: how many samples.
+            leap: t - s for a jump to time s, [batch]; None is 0, a velocity.
+
+        Raises:
+            ConfigError: a leap or a context for a net made without.
         """
-        c = self.time(t.expand(batch))
+        c = self._times(t, batch, leap)
         if self.label is not None:
             return c + self._label(self.label, context)
         if self.vector is not None:
@@ -53,6 +59,15 @@ class Condition(nn.Module):
                 "no context for a net made without one", f"a context {list(context.shape)}",
                 "Make the net with classes=... or leave the context out.",
             ))  # fmt: skip
+        return c
+
+    def _times(self, t: Time, batch: int, leap: Time | None) -> Tensor:
+        c = self.time(t.expand(batch))
+        if self.leap is not None:
+            return c + self.leap((t.new_zeros(()) if leap is None else leap).expand(batch))
+        if leap is not None:
+            fix = "Make it one of a flow map: FlowMap.of(model), or nets.two_times(net)."
+            raise ConfigError(explain("no leap for a net that is told one time", "one", fix))
         return c
 
     def _label(self, label: nn.Embedding, context: Context) -> Tensor:

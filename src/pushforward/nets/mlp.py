@@ -46,17 +46,18 @@ class MLP(nn.Module):
         self.blocks = nn.ModuleList(Residual(hidden) for _ in range(layers))
         self.leave = zero(nn.Linear(hidden, size))
 
-    def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
+    def forward(self, x: Sample, t: Time, context: Context = None, leap: Time | None = None) -> Sample:
         """The field at (x, t), [batch, *shape].
 
         Args:
             x: [batch, *shape].
             t: times, [batch].
             context: class indices [batch], vectors [batch, context], or None.
+            leap: how far a flow map jumps (`two_times`), [batch]; None is 0.
         """
         check_event(x, t, self.shape)
         h = self.enter(x.reshape(len(x), -1))
-        c = self.condition(t, context, len(x))
+        c = self.condition(t, context, len(x), leap)
         for block in self.blocks:
             h = block(h, c)
         return self.leave(nn.functional.silu(h)).reshape(x.shape)

@@ -103,13 +103,14 @@ class Transformer(nn.Module):
         self._check_position(causal)
         _initialise(self)
 
-    def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
+    def forward(self, x: Sample, t: Time, context: Context = None, leap: Time | None = None) -> Sample:
         """The field at (x, t), [batch, *shape].
 
         Args:
             x: [batch, *shape].
             t: times, [batch].
             context: class indices [batch] in 0..classes, vectors [batch, context], or None.
+            leap: how far a flow map jumps (`two_times`), [batch]; None is 0.
         """
         check_event(x, t, self.shape)
         pos = self.positions(x.device)
@@ -117,7 +118,7 @@ class Transformer(nn.Module):
         if isinstance(self.position, Embeds):
             h = self.position.embed(h, pos)
         placed = place(self.position, pos, self.turned, h.dtype)
-        condition = nn.functional.silu(self.condition(t, context, len(x)))
+        condition = nn.functional.silu(self.condition(t, context, len(x), leap))
         modulation = self.modulation(condition).unflatten(-1, (-1, 1, self.width))
         each, last = modulation.split([6 * self.layers, 2], 1)
         for block, own in zip(self.blocks, each.chunk(self.layers, 1), strict=True):

@@ -2,16 +2,21 @@
 
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
 `Regression` on `pairs`), `Interpolation` for two-sided interpolants, `Distillation` for few-step students and
-`Imitation` for flows that learn from an ODE, `Noisy` and `Redrawn` around any of them. `weightings` are the table of
-weights over time, and `presets` the formulations of the papers. `hide_words` and `hidden_loss` are masked language
-modelling as functions. May import `models` and below.
+`Imitation` for flows that learn from an ODE, `Noisy`, `Online` and `Redrawn` around any of them. `weightings` are the
+table of weights over time, and `presets` the formulations of the papers. `FlowMapMatching` trains flow maps by a `Rule`
+on `Intervals`, `DistributionMatching` by scores, and `few_steps` are the recipes of the papers. `hide_words` and
+`hidden_loss` are masked language modelling as functions. May import `models` and below.
 """
 
-from pushforward.objectives import presets
+from pushforward.objectives import few_steps, presets
 from pushforward.objectives import weighting as weightings
 from pushforward.objectives.distillation import Distillation
+from pushforward.objectives.distribution_matching import DistributionMatching
+from pushforward.objectives.flow_map_matching import FlowMapMatching
+from pushforward.objectives.flow_map_rules import Composition, Eulerian, Lagrangian, Rule, Shrinking, Standing
 from pushforward.objectives.imitation import Imitation
 from pushforward.objectives.interpolation import Interpolation
+from pushforward.objectives.intervals import Between, Halving, Interval, Intervals, Stops, ToData
 from pushforward.objectives.likelihood import Likelihood
 from pushforward.objectives.masked_words import hidden_loss, hide_words
 from pushforward.objectives.noisy import Noisy
@@ -25,7 +30,8 @@ from pushforward.objectives.uncertainty import Uncertainty
 from pushforward.objectives.weighting import Weighting
 
 __all__ = [
-    "Distillation", "Formulation", "Imitation", "Interpolation", "Likelihood", "Noisy", "Objective", "Online", "Pairs",
-    "Redrawn", "Regression", "Uncertainty", "Weighting", "hidden_loss", "hide_words", "pairs", "pairs_from", "presets",
-    "weightings",
+    "Between", "Composition", "Distillation", "DistributionMatching", "Eulerian", "FlowMapMatching", "Formulation",
+    "Halving", "Imitation", "Interpolation", "Interval", "Intervals", "Lagrangian", "Likelihood", "Noisy", "Objective",
+    "Online", "Pairs", "Redrawn", "Regression", "Rule", "Shrinking", "Standing", "Stops", "ToData", "Uncertainty",
+    "Weighting", "few_steps", "hidden_loss", "hide_words", "pairs", "pairs_from", "presets", "weightings",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pushforward._random import Draw
 from pushforward._typing import Context, Sample
-from pushforward.models import Diffusion, Model
+from pushforward.models import Diffusion, FlowMap, Model
 from pushforward.report.bits import bits_per_dim
 from pushforward.report.classifier import Judge
 from pushforward.report.distances import (
@@ -26,7 +26,7 @@ from pushforward.report.distances import (
     nearest_distances,
 )
 from pushforward.report.estimate import Estimate
-from pushforward.solvers import RK4, Euler, Heun, Hutchinson, Solver
+from pushforward.solvers import RK4, Euler, Heun, Hutchinson, Jumps, Solver
 
 if TYPE_CHECKING:
     from pushforward.data import Dataset
@@ -89,12 +89,13 @@ def draw_samples(
 ) -> tuple[Samples, ...]:
     """`n` samples per number of network calls, all from the same noise; one set if the model does not integrate."""
     context = contexts(data, n, seed) if conditional else None
-    if not isinstance(model, Diffusion):
+    if not isinstance(model, Diffusion | FlowMap):
         x, spent = _sampled(model, n, None, seed, context, chunk)
         return (Samples("samples", spent, x, context),)
     sets: list[Samples] = []
     for each in calls:
-        x, spent = _sampled(model, n, solver_for(each), seed, context, chunk)
+        solver = Jumps(each) if isinstance(model, FlowMap) else solver_for(each)
+        x, spent = _sampled(model, n, solver, seed, context, chunk)
         sets.append(Samples(f"{spent} network call{'s' if spent > 1 else ''}", spent, x, context))
     return tuple(sets)
 
@@ -117,7 +118,7 @@ def compare(sets: Sequence[Samples], data: "Dataset", critic: Judge, seed: int =
 
 def likelihood(model: Model, data: "Dataset", seed: int = 0, conditional: bool = False) -> Estimate:
     """Held-out bits per dimension; models that integrate in many dimensions estimate the divergence by probes."""
-    if not isinstance(model, Diffusion):
+    if not isinstance(model, Diffusion | FlowMap):
         return bits_per_dim(model, data, seed=seed, conditional=conditional)
     trace = Hutchinson() if math.prod(data.shape) > 8 else None
     n = min(len(data.held_out), 512)

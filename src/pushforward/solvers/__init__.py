@@ -1,13 +1,13 @@
 """Solvers: follow what a model says along a path and stream the states on the way.
 
-One-step methods (`Euler`, `Midpoint`, `Heun`, `RK4`), an adaptive pair (`Adaptive`), multistep methods whose steps
-are rows of numbers (`DDIM`, `Exponential`, `DPMSolver`, `Tuned`), one that can be undone exactly (`Reversible`), and
-those of the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`), whose noise is a function of
-seed, sample and time (`White`, `Brownian`). All are generators of `State` that accept edits by `send`; they see
-fields f(x, t), never networks. `grids` say where they stop, `progress` shows how far they are, `save` and
-`load` keep one as JSON. `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension`
-compute the divergence that likelihoods need, `Checkpointed` without keeping it in memory; `Retraced` differentiates
-a whole solve in constant memory. May import `paths`.
+One-step methods (`Euler`, `Midpoint`, `Heun`, `RK4`), an adaptive pair (`Adaptive`), multistep methods whose steps are
+rows of numbers (`DDIM`, `Exponential`, `DPMSolver`, `Tuned`), one that can be undone exactly (`Reversible`), and those
+of the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`), whose noise is a function of seed,
+sample and time (`White`, `Brownian`). `Jumps` is the one of flow maps, which need no integration. All are generators of
+`State` that accept edits by `send`; they see fields f(x, t), never networks. `grids` say where they stop, `progress`
+shows how far they are, `save` and `load` keep one as JSON. `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension` compute
+the divergence that likelihoods need, `Checkpointed` without keeping it in memory; `Retraced` differentiates a whole
+solve in constant memory. May import `paths`.
 """
 
 from pushforward.solvers import grids
@@ -19,6 +19,7 @@ from pushforward.solvers.dpm import DPMSolver
 from pushforward.solvers.exponential import Exponential
 from pushforward.solvers.files import load, save
 from pushforward.solvers.grids import Grid, Power, Uniform
+from pushforward.solvers.jumps import FlowField, Jumps
 from pushforward.solvers.multistep import Linear, Step
 from pushforward.solvers.noise import Brownian, Noise, White
 from pushforward.solvers.progress import progress
@@ -30,9 +31,9 @@ from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorre
 from pushforward.solvers.tuned import Tuned, weights_of
 
 __all__ = [
-    "Adaptive", "Ancestral", "Brownian", "ByDimension", "Checkpointed", "DDIM", "DPMSolver", "Euler",
-    "EulerMaruyama", "Exact", "Exponential", "Field", "Grid", "Heun", "HutchPlus", "Hutchinson", "Karras", "Linear",
-    "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Retraced", "Reversible", "RungeKutta", "Solver",
-    "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented", "drain", "grids",
-    "load", "progress", "save", "weights_of",
+    "Adaptive", "Ancestral", "Brownian", "ByDimension", "Checkpointed", "DDIM", "DPMSolver", "Euler", "EulerMaruyama",
+    "Exact", "Exponential", "Field", "FlowField", "Grid", "Heun", "HutchPlus", "Hutchinson", "Jumps", "Karras",
+    "Linear", "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Retraced", "Reversible",
+    "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White",
+    "augmented", "drain", "grids", "load", "progress", "save", "weights_of",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from pushforward.solvers.adaptive import Adaptive
 from pushforward.solvers.ancestral import DDIM, Ancestral
 from pushforward.solvers.dpm import DPMSolver
 from pushforward.solvers.exponential import Exponential
+from pushforward.solvers.jumps import Jumps
 from pushforward.solvers.retraced import Retraced
 from pushforward.solvers.reversible import Reversible
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint
@@ -25,8 +26,8 @@ from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorre
 from pushforward.solvers.tuned import Tuned
 
 _SOLVERS = (
-    Adaptive, Ancestral, DDIM, DPMSolver, Euler, EulerMaruyama, Exponential, Heun, Karras, Midpoint, PredictorCorrector,
-    RK4, Retraced, Reversible, Tuned,
+    Adaptive, Ancestral, DDIM, DPMSolver, Euler, EulerMaruyama, Exponential, Heun, Jumps, Karras, Midpoint,
+    PredictorCorrector, RK4, Retraced, Reversible, Tuned,
 )  # fmt: skip
 _GRIDS = (
     grids.Angle, grids.Angles, grids.Chain, grids.Karras, grids.LogSNR, grids.Power, grids.Share, grids.Times,

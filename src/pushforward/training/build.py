@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -19,6 +19,9 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from pushforward import _recipe
 from pushforward._errors import ConfigError, PushforwardError, RunError, explain
 from pushforward.models.model import Model
+
+if TYPE_CHECKING:
+    from pushforward import models
 
 LARGEST: Final = 2**26
 """How many numbers an event may have."""
@@ -76,7 +79,9 @@ def fitting_in(tensors: Mapping[str, Tensor]) -> Generator[None]:
 _STRANGE: Final = "Its configuration and its weights are not of one model: do not trust it."
 
 
-def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) -> Model:
+def _diffusion(
+    recipe: "_recipe.Diffusion | _recipe.FlowMap", shape: tuple[int, ...], classes: int
+) -> "models.Diffusion":
     from pushforward import models, paths
 
     path = {
@@ -90,6 +95,12 @@ def _diffusion(recipe: _recipe.Diffusion, shape: tuple[int, ...], classes: int) 
         "edm": paths.EDM,
     }[recipe.path]()
     return models.Diffusion(_net(recipe.net, shape, classes), path, prediction=paths.named(recipe.prediction))
+
+
+def _flow_map(recipe: _recipe.FlowMap, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models
+
+    return models.FlowMap.of(_diffusion(recipe, shape, classes), critic=recipe.critic)
 
 
 def _net(recipe: "_recipe.Transformer | _recipe.MLP", shape: tuple[int, ...], classes: int) -> Any:
@@ -184,6 +195,7 @@ def _said(recipe: Any) -> dict[str, Any]:
 _MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = MappingProxyType(
     {
         _recipe.Diffusion: _diffusion,
+        _recipe.FlowMap: _flow_map,
         _recipe.NICE: _nice,
         _recipe.RealNVP: _real_nvp,
         _recipe.MAF: _autoregressive,
