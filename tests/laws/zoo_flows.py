@@ -115,6 +115,7 @@ FLOWS |= {
     "maf-unit": Flow(lambda: A.maf((2,), 2, 8, bound=1.0, support=(0.0, 1.0)), unit=True),
     "iaf": Flow(lambda: A.iaf((2,), 2, 8)),
     "nsf-autoregressive": Flow(lambda: A.nsf_autoregressive((2,), 2, 8, 1, bins=4)),
+    "nsf-autoregressive-published": Flow(lambda: A.nsf_autoregressive((2,), 2, 8, 1, bins=4, seed=0, matrix=True)),
     "naf": Flow(lambda: A.naf((2,), 1, 8, units=4)),
     "umnn": Flow(lambda: A.umnn((2,), 1, 8, embedding=3, units=6, depth=1, points=16)),
     "sos": Flow(lambda: A.sos((2,), 1, 8, degree=2, polynomials=2)),

@@ -20,8 +20,8 @@ with shift and scale where the papers normalise by the batch (`models.prepare` s
     gaussianization      Gaussianize                                      8, 8 components
     residual_flow        Residual(Contraction)                            10, 3 layers of 128
 
-The published NSF has a random order and an LU matrix before each spline; here orders alternate or, with `seed`, are
-random, and there is no matrix: put `transforms` between these by hand.
+The published NSF has a random order and an LU matrix before each spline: `seed=0, matrix=True`. Without them orders
+alternate and there is no matrix.
 
 The transform's formula runs from data to noise, so that likelihoods are one pass and training never searches for an
 inverse; `formula="decode"` turns it round, for inference, where samples must be quick.
@@ -42,6 +42,7 @@ from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
 from pushforward.nets import Contraction, MaskedDense
 from pushforward.transforms import (
+    LU,
     Affine,
     Autoregressive,
     Bernstein,
@@ -63,6 +64,7 @@ from pushforward.transforms import (
     SumOfSquares,
     Sylvester,
     Transform,
+    flatten,
 )
 from pushforward.transforms.labelled import Labelled
 
@@ -93,12 +95,14 @@ class Network(Common, total=False):
     passes: levels that become known at once; the size of the event by default, 2 makes couplings.
     residual: residual blocks of two layers instead of layers.
     dropout: probability of dropping a hidden unit in training.
+    matrix: an LU matrix before each transform, and one at the end.
     """
 
     seed: int | None
     passes: int | None
     residual: bool
     dropout: float
+    matrix: bool
 
 
 def maf(
@@ -254,8 +258,18 @@ def _autoregressive(
             passes=given.get("passes"), context=given.get("context", 0) or given.get("classes", 0),
             residual=given.get("residual", False), dropout=given.get("dropout", 0.0),
         )  # fmt: skip
-        made.append(Autoregressive(each, net))
+        layer, matrix = Autoregressive(each, net), _matrix(shape, given)
+        last = _matrix(shape, given) if k == transforms - 1 else []
+        made.append(Chain(*matrix, layer, *last) if matrix else layer)
     return _flow(shape, made, given)
+
+
+def _matrix(shape: tuple[int, ...], given: Network) -> list[Transform]:
+    """LU over all numbers of an event, where it is asked for."""
+    if not given.get("matrix"):
+        return []
+    matrix = LU(math.prod(shape))
+    return [matrix] if len(shape) == 1 else [Chain(flatten(shape), matrix, Inverse(flatten(shape)))]
 
 
 def _flow(shape: tuple[int, ...], made: Sequence[Transform], common: Common) -> NormalizingFlow:
