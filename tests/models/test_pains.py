@@ -1,4 +1,20 @@
-"""What users of other flow libraries ran into, as tests of ours. Each names the reports it comes from."""
+"""What users of other flow libraries ran into, as tests of ours. Each names the reports it comes from.
+
+What is held elsewhere, or cannot occur:
+
+    tails beyond a spline's reach, unannounced     audit warns of data that reach far (test_audit), and here at the end
+    samples in the order (context, n)              there is no such axis: a context a sample; `distribution` has
+                                                   torch's own order (test_distribution)
+    no images, no planar, no 1x1 convolutions      the zoo has them (laws/zoo_flows)
+    tables of mixed kinds                          tests/data/test_columns, tests/training/test_estimator
+    two libraries, two posteriors                  one flow in both: interop/test_peer_flows, and `audit`
+    minutes of compiling                           nothing is compiled unless asked; no loop over dimensions is unrolled
+    how is a flow saved                            every flow of the zoo is saved and loaded (laws/test_flows)
+    slow samples of Transformer flows              decoded with a cache (test_tarflow); rounds or a walk, as is quicker
+    probes drawn anew within a solve               fixed by address (solvers/test_divergence, test_likelihood)
+    bits that are no bits                          report/test_nats: published figures in every unit
+    a NaN that drops out of an average             report/test_nats
+"""
 
 import copy
 import io
