@@ -26,7 +26,7 @@ help:
 	@echo "  make check    ruff, format, types and the rules of the house"
 	@echo "  make lint     the same as check"
 	@echo "  make slow     run the recipes that take long"
-	@echo "  make bench    run the benchmarks, one script per claim"
+	@echo "  make bench    run the benchmarks, one script per claim (hours; alone: .venv/bin/python benchmarks/NAME.py)"
 	@echo "  make docs     run every example in the documentation and follow its links"
 	@echo "  make venv     create or renew the environment in $(VENV), with the tools for development"
 	@echo "  make clean    remove the environment and the caches; runs stay"
