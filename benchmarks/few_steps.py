@@ -179,12 +179,12 @@ def progressive(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
 
 
 def matched(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
-    """Half the updates on pairs, half on the scores, for one call."""
-    half, made = studio.budget.steps // 2, studio.pairs(teacher)
+    """Four fifths of the updates on pairs, the rest on the scores, for one call."""
+    rest, made = studio.budget.steps // 5, studio.pairs(teacher)
     first = FlowMapMatching(Composition(1.0, "line"), Stops(1), power=0.5)
-    start = studio.student("pairs-then-dmd-1", teacher, first, half, made, critic=True)
+    start = studio.student("pairs-then-dmd-1", teacher, first, studio.budget.steps - rest, made, critic=True)
     then = DistributionMatching(teacher, anchor=1.0)
-    return {1: studio.student("pairs-then-dmd-2", start, then, half, made, lr=1e-4)}
+    return {1: studio.student("pairs-then-dmd-2", start, then, rest, made, lr=1e-4)}
 
 
 RECIPES: Mapping[str, Maker] = {
