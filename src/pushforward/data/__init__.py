@@ -3,7 +3,7 @@
 `Dataset` is the immutable set, `Scaling` the way between a file's units and a model's, `Batch` what travels
 on, and `open_data` the one door for names, files and folders. What a column of a table holds is a `Column`: `Real`,
 `Positive`, `Bounded`, `Circular`, `Integer`, `Categorical`, with exact log-determinants; `Columns` are all of them.
-`WordPieces` are the tokens of language models. Imports the bottom files (`_*`) only.
+`WordPieces` are the tokens of language models, a `Puzzle` rows of tokens with a known answer. Imports the bottom files (`_*`) only.
 """
 
 from pushforward.data.arrays import from_array, from_parts
@@ -11,6 +11,7 @@ from pushforward.data.batch import Batch
 from pushforward.data.columns import Bounded, Categorical, Circular, Column, Columns, Integer, Positive, Real
 from pushforward.data.dataset import Dataset
 from pushforward.data.opening import open_data
+from pushforward.data.puzzles import PUZZLES, Puzzle
 from pushforward.data.scaling import Scaling
 from pushforward.data.shipped import digits
 from pushforward.data.texts import Text, text
@@ -27,8 +28,8 @@ from pushforward.data.toys import (
 from pushforward.data.word_pieces import Encoded, WordPieces, word_pieces
 
 __all__ = [
-    "Batch", "Bounded", "Categorical", "Circular", "Column", "Columns", "Dataset", "Encoded", "Integer", "Positive",
-    "Real", "Scaling", "Text", "WordPieces", "checkerboard", "digits", "eight_gaussians", "from_array",
+    "Batch", "Bounded", "Categorical", "Circular", "Column", "Columns", "Dataset", "Encoded", "Integer", "PUZZLES", "Positive",
+    "Puzzle", "Real", "Scaling", "Text", "WordPieces", "checkerboard", "digits", "eight_gaussians", "from_array",
     "from_parts", "gaussian_mixture", "moons", "open_data", "pinwheel", "rings", "swiss_roll", "text",
     "two_spirals", "word_pieces",
 ]  # fmt: skip

@@ -2,7 +2,8 @@
 
 Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense`,
 `Selective` and `CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a
-language model with heads for words, classes and sentences) and their parts. May import positions.
+language model with heads for words, classes and sentences), `LanguageModel` (the next token, with any position
+encoding) and their parts. May import positions.
 """
 
 from pushforward.nets.attention import Attention, attend
@@ -12,6 +13,7 @@ from pushforward.nets.condition import Condition
 from pushforward.nets.conditioners import Convolutions, ResidualDense
 from pushforward.nets.contraction import Contraction, spectral_bound
 from pushforward.nets.dependencies import ranked
+from pushforward.nets.language import LanguageModel
 from pushforward.nets.masked import MaskedDense
 from pushforward.nets.mlp import MLP, Dense
 from pushforward.nets.roformer import Cache, RoFormer, seen_by_part
@@ -24,6 +26,6 @@ from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Cache", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Convolutions", "Dense",
-    "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "TimeEmbedding",
+    "LanguageModel", "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "TimeEmbedding",
     "Transformer", "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound", "waves",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
 `Regression` on `pairs`), `Distillation` for few-step students, `Noisy` and `Redrawn` around any of them. `weightings`
 are the table of weights over time, and `presets` the formulations of the papers. `hide_words` and `hidden_loss` are
-masked language modelling as functions. May import `models` and below.
+masked language modelling as functions, `next_token` and `next_token_loss` causal language modelling. May import `models` and below.
 """
 
 from pushforward.objectives import presets
@@ -11,6 +11,7 @@ from pushforward.objectives import weighting as weightings
 from pushforward.objectives.distillation import Distillation
 from pushforward.objectives.likelihood import Likelihood
 from pushforward.objectives.masked_words import hidden_loss, hide_words
+from pushforward.objectives.next_token import next_token, next_token_loss
 from pushforward.objectives.noisy import Noisy
 from pushforward.objectives.objective import Objective
 from pushforward.objectives.presets import Formulation
@@ -22,5 +23,5 @@ from pushforward.objectives.weighting import Weighting
 
 __all__ = [
     "Distillation", "Formulation", "Likelihood", "Noisy", "Objective", "Pairs", "Redrawn", "Regression",
-    "Uncertainty", "Weighting", "hidden_loss", "hide_words", "pairs", "pairs_from", "presets", "weightings",
+    "Uncertainty", "Weighting", "hidden_loss", "hide_words", "next_token", "next_token_loss", "pairs", "pairs_from", "presets", "weightings",
 ]  # fmt: skip
