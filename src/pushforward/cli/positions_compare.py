@@ -93,7 +93,9 @@ def run(options: PositionsCompare) -> None:
     seeds = range(options.machine.seed, options.machine.seed + options.seeds)
     wanted = [(name, seed) for seed in seeds for name in names]
     missing = [(name, seed) for name, seed in wanted if f"{name}/{seed}" not in cells]
-    kept = f", {len(wanted) - len(missing)} of {len(wanted)} trainings done before" if len(missing) < len(wanted) else ""
+    kept = (
+        f", {len(wanted) - len(missing)} of {len(wanted)} trainings done before" if len(missing) < len(wanted) else ""
+    )
     print(f"{course.name}: {len(names)} encodings, {options.seeds} seeds{kept}", file=sys.stderr, flush=True)
     clock = time.monotonic()
     for done, (name, seed) in enumerate(missing):
