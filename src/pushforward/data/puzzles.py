@@ -127,13 +127,9 @@ def _recall(n: int, size: int, draw: Draw) -> tuple[Tensor, Tensor]:
 
 
 def _needle(n: int, size: int, draw: Draw) -> tuple[Tensor, Tensor]:
-    noise, digit = _letters(n, size, draw.of("noise")), _letters(n, 1, draw.of("digit"), 10)
+    row, digit = _letters(n, size + 2, draw.of("noise")), _letters(n, 1, draw.of("digit"), 10)
     place = draw.of("place").integers(n, size + 1)[:, None]
-    index = torch.arange(size + 2).expand(n, -1)
-    padded = torch.cat([noise, noise[:, :2]], 1)
-    row = torch.where(index < place, padded, padded.roll(2, 1))
-    row = row.scatter(1, place, MARK).scatter(1, place + 1, digit)
-    return row, digit
+    return row.scatter(1, place, MARK).scatter(1, place + 1, digit), digit
 
 
 PUZZLES: Final[Mapping[str, Maker]] = MappingProxyType(

@@ -1,8 +1,8 @@
 """What a checkpoint's configuration declares about positions, as an encoding of ours.
 
-Configurations of the hubs say it in many ways: by the kind of model, by `position_embedding_type`, `alibi`, `rope_theta`,
-`rope_scaling` or `rope_parameters`, `rotary_pct`, `rotary_dim`; some say nothing and mean their kind's default. All
-that is known of this is here, in tables; what is not known is said to be unknown rather than guessed.
+Configurations of the hubs say it in many ways: by the kind of model, by `position_embedding_type`, `alibi`,
+`rope_theta`, `rope_scaling` or `rope_parameters`, `rotary_pct`, `rotary_dim`; some say nothing and mean their kind's
+default. All that is known of this is here, in tables; what is not known is said to be unknown rather than guessed.
 
 Layouts are those of the weights in the file. Nearly all models of the hubs pair feature c with c + r/2 ("half"); those
 in `INTERLEAVED` pair 2c with 2c + 1.
@@ -36,24 +36,32 @@ from pushforward.positions.spectrum import theta_of
 from pushforward.training.files import read_json
 
 INTERLEAVED: Final = frozenset((
-    "blt codegen cohere cohere2 deepseek_v2 deepseek_v3 ernie4_5 ernie4_5_moe glm glm4 gptj helium llama4 moonshine"
-    " roformer"
-).split())  # fmt: skip
+    "blt", "codegen", "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "ernie4_5", "ernie4_5_moe", "glm",
+    "glm4", "gptj", "helium", "llama4", "moonshine", "roformer",
+))  # fmt: skip
 """Kinds of models whose weights have interleaved pairs."""
 
 LEARNED: Final = frozenset((
-    "albert bart bert big_bird biogpt blip camembert clip convbert data2vec-text distilbert electra ernie gpt2 gpt_bigcode"
-    " gpt_neo layoutlm longformer mbart mobilebert mpnet opt plbart rembert roberta roc_bert vit xlm-roberta xmod"
-).split())  # fmt: skip
-SINUSOIDAL: Final = frozenset("fsmt m2m_100 marian pegasus speech_to_text trocr xglm".split())
-T5_LIKE: Final = frozenset("longt5 mt5 pop2piano switch_transformers t5 udop umt5".split())
+    "albert", "bart", "bert", "big_bird", "biogpt", "blip", "camembert", "clip", "convbert", "data2vec-text",
+    "distilbert", "electra", "ernie", "gpt2", "gpt_bigcode", "gpt_neo", "layoutlm", "longformer", "mbart",
+    "mobilebert", "opt", "plbart", "rembert", "roberta", "roc_bert", "vit", "xlm-roberta", "xmod",
+))  # fmt: skip
+SINUSOIDAL: Final = frozenset((
+    "fsmt", "m2m_100", "marian", "pegasus", "speech_to_text", "xglm",
+))  # fmt: skip
+T5_LIKE: Final = frozenset((
+    "longt5", "mt5", "pop2piano", "switch_transformers", "t5", "udop", "umt5",
+))  # fmt: skip
 ROTARY: Final = frozenset((
-    "codegen deepseek_v2 deepseek_v3 falcon gemma gemma2 gpt_neox gpt_neox_japanese gptj llama mistral mixtral olmo"
-    " persimmon phi phi3 qwen2 qwen3 roformer stablelm starcoder2"
-).split())  # fmt: skip
+    "codegen", "deepseek_v2", "deepseek_v3", "falcon", "gemma", "gemma2", "gpt_neox", "gpt_neox_japanese", "gptj",
+    "llama", "mistral", "mixtral", "olmo", "persimmon", "phi", "phi3", "qwen2", "qwen3", "roformer", "stablelm",
+    "starcoder2",
+))  # fmt: skip
 """Kinds that turn queries and keys even where the configuration says nothing about it."""
 
-SPOKEN: Final = frozenset("rope_theta rope_scaling rope_parameters rotary_emb_base rotary_pct rotary_dim".split())
+SPOKEN: Final = frozenset((
+    "rope_theta", "rope_scaling", "rope_parameters", "rotary_emb_base", "rotary_pct", "rotary_dim",
+))  # fmt: skip
 """Any of these says that queries and keys are turned."""
 
 _T5: Final = (("num_buckets", 32), ("max_distance", 128))

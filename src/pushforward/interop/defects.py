@@ -87,14 +87,14 @@ def _scaling(found: Declared, tensors: Mapping[str, Stored]) -> Iterator[Finding
             yield Finding("warning", "YaRN's amplitude is given as attn_factor; programs that look for attention_factor"
                           " ignore it. Write attention_factor.")  # fmt: skip
         if len(parts) > 1 and "truncate" in part:
-            yield Finding("warning", "truncate is given for one kind of layer; transformers (5.23) reads it one level up"
-                          " and ignores this one: frequencies off by up to 11%. Run it with this library's Rotary, or"
-                          " check its tables.")  # fmt: skip
+            yield Finding("warning", "truncate is given for one kind of layer; transformers (5.23) reads it one level"
+                          " up and ignores this one: frequencies off by up to 11%. Run it with this library's"
+                          " Rotary, or check its tables.")  # fmt: skip
     for kind, each in found.rotary.items():
         extension = getattr(each, "extension", None)
         if isinstance(extension, YaRN) and found.trained and extension.trained * extension.factor != found.trained:
-            yield Finding("warning", f"{kind or 'YaRN'} stretches {extension.trained:,} tokens {extension.factor:g} times,"
-                          f" to {extension.trained * extension.factor:,.0f}, but max_position_embeddings is"
+            yield Finding("warning", f"{kind or 'YaRN'} stretches {extension.trained:,} tokens {extension.factor:g}"
+                          f" times, to {extension.trained * extension.factor:,.0f}, but max_position_embeddings is"
                           f" {found.trained:,}: one of them is wrong, or the length was stretched twice.")  # fmt: skip
 
 
@@ -110,8 +110,8 @@ def _phases(found: Declared, tensors: Mapping[str, Stored]) -> Iterator[Finding]
                       " keep frequencies in a buffer (transformers 5.23, x-transformers 2.31) round them with the"
                       " weights, and every score is wrong (row 'cast').")  # fmt: skip
     if found.trained and found.trained >= FAR:
-        yield Finding("warning", f"at {found.trained:,} tokens phases in float32 are off (row 'float32'), in all programs"
-                      " that make tables in float32. Exact: positions.Rotary.")  # fmt: skip
+        yield Finding("warning", f"at {found.trained:,} tokens phases in float32 are off (row 'float32'), in all"
+                      " programs that make tables in float32. Exact: positions.Rotary.")  # fmt: skip
     if low:
         yield Finding("note", "Liger's kernel computes in the dtype of its tables: give it float32 tables.")
 
@@ -153,10 +153,11 @@ def _kinds(found: Declared, tensors: Mapping[str, Stored]) -> Iterator[Finding]:
     length = f"{found.trained:,}" if found.trained else "max_position_embeddings"
     if found.model == "roformer":
         yield Finding("note", f"transformers (5.23) takes position_ids without a word and ignores them, fails beyond"
-                      f" {length} tokens, and has no fused attention. interop.load_roformer has none of these.")  # fmt: skip
+                      f" {length} tokens, and has no fused attention. interop.load_roformer has none of these"
+                      " faults.")  # fmt: skip
     if found.words.startswith("ALiBi"):
-        yield Finding("note", "transformers (5.23) makes Bloom's bias in the dtype of the model from absolute positions:"
-                      " in bfloat16 the last 64 of 8,192 keys share 3 biases. Run it in float32, or with"
+        yield Finding("note", "transformers (5.23) makes Bloom's bias in the dtype of the model from absolute"
+                      " positions: in bfloat16 the last 64 of 8,192 keys share 3 biases. Run it in float32, or with"
                       " positions.ALiBi.")  # fmt: skip
     if found.words.startswith("xPos"):
         yield Finding("note", "flash-attention and flash-linear-attention centre xPos on the length of the table: keys"

@@ -26,6 +26,7 @@ from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Cache", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Convolutions", "Dense",
-    "LanguageModel", "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "TimeEmbedding",
-    "Transformer", "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound", "waves",
+    "LanguageModel", "MLP", "MaskedDense", "Placed", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective",
+    "TimeEmbedding", "Transformer", "attend", "likeness", "place", "pool", "ranked", "seen_by_part", "spectral_bound",
+    "waves",
 ]  # fmt: skip

@@ -3,7 +3,8 @@
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
 `Regression` on `pairs`), `Distillation` for few-step students, `Noisy` and `Redrawn` around any of them. `weightings`
 are the table of weights over time, and `presets` the formulations of the papers. `hide_words` and `hidden_loss` are
-masked language modelling as functions, `next_token` and `next_token_loss` causal language modelling. May import `models` and below.
+masked language modelling as functions, `next_token` and `next_token_loss` causal language modelling. May import
+`models` and below.
 """
 
 from pushforward.objectives import presets
@@ -23,5 +24,6 @@ from pushforward.objectives.weighting import Weighting
 
 __all__ = [
     "Distillation", "Formulation", "Likelihood", "Noisy", "Objective", "Pairs", "Redrawn", "Regression",
-    "Uncertainty", "Weighting", "hidden_loss", "hide_words", "next_token", "next_token_loss", "pairs", "pairs_from", "presets", "weightings",
+    "Uncertainty", "Weighting", "hidden_loss", "hide_words", "next_token", "next_token_loss", "pairs",
+    "pairs_from", "presets", "weightings",
 ]  # fmt: skip

@@ -62,7 +62,8 @@ ENCODINGS: Final[Mapping[str, Encoding]] = MappingProxyType({
     "alibi": Encoding("biases", lambda s: positions.ALiBi(s.heads)),
     "kerple": Encoding("biases", lambda s: positions.KERPLE(s.heads)),
     "fire": Encoding("biases", lambda s: positions.FIRE(s.heads, threshold=float(s.length))),
-    "t5": Encoding("biases", lambda s: positions.T5(s.heads, farthest=max(17, s.length), causal=True, std=s.width**-0.5)),
+    "t5": Encoding("biases", lambda s: positions.T5(
+        s.heads, farthest=max(17, s.length), causal=True, std=s.width**-0.5)),
     "shaw": Encoding("content", lambda s: positions.Shaw(s.features, clip=min(16, s.length))),
     "transformer-xl": Encoding("content", lambda s: positions.TransformerXL(s.heads, s.features)),
     "deberta": Encoding("content", lambda s: positions.DeBERTa(s.heads, s.features, farthest=s.length)),
