@@ -78,12 +78,12 @@ def _own(options: PositionsAudit) -> None:
     from pushforward.positions import Phased, Position
 
     model = pf.load(options.folder)
-    nets = [module for module in model.modules() if isinstance(getattr(module, "position", None), Position)]
-    if not nets:
+    net = next((each for each in model.modules() if isinstance(getattr(each, "position", None), Position)), None)
+    position = getattr(net, "position", None)
+    if not isinstance(position, Position):
         print(f"{options.folder}: {type(model).__name__}, without a position encoding: it has no tokens.")
         return
-    net = nets[0]
-    position, heads, width = net.position, int(getattr(net, "heads", 4)), int(getattr(net, "width", 48))
+    heads, width = int(getattr(net, "heads", 4)), int(getattr(net, "width", 48))
     _facts([("model", f"{type(model).__name__} of {type(net).__name__}"), ("encoding", f"{position}")])
     if isinstance(position, Phased) and position.properties.axes == 1:
         _exactness("", position, width // heads, options.lengths or (1_024, 16_384, 1_048_576))
