@@ -9,7 +9,7 @@ from pushforward._errors import ConfigError
 from pushforward.data import jieba_words, longest_words, word_pieces
 from pushforward.data.word_pieces import MARKS
 
-WORDS = "今天 天气 非常 中国 科学院 计算 计算所 研究 研究生 生命 日本 京都 大学 明月 地上".split(" ")
+WORDS = ("今天", "天气", "非常", "中国", "科学院", "计算", "计算所", "研究", "研究生", "生命", "日本", "京都", "大学")
 TEXTS = [
     "今天天气非常好。", "小明硕士毕业于中国科学院计算所，后在日本京都大学深造", "床前明月光，疑是地上霜。",
     "研究生命的起源",

@@ -31,6 +31,7 @@ class PositionsAudit:
     Examples:
       pushforward positions audit models/llama
       pushforward positions audit models/roformer --lengths 512 1536 100000
+      pushforward positions audit models/roformer --text poems.txt      which layout have its weights?
       pushforward positions audit runs/digits
     """
 
@@ -38,6 +39,9 @@ class PositionsAudit:
     """A folder with config.json and, perhaps, safetensors; or a run folder."""
     lengths: Annotated[tuple[int, ...], arg(metavar="INT")] = ()
     """Lengths at which to say how far scores are off; by default the trained one and some usual ones."""
+    text: Annotated[Path | None, arg(metavar="FILE")] = None
+    """A text that a RoFormer with its vocab.txt should know: it is read in both layouts, and the lower loss tells which
+    one the weights have."""
     machine: Annotated[Machine, FLAT] = Machine()
     session: Annotated[Session, FLAT] = Session()
 
@@ -66,10 +70,30 @@ def _foreign(options: PositionsAudit) -> None:
         _exactness(kind, each, found.features, options.lengths or lengths_for(found.trained))
     for kind, each in found.encodings.items():
         _promises(kind, each, 2 if kind in found.rotary else found.heads, found.features if kind in found.rotary else 8)
+    if options.text is not None:
+        _layout(options.folder, options.text)
     found_wrong = findings(found, tensors)
     print("\nFindings" + ("" if found_wrong else ": none"))
     for each in found_wrong:
         print(textwrap.fill(str(each), 100, initial_indent="  - ", subsequent_indent="    "))
+
+
+def _layout(folder: Path, text: Path) -> None:
+    """Losses of a RoFormer in both layouts."""
+    from pushforward.data import word_pieces
+    from pushforward.interop import load_roformer
+    from pushforward.interop.layouts import losses_by_layout
+    from pushforward.positions import detect_layout
+
+    words = text.read_text(encoding="utf-8", errors="replace")
+    losses = losses_by_layout(load_roformer(folder), word_pieces(folder / "vocab.txt"), words)
+    found = detect_layout(losses.__getitem__)
+    print(f"\nLoss on {text.name} in each layout, nats per word")
+    for layout, loss in losses.items():
+        print(f"  {layout:<12}{loss:>7.3f}")
+    print(
+        f"  The weights are {found}." if found else "  That does not tell: a text it knows, or a trained model, would."
+    )
 
 
 def _own(options: PositionsAudit) -> None:
