@@ -15,7 +15,7 @@ from pushforward.objectives import hidden_loss, hide_words, next_token_loss
 from pushforward.positions import convert_layout, detect_layout
 
 PIECES = WordPieces((*MARKS, *"0123456789"))
-TEXT = " ".join("3141" * 6)
+TEXT = "\n".join(" ".join(f"{number:04d}" * 6) for number in range(1234, 9999, 271))
 
 
 def trained(causal: bool) -> RoFormer:

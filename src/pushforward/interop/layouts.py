@@ -18,8 +18,8 @@ from pushforward.objectives.masked_words import hidden_loss, hide_words
 from pushforward.objectives.next_token import NOTHING, next_token_loss
 from pushforward.positions import Layout, Rotary
 
-ROWS, LENGTH = 16, 256
-"""How much of a text is read."""
+ROWS, LENGTH = 64, 256
+"""How many lines of a text are read, and how many characters of each at a time."""
 
 
 def losses_by_layout(model: RoFormer, pieces: WordPieces, text: str) -> dict[Layout, float]:
@@ -28,13 +28,14 @@ def losses_by_layout(model: RoFormer, pieces: WordPieces, text: str) -> dict[Lay
     Args:
         model: a RoFormer with a head for words, as it was loaded.
         pieces: its vocabulary.
-        text: something it should know, a few thousand characters of which are read.
+        text: something it should know; its first lines are read, each by itself.
 
     Raises:
         DataError: the text is empty.
     """
-    parts = [text[i : i + LENGTH] for i in range(0, len(text), LENGTH)][:ROWS]
-    if not "".join(parts).strip():
+    lines = [line.strip() for line in text.splitlines()]
+    parts = [line[i : i + LENGTH] for line in lines for i in range(0, len(line), LENGTH)][:ROWS]
+    if not parts:
         raise DataError(explain("a text to read", "an empty one", "Give some sentences the model should know."))
     rows = pieces.encode(parts)
     vocabulary, mask = len(pieces.vocabulary), pieces.places["[MASK]"]
