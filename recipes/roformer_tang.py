@@ -24,8 +24,8 @@ from pushforward.data.word_pieces import MARKS
 from pushforward.objectives import hidden_loss, hide_words
 from pushforward.positions import CustomRotary, Rotary
 
-LENGTH, WIDTH, LAYERS, HEADS, HIDDEN = 64, 96, 3, 4, 192
-CHARACTERS, BATCH, EVERY, RATE = 3_000, 16, 100, 1e-3
+LENGTH, WIDTH, LAYERS, HEADS, HIDDEN = 64, 64, 2, 4, 128
+CHARACTERS, BATCH, EVERY, RATE, JUDGED = 3_000, 16, 100, 2e-3, 256
 KINDS = {"rotary": "#2b83ba", "learned": "#d9622b"}
 
 
@@ -45,7 +45,7 @@ class Rows:
         self.pieces = WordPieces((*MARKS, *sorted(character for character, _ in known)))
         order = pf.Draw(0, "held out").permutation(len(verses)).tolist()
         cut = len(verses) // 20
-        self.held_out = self.pieces.encode([verses[i] for i in order[:512]])
+        self.held_out = self.pieces.encode([verses[i] for i in order[:JUDGED]])
         self.train = self.pieces.encode([verses[i] for i in order[cut:]])
 
     def batch(self, draw: pf.Draw) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,9 +83,9 @@ def train(kind: str, seed: int, rows: Rows, steps: int) -> dict[str, list[float]
     """One run: the steps at which it was judged, and the losses there."""
     model = model_of(kind, len(rows.pieces.vocabulary), seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.98), weight_decay=0.01)
-    warm = min(200, steps // 2)
+    warm = max(1, min(200, steps // 2))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda s: min((s + 1) / warm, (steps - s) / (steps - warm)) if steps > 1 else 1.0
+        optimizer, lambda s: min((s + 1) / warm, (steps - s) / max(1, steps - warm))
     )
     curve: dict[str, list[float]] = {"step": [], "loss": []}
     for step in range(steps):
