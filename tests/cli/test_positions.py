@@ -69,7 +69,7 @@ def test_puzzles_are_judged_by_exact_answers(tmp_path, capsys):
     words = ["--task", "sort", "--encodings", "learned,kerple", "--seeds", "1", "--out", str(tmp_path)]
     assert main(["positions", "compare", *words, *SMALL, "--length", "3", "--test-lengths", "6"]) == 0
     shown = capsys.readouterr().out
-    assert "sort: 4 steps at length 3, 1 seeds; exact answers (more is better)" in shown
+    assert "sort: 4 steps at length 3, 1 seed; exact answers (more is better)" in shown
     assert shown.splitlines()[1].split() == ["encoding", "3", "6"]
 
 

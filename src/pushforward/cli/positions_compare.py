@@ -96,7 +96,7 @@ def run(options: PositionsCompare) -> None:
     kept = (
         f", {len(wanted) - len(missing)} of {len(wanted)} trainings done before" if len(missing) < len(wanted) else ""
     )
-    print(f"{course.name}: {len(names)} encodings, {options.seeds} seeds{kept}", file=sys.stderr, flush=True)
+    print(f"{course.name}: {len(names)} encodings, {_count(options.seeds)}{kept}", file=sys.stderr, flush=True)
     clock = time.monotonic()
     for done, (name, seed) in enumerate(missing):
         settings = _settings(options, seed)
@@ -216,12 +216,16 @@ def _show(folder: Path, course: "Course", rows: "list[Scores]", options: Positio
     from pushforward.report.lengths import plot, ranked, table
 
     rows = ranked(rows, course.lower_is_better)
-    title = f"{course.name}: {options.steps:,} steps at length {options.length}, {options.seeds} seeds"
+    title = f"{course.name}: {options.steps:,} steps at length {options.length}, {_count(options.seeds)}"
     print(f"{title}; {course.unit} ({'less' if course.lower_is_better else 'more'} is better) at lengths")
     print(table(rows, "encoding"))
     replacing(folder / "table.md", lambda part: part.write_text(table(rows, "encoding", markdown=True) + "\n"))
     replacing(folder / "lengths.png", plot(rows, course.unit, title, course.lower_is_better).savefig)
     print(f"Results, table and picture are in {folder}.")
+
+
+def _count(seeds: int) -> str:
+    return "1 seed" if seeds == 1 else f"{seeds} seeds"
 
 
 class _Line:

@@ -2,22 +2,26 @@
 
 `train` trains a model in place and returns its `History`; with a run folder it checkpoints, resumes to the
 bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a
-flow over a table with scikit-learn's words. `Settings`, the recipes and `Run` are values without torch. One file per
+flow over a table with scikit-learn's words. `language_model` makes a small language model with one of the
+`ENCODINGS`, and `train_language` trains it. `Settings`, the recipes and `Run` are values without torch. One file per
 idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
 `distributed`, `weights`, `files`, `checkpoint`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`,
-`rows`, `estimator`. May import objectives, models and what stands below them.
+`rows`, `estimator`, `encodings`, `language`. May import objectives, models and what stands below them.
 """
 
 from pushforward._recipe import KINDS, MLP, NICE, Diffusion, RealNVP, Recipe, Run, Settings, Transformer
 from pushforward.training.build import build
+from pushforward.training.encodings import ENCODINGS, Sizes
 from pushforward.training.engine import Objective
 from pushforward.training.estimator import FlowDensity
 from pushforward.training.journal import History
+from pushforward.training.language import language_model, train_language
 from pushforward.training.loop import Data, train
 from pushforward.training.run import load, read_run, save_run
 from pushforward.training.signals import Interrupted
 
 __all__ = [
-    "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective", "RealNVP",
-    "Recipe", "Run", "Settings", "Transformer", "build", "load", "read_run", "save_run", "train",
+    "Data", "Diffusion", "ENCODINGS", "FlowDensity", "History", "Interrupted", "KINDS", "MLP", "NICE", "Objective",
+    "RealNVP", "Recipe", "Run", "Settings", "Sizes", "Transformer", "build", "language_model", "load", "read_run",
+    "save_run", "train", "train_language",
 ]  # fmt: skip
