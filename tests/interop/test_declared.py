@@ -69,6 +69,8 @@ def test_layers_of_several_kinds_have_an_encoding_each():
 
 
 def test_what_is_not_known_is_said_to_be_unknown():
+    assert "not known here" in declared_by({"model_type": "new", "rope_theta": 1e4, "hidden_size": 8}).words
+    assert "not known here" not in declared_by(LLAMA).words
     found = declared_by({"model_type": "mystery"})
     assert found.encodings == {}
     assert "nothing is known here" in found.words

@@ -52,12 +52,12 @@ SINUSOIDAL: Final = frozenset((
 T5_LIKE: Final = frozenset((
     "longt5", "mt5", "pop2piano", "switch_transformers", "t5", "udop", "umt5",
 ))  # fmt: skip
-ROTARY: Final = frozenset((
-    "codegen", "deepseek_v2", "deepseek_v3", "falcon", "gemma", "gemma2", "gpt_neox", "gpt_neox_japanese", "gptj",
-    "llama", "mistral", "mixtral", "olmo", "persimmon", "phi", "phi3", "qwen2", "qwen3", "roformer", "stablelm",
-    "starcoder2",
+HALF: Final = frozenset((
+    "falcon", "gemma", "gemma2", "glm4_moe", "gpt_neox", "gpt_neox_japanese", "granite", "llama", "minimax", "mistral",
+    "mixtral", "nemotron", "olmo", "olmo2", "persimmon", "phi", "phi3", "qwen2", "qwen3", "stablelm", "starcoder2",
 ))  # fmt: skip
-"""Kinds that turn queries and keys even where the configuration says nothing about it."""
+"""Kinds whose weights have pairs half a head apart. Of either kind queries and keys are turned even where the
+configuration says nothing about it."""
 
 SPOKEN: Final = frozenset((
     "rope_theta", "rope_scaling", "rope_parameters", "rotary_emb_base", "rotary_pct", "rotary_dim",
@@ -161,7 +161,11 @@ def _encodings(
         return "Shaw's relative positions, in keys" + " and queries" * said.endswith("query"), {"": Shaw(8)}
     if kind == "retnet" or settings.get("xpos_rel_pos"):
         return "xPos: queries and keys turned, fading with the distance", {"": XPos()}
-    if kind in ROTARY or said == "rotary" or SPOKEN & {key for key, value in settings.items() if value is not None}:
+    if (
+        kind in HALF | INTERLEAVED
+        or said == "rotary"
+        or SPOKEN & {key for key, value in settings.items() if value is not None}
+    ):
         return _rotary(kind, settings, features)
     if kind in SINUSOIDAL:
         return "fixed waves, sines before cosines, added to the tokens", {"": Sinusoidal(layout="half")}
@@ -186,7 +190,9 @@ def _rotary(kind: str, settings: Settings, features: int) -> tuple[str, Mapping[
         kinds = {name: normal | {"rope_parameters": each} for name, each in rope.items() if isinstance(each, Mapping)}
     found = {name: rotary_from(each, layout=layout) for name, each in (kinds or {"": normal}).items()}
     pairs = "2c with 2c + 1" if layout == "interleaved" else "c with c + half"
-    return f"RoPE: queries and keys turned, {layout} layout (feature {pairs})", found
+    sure = kind in HALF | INTERLEAVED or settings.get("rope_interleave") is not None
+    doubt = "" if sure else "; the layout is that of most models, as this kind is not known here"
+    return f"RoPE: queries and keys turned, {layout} layout (feature {pairs}){doubt}", found
 
 
 def layout_of(kind: str, settings: Settings) -> Layout:
