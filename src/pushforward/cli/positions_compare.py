@@ -4,7 +4,6 @@ A *cell* is one encoding and one seed. Cells are trained one after the other and
 done, so that a comparison that was stopped, or asked for one more encoding, trains what is missing alone.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterable
@@ -103,7 +102,8 @@ def run(options: PositionsCompare) -> None:
         with _Line(name, seed, options.steps, done, len(missing), clock) as line:
             result = trial(course, name, settings, options.width, options.layers, options.heads, device, line.tell)
             line.end(result)
-        cells[f"{name}/{seed}"] = {"loss": result.loss, "seconds": round(result.seconds, 1), "scores": result.scores}
+        scores = {label: {str(length): score for length, score in row.items()} for label, row in result.scores.items()}
+        cells[f"{name}/{seed}"] = {"loss": result.loss, "seconds": round(result.seconds, 1), "scores": scores}
         _write(folder / RESULTS, setup, cells)
     _show(folder, course, _rows(names, seeds, cells), options)
 
@@ -193,7 +193,7 @@ def _write(path: Path, setup: dict[str, Any], cells: Cells) -> None:
     from pushforward.training.files import write_json
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"setup": setup, "cells": json.loads(json.dumps(cells))})
+    write_json(path, {"setup": setup, "cells": cells})
 
 
 def _rows(names: Iterable[str], seeds: Iterable[int], cells: Cells) -> "list[Scores]":
@@ -203,7 +203,7 @@ def _rows(names: Iterable[str], seeds: Iterable[int], cells: Cells) -> "list[Sco
 
     rows = list[Scores]()
     for name in names:
-        own = [json.loads(json.dumps(cells[f"{name}/{seed}"]["scores"])) for seed in seeds]
+        own = [cells[f"{name}/{seed}"]["scores"] for seed in seeds]
         for label, first in own[0].items():
             values = {int(length): [each[label][length] for each in own] for length in first}
             rows.append(Scores(label, encoding(name).family, values))
