@@ -23,6 +23,7 @@ from pushforward.data import WordPieces
 from pushforward.data.word_pieces import MARKS
 from pushforward.objectives import hidden_loss, hide_words
 from pushforward.positions import CustomRotary, Rotary
+from pushforward.report.plots import INK
 
 LENGTH, WIDTH, LAYERS, HEADS, HIDDEN = 64, 64, 2, 4, 128
 CHARACTERS, BATCH, EVERY, RATE, JUDGED = 3_000, 16, 100, 2e-3, 256
@@ -119,17 +120,22 @@ def note(curve: dict[str, list[float]], step: int, model: pf.nets.RoFormer, kind
 
 
 def draw_curves(runs: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
-    """Means over seeds, with each seed thin behind."""
-    figure = Figure(figsize=(7.2, 3.2), dpi=200, layout="constrained")
+    """Means over seeds, with each seed thin behind, from the first step that was judged on."""
+    figure = Figure(figsize=(7.2, 3.2), dpi=130, layout="constrained")
+    figure.patch.set_alpha(0)
     axes = figure.subplots()
+    axes.patch.set_alpha(0)
     for kind, curves in runs.items():
         for each in curves:
-            axes.plot(each["step"], each["loss"], color=KINDS[kind], linewidth=0.7, alpha=0.5)
-        means = [fmean(values) for values in zip(*(each["loss"] for each in curves), strict=True)]
-        axes.plot(curves[0]["step"], means, color=KINDS[kind], linewidth=1.8, label=kind)
-    axes.set(xlabel="step", ylabel="nats per blank, held-out poems")
-    axes.legend(frameon=False)
-    axes.grid(True, linewidth=0.4, alpha=0.35)
+            axes.plot(each["step"][1:], each["loss"][1:], color=KINDS[kind], linewidth=0.7, alpha=0.5)
+        means = [fmean(values) for values in zip(*(each["loss"][1:] for each in curves), strict=True)]
+        axes.plot(curves[0]["step"][1:], means, color=KINDS[kind], linewidth=1.8, label=kind)
+    axes.set_xlabel("step", color=INK)
+    axes.set_ylabel("nats per blank, held-out poems", color=INK)
+    axes.tick_params(colors=INK, labelcolor=INK)
+    axes.legend(frameon=False, labelcolor=INK)
+    axes.grid(True, color=INK, linewidth=0.4, alpha=0.35)
+    axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
 
 
