@@ -13,7 +13,7 @@ import pytest
 
 from pushforward._errors import ConfigError, RunError
 from pushforward.cli import info, main
-from pushforward.cli.shell import VERBS, options_class, parse
+from pushforward.cli.shell import GROUPS, VERBS, options_class, parse
 
 SOURCE = Path(__file__).parents[2] / "src"
 
@@ -38,15 +38,27 @@ def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 def test_the_first_page_names_every_verb_and_how_to_complete(capsys: pytest.CaptureFixture[str]) -> None:
     page = help_of(capsys)
-    assert all(re.search(rf"\W {verb} +[A-Z]", page) for verb in VERBS)
+    assert all(re.search(rf"\W {verb.split()[0]} +[A-Z]", page) for verb in VERBS)
     assert "--tyro-print-completion bash" in page
     assert "--tyro-print-completion zsh" in page
     assert "pushforward demo" in page
 
 
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_groups_page_names_its_verbs(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    page = help_of(capsys, group)
+    inside = [verb.split()[1] for verb in VERBS if verb.startswith(f"{group} ")]
+    assert inside
+    assert all(re.search(rf"\W {verb} +[A-Z]", page) for verb in inside)
+    with pytest.raises(SystemExit) as end:
+        parse([group])
+    assert not end.value.code
+    assert capsys.readouterr().out == page
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verbs_page_shows_examples_that_parse(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    page = help_of(capsys, verb)
+    page = help_of(capsys, *verb.split())
     examples = re.findall(rf"^  pushforward ({verb}\b.*)$", page, re.MULTILINE)
     assert examples
     for example in examples:
@@ -57,7 +69,7 @@ def test_a_verbs_page_shows_examples_that_parse(verb: str, capsys: pytest.Captur
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_option_is_explained(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = re.split(r"\n\W+?(?=--?\w)", help_of(capsys, verb))[1:]
+    blocks = re.split(r"\n\W+?(?=--?\w)", help_of(capsys, *verb.split()))[1:]
     assert len(blocks) >= 6
     for block in blocks:
         explained = re.sub(r"\(default:.*", "", re.sub(r"[\W─]*\n\W*", " ", block), flags=re.DOTALL)
@@ -67,7 +79,7 @@ def test_every_option_is_explained(verb: str, capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_can_be_debugged_seeded_and_placed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    page = help_of(capsys, verb)
+    page = help_of(capsys, *verb.split())
     assert all(flag in page for flag in ("--pdb", "--debug", "--config", "--seed", "--device", "--threads"))
 
 
@@ -82,7 +94,14 @@ def test_options_are_frozen_values(verb: str) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["train", "--help"], ["train", "x", "--stpes", "3"], ["--tyro-print-completion", "bash"], ["trian"]],
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["positions", "compare", "--help"],
+        ["train", "x", "--stpes", "3"],
+        ["--tyro-print-completion", "bash"],
+        ["trian"],
+    ],
 )
 def test_torch_is_not_imported_to_help(words: list[str]) -> None:
     code = """
@@ -103,7 +122,9 @@ def test_the_completion_script_is_bash_and_knows_the_verbs(capsys: pytest.Captur
         main(["--tyro-print-completion", "bash"])
     script = capsys.readouterr().out
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
-    assert all(word in script for word in [*VERBS, "--solver", "--mlp.hidden"])
+    assert all(
+        word in script for word in [*(word for verb in VERBS for word in verb.split()), "--solver", "--mlp.hidden"]
+    )
 
 
 # Mistakes
@@ -111,6 +132,8 @@ def test_the_completion_script_is_bash_and_knows_the_verbs(capsys: pytest.Captur
 MISTAKES = {
     "a verb": (["trian"], "Did you mean 'train'?"),
     "a verb far from any": (["xyz"], "Choose from 'demo'"),
+    "a verb of two words": (["positions", "comprae"], "Did you mean 'compare'? See pushforward positions --help."),
+    "an option of it": (["positions", "compare", "--stpes", "3"], "Did you mean --steps? See pushforward positions"),
     "an option": (["train", "a", "--stpes", "3"], "unrecognized options: --stpes, 3. Did you mean --steps?"),
     "two options": (["train", "a", "--mlp.hiden", "3", "--stps", "2"], "Did you mean --mlp.hidden and --steps?"),
     "an option before the verb": (["--stpes", "train"], "See pushforward --help"),

@@ -35,10 +35,18 @@ VERBS: Final = {
     "distill": "Teach a run to reach in a few jumps what it walked in many steps.",
     "tune": "Find the best solver of a run for a budget of network calls.",
     "report": "Write one HTML page about a run.",
+    "positions compare": "Train small models with each position encoding on your text, and judge them beyond it.",
+    "positions audit": "Say what a checkpoint does about positions, how exactly, and what is known to go wrong.",
     "info": "Say what a run, a data set or this installation is.",
     "demo": "See the whole library at work on handwritten digits, in about three minutes.",
 }
-"""Each verb is the module of its name: a dataclass of the capitalised name, and `run(options)`."""
+"""Each verb is the module of its name: a dataclass of the capitalised name, and `run(options)`.
+
+Of two words, the first is a group: `positions compare` is the module positions_compare and its class PositionsCompare.
+"""
+
+GROUPS: Final = {"positions": "Compare position encodings on a text, or audit those of a checkpoint."}
+"""What verbs of two words have in common."""
 
 ABOUT: Final = f"""pushforward {__version__}: generative models that push noise forward to data.
 
@@ -84,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         session = options.session
         with warnings.catch_warnings():
             warnings.showwarning = _warn
-            importlib.import_module(f"pushforward.cli.{type(options).__name__.lower()}").run(options)
+            importlib.import_module(type(options).__module__).run(options)
     except Exception as error:
         return _fail(error, session)
     except KeyboardInterrupt:
@@ -100,15 +108,12 @@ def parse(words: Sequence[str]) -> Verb:
         SystemExit: after printing help or a completion script.
     """
     words = list(words) or ["--help"]
+    words += ["--help"] if words[0] in GROUPS and len(words) == 1 else []
     if words[0] == "--version":
         print(f"pushforward {__version__}")
         raise SystemExit(0)
-    verb = words[0] if words[0] in VERBS else None
-    if verb is None and not words[0].startswith("-"):
-        got = f"{words[0]!r}"
-        raise ConfigError(explain("a verb", got, f"{_config.suggest(words[0], VERBS)} See pushforward --help."))
+    verb, command = _verb(words)
     default = _from_file(verb, _config_path(words)) if verb else None
-    command = f"pushforward {verb}" if verb else "pushforward"
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -121,22 +126,56 @@ def parse(words: Sequence[str]) -> Verb:
 
 def options_class(verb: str) -> type:
     """The dataclass of a verb's options."""
-    return getattr(importlib.import_module(f"pushforward.cli.{verb}"), verb.capitalize())
+    return getattr(_module(verb), "".join(word.capitalize() for word in verb.split()))
+
+
+def _module(verb: str) -> Any:
+    return importlib.import_module(f"pushforward.cli.{verb.replace(' ', '_')}")
+
+
+def _verb(words: Sequence[str]) -> tuple[str | None, str]:
+    """The verb that a command begins with, None where it asks for help before, and the words that lead to it.
+
+    Raises:
+        ConfigError: no verb begins so.
+    """
+    where, known = "pushforward", [*dict.fromkeys(verb.split()[0] for verb in VERBS)]
+    for number, word in enumerate(words[:2]):
+        if word.startswith("-"):
+            return None, where
+        if word not in known:
+            raise ConfigError(explain("a verb", repr(word), f"{_config.suggest(word, known)} See {where} --help."))
+        verb, where = " ".join(words[: number + 1]), f"{where} {word}"
+        if verb in VERBS:
+            return verb, where
+        known = [each.split()[1] for each in VERBS if each.split()[0] == word]
+    return None, where
 
 
 def _parser(verb: str | None, default: object) -> Any:
     """All verbs as one type; the chosen one with its defaults."""
-    each = [_subcommand(name, about, default if name == verb else None, name == verb) for name, about in VERBS.items()]
+    found = dict[str, list[Any]]()
+    for name, about in VERBS.items():
+        each = _subcommand(name, about, default if name == verb else None, name == verb)
+        found.setdefault(name.split()[0], []).append(each)
+    each = [_group(name, members) if name in GROUPS else members[0] for name, members in found.items()]
     return Annotated[Union[tuple(each)], tyro.conf.FlagCreatePairsOff]  # noqa: UP007
+
+
+def _group(name: str, members: list[Any]) -> Any:
+    """Verbs of two words behind their first."""
+    about = tyro.conf.subcommand(name, description=GROUPS[name], prefix_name=False)
+    return Annotated[Union[tuple(members)], about]  # noqa: UP007
 
 
 def _subcommand(name: str, about: str, default: object, chosen: bool) -> Any:
     """A verb as tyro's sub-command: described in full if it is the chosen one, else in a line."""
     cls = options_class(name)
     text = inspect.cleandoc(cls.__doc__ or about) if chosen else about
+    word = name.split()[-1]
     if default is None:
-        return Annotated[cls, tyro.conf.subcommand(name, description=text, prefix_name=False)]
-    return Annotated[cls, tyro.conf.subcommand(name, default=default, description=text, prefix_name=False)]
+        return Annotated[cls, tyro.conf.subcommand(word, description=text, prefix_name=False)]
+    return Annotated[cls, tyro.conf.subcommand(word, default=default, description=text, prefix_name=False)]
 
 
 def _config_path(words: Sequence[str]) -> Path | None:
@@ -152,7 +191,7 @@ def _from_file(verb: str, path: Path | None) -> object:
     """A verb's options with the values of a file; what the file leaves out and has no default is asked for."""
     if path is None:
         return None
-    module = importlib.import_module(f"pushforward.cli.{verb}")
+    module = _module(verb)
     table, adopt = _config.read(path), getattr(module, "adopt", None)
     if "format_version" in table and adopt is None:
         fix = f"Name the run itself: pushforward {verb} RUN."

@@ -6,7 +6,7 @@
     marks     [CLS] text [SEP]  or  [CLS] text [SEP] other [SEP], the other of kind 1
 
 Each token knows which characters of the text it came from, and which word it is a piece of. Models of whole Chinese
-words (RoFormer's) need somebody who finds words: `cut`, for instance `jieba.lcut` with HMM=False. A word of the
+words (RoFormer's) need somebody who finds words: `cut`, which is `jieba_words()` for them. A word of the
 vocabulary stays whole then, and others are split as above, punctuation excepted.
 
 What is a control, an accent or punctuation is as of Python's Unicode; the tokenizers of others have older tables, which

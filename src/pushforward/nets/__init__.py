@@ -2,8 +2,9 @@
 
 Holds `MLP`, `ConcatSquash` and `Transformer` (field nets), `Dense`, `ResidualDense`, `Convolutions`, `MaskedDense`,
 `Selective` and `CausalTransformer` (conditioners for transforms), `Contraction` (for residual flows), `RoFormer` (a
-language model with heads for words, classes and sentences), `Attention`, `LinearAttention` with its feature maps, and
-their parts; `two_times` makes a field net one of a flow map. May import positions.
+language model with heads for words, classes and sentences), `LanguageModel` (the next token, with any position
+encoding), `Attention`, `LinearAttention` with its feature maps, and their parts; `two_times` makes a field net one of a
+flow map. May import positions.
 """
 
 from pushforward.nets.attention import Attention, attend
@@ -23,6 +24,7 @@ from pushforward.nets.feature_maps import (
     redraw_,
     redrawn,
 )
+from pushforward.nets.language import LanguageModel
 from pushforward.nets.linear_attention import LinearAttention, Summed, linear_attention, linear_extend, place_linear
 from pushforward.nets.masked import MaskedDense
 from pushforward.nets.mlp import MLP, Dense
@@ -37,8 +39,9 @@ from pushforward.positions import Placed, place
 
 __all__ = [
     "Attention", "Cache", "CausalTransformer", "ConcatSquash", "Condition", "Contraction", "Convolutions", "Dense",
-    "EluFeatures", "FeatureMap", "LinearAttention", "MLP", "MaskedDense", "Placed", "PositiveFeatures", "ReluFeatures",
-    "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "Summed", "TaylorFeatures", "TimeEmbedding",
-    "Transformer", "TwoTimes", "WaveFeatures", "attend", "likeness", "linear_attention", "linear_extend", "place",
-    "place_linear", "pool", "ranked", "redraw_", "redrawn", "seen_by_part", "spectral_bound", "two_times", "waves",
+    "EluFeatures", "FeatureMap", "LanguageModel", "LinearAttention", "MLP", "MaskedDense", "Placed",
+    "PositiveFeatures", "ReluFeatures", "ResidualDense", "RoFormer", "RoFormerConfig", "Selective", "Summed",
+    "TaylorFeatures", "TimeEmbedding", "Transformer", "TwoTimes", "WaveFeatures", "attend", "likeness",
+    "linear_attention", "linear_extend", "place", "place_linear", "pool", "ranked", "redraw_", "redrawn",
+    "seen_by_part", "spectral_bound", "two_times", "waves",
 ]  # fmt: skip

@@ -68,7 +68,7 @@ class CausalTransformer(nn.Module):
         self.start = nn.Parameter(0.02 * torch.randn(width))
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.vector = nn.Linear(context, width, bias=False) if context else None
-        self.blocks = nn.ModuleList(_Block(width, heads, expansion) for _ in range(layers))
+        self.blocks = nn.ModuleList(CausalBlock(width, heads, expansion) for _ in range(layers))
         self.leave = zero(nn.Linear(width, places.shape[1] * outputs))
         self.first = zero(nn.Linear(width, places.shape[1] * outputs))
 
@@ -124,7 +124,7 @@ class CausalTransformer(nn.Module):
         return told + self.vector(context.to(told.dtype))
 
 
-class _Block(nn.Module):
+class CausalBlock(nn.Module):
     """Attention and a two-layer network, each behind a norm; as a whole or, given what is kept, for the last patch."""
 
     def __init__(self, width: int, heads: int, expansion: int) -> None:

@@ -5,7 +5,8 @@
 `Imitation` for flows that learn from an ODE, `Noisy`, `Online` and `Redrawn` around any of them. `weightings` are the
 table of weights over time, and `presets` the formulations of the papers. `FlowMapMatching` trains flow maps by a `Rule`
 on `Intervals`, `DistributionMatching` by scores, and `few_steps` are the recipes of the papers. `hide_words` and
-`hidden_loss` are masked language modelling as functions. May import `models` and below.
+`hidden_loss` are masked language modelling as functions, `next_token` and `next_token_loss` causal language modelling.
+May import `models` and below.
 """
 
 from pushforward.objectives import few_steps, presets
@@ -19,6 +20,7 @@ from pushforward.objectives.interpolation import Interpolation
 from pushforward.objectives.intervals import Between, Halving, Interval, Intervals, Stops, ToData
 from pushforward.objectives.likelihood import Likelihood
 from pushforward.objectives.masked_words import hidden_loss, hide_words
+from pushforward.objectives.next_token import next_token, next_token_loss
 from pushforward.objectives.noisy import Noisy
 from pushforward.objectives.objective import Objective
 from pushforward.objectives.online import Online
@@ -33,5 +35,6 @@ __all__ = [
     "Between", "Composition", "Distillation", "DistributionMatching", "Eulerian", "FlowMapMatching", "Formulation",
     "Halving", "Imitation", "Interpolation", "Interval", "Intervals", "Lagrangian", "Likelihood", "Noisy", "Objective",
     "Online", "Pairs", "Redrawn", "Regression", "Rule", "Shrinking", "Standing", "Stops", "ToData", "Uncertainty",
-    "Weighting", "few_steps", "hidden_loss", "hide_words", "pairs", "pairs_from", "presets", "weightings",
+    "Weighting", "few_steps", "hidden_loss", "hide_words", "next_token", "next_token_loss", "pairs", "pairs_from",
+    "presets", "weightings",
 ]  # fmt: skip

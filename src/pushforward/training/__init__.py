@@ -1,11 +1,12 @@
 """The room that trains: one loop, and everything that keeps its work safe.
 
-`train` trains a model in place and returns its `History`; with a run folder it checkpoints, resumes to the
-bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a
-flow over a table with scikit-learn's words. `Settings`, the recipes and `Run` are values without torch. One file per
-idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
-`distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`,
-`journal`, `loop`, `rows`, `estimator`, `shards` (many events in many files), `stored_pairs`. May import objectives,
+`train` trains a model in place and returns its `History`; with a run folder it checkpoints, resumes to the bit and
+leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a flow over a
+table with scikit-learn's words. `language_model` makes a small language model with one of the `ENCODINGS`, and
+`train_language` trains it. `Settings`, the recipes and `Run` are values without torch. One file per idea: `schedule`,
+`average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update), `distributed`, `weights`,
+`files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`, `rows`,
+`estimator`, `shards` (many events in many files), `stored_pairs`, `encodings`, `language`. May import objectives,
 models and what stands below them.
 """
 
@@ -25,9 +26,11 @@ from pushforward._recipe import (
     Transformer,
 )
 from pushforward.training.build import build
+from pushforward.training.encodings import ENCODINGS, Sizes
 from pushforward.training.engine import Objective
 from pushforward.training.estimator import FlowDensity
 from pushforward.training.journal import History
+from pushforward.training.language import language_model, train_language
 from pushforward.training.loop import Data, train
 from pushforward.training.run import load, read_run, save_run
 from pushforward.training.shards import Shards, fingerprint
@@ -35,7 +38,8 @@ from pushforward.training.signals import Interrupted
 from pushforward.training.stored_pairs import StoredPairs, store_pairs, store_real_pairs
 
 __all__ = [
-    "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP", "NAF", "NICE", "NSF",
-    "Objective", "RealNVP", "Recipe", "Run", "Settings", "Shards", "StoredPairs", "Table", "Transformer", "build",
-    "fingerprint", "load", "read_run", "save_run", "store_pairs", "store_real_pairs", "train",
+    "Data", "Diffusion", "ENCODINGS", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP", "NAF", "NICE",
+    "NSF", "Objective", "RealNVP", "Recipe", "Run", "Settings", "Shards", "Sizes", "StoredPairs", "Table",
+    "Transformer", "build", "fingerprint", "language_model", "load", "read_run", "save_run", "store_pairs",
+    "store_real_pairs", "train", "train_language",
 ]  # fmt: skip
