@@ -21,11 +21,13 @@ class History:
         steps: updates made by then.
         losses: mean loss since the entry before.
         seconds: time in training by then, over all resumptions.
+        judged: (updates made, what the judge said of the averaged weights), if there was one.
     """
 
     steps: tuple[int, ...] = ()
     losses: tuple[float, ...] = ()
     seconds: tuple[float, ...] = ()
+    judged: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -35,6 +37,7 @@ class Journal:
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    judged: list[tuple[int, float]] = field(default_factory=list)
     pending: list[Tensor] = field(default_factory=list)
     carried: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
@@ -58,6 +61,7 @@ class Journal:
             "steps": self.steps,
             "losses": self.losses,
             "seconds": self.seconds,
+            "judged": self.judged,
             "pending": self.pending_losses(),
             "elapsed": time.monotonic() - self.began,
         }
@@ -66,8 +70,9 @@ class Journal:
     def restored(cls, state: dict[str, Any]) -> "Journal":
         """The journal that `state` was taken from."""
         began = time.monotonic() - state["elapsed"]
-        return cls(state["steps"], state["losses"], state["seconds"], [], state["pending"], began)
+        judged = [(step, value) for step, value in state.get("judged", [])]
+        return cls(state["steps"], state["losses"], state["seconds"], judged, [], state["pending"], began)
 
     def history(self) -> History:
         """What the user gets."""
-        return History(tuple(self.steps), tuple(self.losses), tuple(self.seconds))
+        return History(tuple(self.steps), tuple(self.losses), tuple(self.seconds), tuple(self.judged))

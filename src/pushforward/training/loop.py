@@ -10,10 +10,10 @@ same bits as those of a run that was never stopped. Several processes (torchrun)
 import gc
 import os
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -59,6 +59,7 @@ def train(
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
     recipe: Recipe | None = None,
+    judge: Callable[[Any], float] | None = None,
     **changes: object,
 ) -> History:
     """Train a model in place; at the end it holds the averaged weights and is ready to sample.
@@ -72,6 +73,8 @@ def train(
             With a folder, a signal stops at a step's edge after writing a checkpoint.
         progress: show it on stderr.
         recipe: how `model` was built, so that `load(run)` can build it again.
+        judge: a number about the model with its averaged weights, asked for every `judge_every` steps and at the end:
+            the likelihood of events that are not trained on, say. It goes to the history and the metrics.
         **changes: settings by name, `steps=500`, over those in `settings`.
 
     Returns:
@@ -97,7 +100,7 @@ def train(
             folder = mine[0] if mine else RunFolder(path, config)
         engine = Engine(model, objective, chosen, world)
         note = stack.enter_context(noted(folder is not None))
-        loop = _Loop(engine, data, chosen, world, folder, note)
+        loop = _Loop(engine, data, chosen, world, folder, note, judge)
         return loop.run(progress and world.rank == 0)
 
 
@@ -112,9 +115,10 @@ class _Loop:
         world: World,
         folder: RunFolder | None,
         note: StopNote,
+        judge: Callable[[Any], float] | None = None,
     ) -> None:
         self.engine, self.data, self.settings = engine, data, settings
-        self.world, self.folder, self.note = world, folder, note
+        self.world, self.folder, self.note, self.judge = world, folder, note, judge
         self.journal, self.start, self.saved = Journal(), 0, -1
         self.eager = world.device.type == "cpu"
 
@@ -147,6 +151,8 @@ class _Loop:
             edge = done % settings.log_every == 0 or done == settings.steps
             if edge:
                 self._log(done, norm, progress)
+            if self.judge and (done % settings.judge_every == 0 or done == settings.steps):
+                self._judge(done, self.judge, progress)
             due = settings.checkpoint_every and done % settings.checkpoint_every == 0
             halt = (edge or self.eager or self.world.size == 1) and bool(stops) and done < settings.steps
             if due or halt or done == settings.steps:
@@ -170,6 +176,14 @@ class _Loop:
             }
             self.folder.log({"step": done, "loss": loss, **facts})
         gc.collect(1)
+
+    def _judge(self, done: int, judge: Callable[[Any], float], progress: Progress) -> None:
+        self.engine.settled()
+        value = self.engine.judge(judge)
+        self.journal.judged.append((done, value))
+        progress.say(f"step {done}/{self.settings.steps}  judged {value:.6g}")
+        if self.folder is not None and self.world.rank == 0:
+            self.folder.log({"step": done, "judged": value})
 
     def _resume(self, folder: RunFolder) -> None:
         world = self.world
