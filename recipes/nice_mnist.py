@@ -54,6 +54,7 @@ def main(options: argparse.Namespace) -> pf.report.Estimate:
     """Train, or go on; print both likelihoods; return that of the test images."""
     choosing, testing = mnist(options.mnist, options.held_out)
     epoch = len(choosing) // options.batch
+    every = epoch * options.every
     torch.manual_seed(options.seed)
     flow = pf.models.nice(
         choosing.shape, hidden=options.hidden, layers=options.layers, dropout=options.dropout,
@@ -63,8 +64,7 @@ def main(options: argparse.Namespace) -> pf.report.Estimate:
     settings = pf.training.Settings(
         steps=options.epochs * epoch, batch=options.batch, lr=options.lr, weight_decay=options.weight_decay,
         ema=options.ema, warmup=options.warmup, clip=options.clip, precision=options.precision, seed=options.seed,
-        log_every=epoch, judge_every=epoch, checkpoint_every=epoch * options.checkpoint_epochs, device=options.device,
-        threads=options.threads,
+        log_every=every, judge_every=every, checkpoint_every=every, device=options.device, threads=options.threads,
     )  # fmt: skip
     began = time.process_time()
     history = pf.train(
@@ -82,7 +82,7 @@ def main(options: argparse.Namespace) -> pf.report.Estimate:
 def parser() -> argparse.ArgumentParser:
     """The command line; its defaults are the run that docs/nice_mnist.md reports."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("mnist", type=Path, help="the folder of train-images-idx3-ubyte.gz and t10k-images-idx3-ubyte.gz")
+    found.add_argument("mnist", type=Path, help="the folder with train-images-idx3-ubyte.gz and t10k-images-...")
     found.add_argument("--out", type=Path, default=Path("runs/nice_mnist"), help="the run folder")
     found.add_argument("--epochs", type=int, default=100)
     found.add_argument("--batch", type=int, default=500)
@@ -94,9 +94,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--clip", type=float, default=0.0)
     found.add_argument("--hidden", type=int, default=1_000)
     found.add_argument("--layers", type=int, default=5)
-    found.add_argument("--held-out", type=int, default=10_000, help="images at the end of the training file to choose on")
+    found.add_argument(
+        "--held-out", type=int, default=10_000, help="images at the end of the training file that choose"
+    )
     found.add_argument("--precision", default="bf16", help="of training's forward and backward pass")
-    found.add_argument("--checkpoint-epochs", type=int, default=5, help="epochs from one checkpoint to the next")
+    found.add_argument("--every", type=int, default=2, help="epochs from one validation and checkpoint to the next")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--device", default="cpu")
     found.add_argument("--threads", type=int, default=None)

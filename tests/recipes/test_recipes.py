@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 SMALL = {
-    "nice_mnist": ["--held-out=20", "--epochs=4", "--batch=15", "--hidden=8", "--layers=2", "--checkpoint-epochs=1"],
+    "nice_mnist": ["--held-out=20", "--epochs=4", "--batch=15", "--hidden=8", "--layers=2", "--every=1"],
 }
 
 

@@ -92,9 +92,7 @@ def test_a_judge_sees_the_averaged_weights_and_changes_nothing(tmp_path):
     assert seen.judged[-1][1] == whole.leave.bias.sum().item()
     assert history.judged == ()
     with pytest.raises(Interrupted):
-        train(
-            Straight(dropout=0.2), Signals(), flow_matching, settings=SETTINGS, progress=False, run=tmp_path, **every
-        )
+        train(Straight(dropout=0.2), Signals(), flow_matching, settings=SETTINGS, progress=False, run=tmp_path, **every)
     _, resumed = trained(run=tmp_path, **every)
     assert resumed.judged == seen.judged
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

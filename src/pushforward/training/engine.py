@@ -156,7 +156,7 @@ class Engine:
         self._target.eval()
 
     def judge(self, judge: Callable[[Any], float]) -> float:
-        """What a judge says of the averaged weights; training goes on as if it had not been asked. A collective call."""
+        """What a judge says of the averaged weights; training goes on as if not asked. A collective call."""
         held = {name: tensor.clone() for name, tensor in weights(self._target).items()}
         average = {name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)}
         put_weights(self._target, {**weights(self._model), **average})
