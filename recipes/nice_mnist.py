@@ -63,8 +63,9 @@ def main(options: argparse.Namespace) -> pf.report.Estimate:
     flow = pf.models.prepare(flow, choosing.train_batch(pf.Draw(options.seed, "start")))
     settings = pf.training.Settings(
         steps=options.epochs * epoch, batch=options.batch, lr=options.lr, weight_decay=options.weight_decay,
-        ema=options.ema, warmup=options.warmup, clip=options.clip, precision=options.precision, seed=options.seed,
-        log_every=every, judge_every=every, checkpoint_every=every, device=options.device, threads=options.threads,
+        rates=(("shift", options.diagonal), ("log_scale", options.diagonal)), ema=options.ema, warmup=options.warmup,
+        clip=options.clip, precision=options.precision, seed=options.seed, device=options.device,
+        threads=options.threads, log_every=every, judge_every=every, checkpoint_every=every,
     )  # fmt: skip
     began = time.process_time()
     history = pf.train(
@@ -87,6 +88,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--epochs", type=int, default=100)
     found.add_argument("--batch", type=int, default=500)
     found.add_argument("--lr", type=float, default=1e-3)
+    found.add_argument("--diagonal", type=float, default=5.0, help="factor on its learning rate and the shift's")
     found.add_argument("--warmup", type=int, default=200, help="steps")
     found.add_argument("--weight-decay", type=float, default=0.0)
     found.add_argument("--dropout", type=float, default=0.0)
