@@ -30,9 +30,9 @@ _ONE = math.log(math.e - 1)  # softplus of it is 1
 class SumOfSquares(Monotone):
     """z = b + integral from 0 to x of sum_k p_k(t)**2 dt, plus a thousandth of x.
 
-    Parameters are b and the coefficients of each p_k in powers of t / 4, so that an update moves no power much more than
-    the others where standardised data lie. To them fixed ones are added that make zero parameters a mild bend and the
-    polynomials different: p_k(t) = (1 + e_k t) / sqrt(K), e_k spread over (-0.1, 0.1).
+    Parameters are b and the coefficients of each p_k in powers of t / 4, so that an update moves no power much more
+    than the others where standardised data lie. To them fixed ones are added that make zero parameters a mild bend
+    and the polynomials different: p_k(t) = (1 + e_k t) / sqrt(K), e_k spread over (-0.1, 0.1).
 
     Args:
         degree: r, of each polynomial.
