@@ -9,8 +9,8 @@ then mean 0 and standard deviation 1; likelihoods are of these numbers, in nats.
 tenth to choose on, a tenth to test (digits: 200 to choose on, the shipped 360 to test).
 
 Every flow of every library has the same number of transforms, the same hidden layers and, for a seed, the same batches
-of `BATCH` under Adam with one rise, cosine and clip; every tenth of the way the weights are judged on the validation rows
-and the best are kept. The mixture (scikit-learn) has as many components, full or diagonal, and the kernel density
+of `BATCH` under Adam with one rise, cosine and clip; every tenth of the way the weights are judged on the validation
+rows and the best are kept. The mixture (scikit-learn) has as many components, full or diagonal, and the kernel density
 (Gaussian) the bandwidth that the validation rows like best. Whatever is in the JSON file is not run again.
 """
 
