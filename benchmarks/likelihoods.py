@@ -345,9 +345,9 @@ def main(options: argparse.Namespace) -> None:
     """Run what is missing, and print the tables."""
     torch.set_num_threads(1)
     found: dict[str, Row] = json.loads(options.json.read_text()) if options.json.exists() else {}
-    sets = [digits()]
-    sets += [protein(options.protein)] if options.protein else []
+    sets = [protein(options.protein)] if options.protein else []
     sets += [housing(options.housing)] if options.housing else []
+    sets += [digits()]
     for seed in range(options.seeds):
         for rows in sets:
             for name, library, call in jobs(rows, seed, options.steps):

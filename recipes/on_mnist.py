@@ -47,11 +47,11 @@ def trained(made: Callable[[tuple[int, ...]], pf.NormalizingFlow], options: argp
         steps=options.epochs * epoch, batch=options.batch, lr=options.lr, weight_decay=options.weight_decay,
         rates=(("shift", options.diagonal), ("log_scale", options.diagonal)), ema=options.ema, warmup=options.warmup,
         clip=options.clip, precision=options.precision, seed=options.seed, device=options.device,
-        threads=options.threads, log_every=every, judge_every=every, checkpoint_every=every,
+        threads=options.threads, log_every=every, checkpoint_every=every,
     )  # fmt: skip
     history = pf.train(
         flow, choosing, pf.objectives.Likelihood(), settings=settings, run=options.out,
-        judge=lambda flow: measured(flow, choosing, options.seed).nats[0].mean.value,
+        judge=lambda flow: measured(flow, choosing, options.seed).nats[0].mean.value, judge_every=every,
     )  # fmt: skip
     print("| epochs | training, nats | validation, nats |\n|---|---|---|")
     for (step, judged), loss in zip(history.judged, history.losses, strict=True):

@@ -57,8 +57,6 @@ class Settings:
     """Steps from one line of metrics to the next."""
     checkpoint_every: int = 500
     """Steps from one checkpoint to the next; 0 writes one at the end alone."""
-    judge_every: int = 500
-    """Steps from one judgement of the averaged weights to the next, where there is a judge."""
     device: str = "auto"
     """cpu, cuda, cuda:1, mps; auto is a GPU where there is one."""
     threads: int | None = None
@@ -69,7 +67,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("steps", "warmup", "weight_decay", "clip", "checkpoint_every"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("batch", "accumulate", "log_every", "judge_every"):
+        for name in ("batch", "accumulate", "log_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("lr", 0 < self.lr < float("inf"), "a positive number")
         self._require("rates", all(0 <= rate < float("inf") for _, rate in self.rates), "factors of 0 or more")

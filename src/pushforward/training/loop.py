@@ -60,6 +60,7 @@ def train(
     progress: bool = True,
     recipe: Recipe | None = None,
     judge: Callable[[Any], float] | None = None,
+    judge_every: int = 500,
     **changes: object,
 ) -> History:
     """Train a model in place; at the end it holds the averaged weights and is ready to sample.
@@ -73,8 +74,9 @@ def train(
             With a folder, a signal stops at a step's edge after writing a checkpoint.
         progress: show it on stderr.
         recipe: how `model` was built, so that `load(run)` can build it again.
-        judge: a number about the model with its averaged weights, asked for every `judge_every` steps and at the end:
-            the likelihood of events that are not trained on, say. It goes to the history and the metrics.
+        judge: a number about the model with its averaged weights: the likelihood of events that are not trained on,
+            say. It goes to the history and the metrics.
+        judge_every: steps from one judgement to the next; one is made at the end.
         **changes: settings by name, `steps=500`, over those in `settings`.
 
     Returns:
@@ -84,9 +86,11 @@ def train(
         TrainingError: a loss or gradient that is not finite. The weights are from before that update.
         Interrupted: a signal asked to stop; call again to go on.
         RunError: the folder is in use, damaged, or holds something else.
-        ConfigError: an impossible setting, or one that differs from what the folder was begun with.
+        ConfigError: an impossible argument, or a setting that differs from what the folder was begun with.
     """
     chosen = (settings or Settings()).changed(**changes)
+    if judge_every < 1:
+        raise ConfigError(explain("judge_every to be 1 or more", f"{judge_every}", "Change the value."))
     with ExitStack() as stack:
         world = connect(chosen.device)
         stack.enter_context(_threads(chosen.threads))
@@ -100,7 +104,7 @@ def train(
             folder = mine[0] if mine else RunFolder(path, config)
         engine = Engine(model, objective, chosen, world)
         note = stack.enter_context(noted(folder is not None))
-        loop = _Loop(engine, data, chosen, world, folder, note, judge)
+        loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
         return loop.run(progress and world.rank == 0)
 
 
@@ -116,9 +120,11 @@ class _Loop:
         folder: RunFolder | None,
         note: StopNote,
         judge: Callable[[Any], float] | None = None,
+        judge_every: int = 500,
     ) -> None:
         self.engine, self.data, self.settings = engine, data, settings
-        self.world, self.folder, self.note, self.judge = world, folder, note, judge
+        self.world, self.folder, self.note = world, folder, note
+        self.judge, self.judge_every = judge, judge_every
         self.journal, self.start, self.saved = Journal(), 0, -1
         self.eager = world.device.type == "cpu"
 
@@ -151,7 +157,7 @@ class _Loop:
             edge = done % settings.log_every == 0 or done == settings.steps
             if edge:
                 self._log(done, norm, progress)
-            if self.judge and (done % settings.judge_every == 0 or done == settings.steps):
+            if self.judge and (done % self.judge_every == 0 or done == settings.steps):
                 self._judge(done, self.judge, progress)
             due = settings.checkpoint_every and done % settings.checkpoint_every == 0
             halt = (edge or self.eager or self.world.size == 1) and bool(stops) and done < settings.steps

@@ -42,7 +42,7 @@ from pushforward.training.files import (
 from pushforward.training.weights import not_finite, put_weights, weights
 
 CONFIG, WEIGHTS, METRICS = "config.toml", "model.safetensors", "metrics.jsonl"
-_FREE = frozenset({"steps", "log_every", "checkpoint_every", "judge_every", "accumulate", "device", "threads", "shard"})
+_FREE = frozenset({"steps", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"})
 
 
 def load(run: str | os.PathLike[str], model: Model | None = None, device: str = "cpu") -> Model:
