@@ -91,6 +91,8 @@ def test_a_judge_sees_the_averaged_weights_and_changes_nothing(tmp_path):
     assert [step for step, _ in seen.judged] == [15, 30, 40]
     assert seen.judged[-1][1] == whole.leave.bias.sum().item()
     assert history.judged == ()
+    with pytest.raises(ConfigError, match="judge_every to be 1 or more"):
+        trained(judge=judge, judge_every=0)
     with pytest.raises(Interrupted):
         train(Straight(dropout=0.2), Signals(), flow_matching, settings=SETTINGS, progress=False, run=tmp_path, **every)
     _, resumed = trained(run=tmp_path, **every)

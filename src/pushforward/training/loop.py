@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pushforward import _config
-from pushforward._errors import DataError, RunError, explain
+from pushforward._errors import ConfigError, DataError, RunError, explain
 from pushforward._random import Draw
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.data.batch import Batch
