@@ -21,7 +21,7 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -213,6 +213,7 @@ class Told(nn.Module):
 
 
 LIBRARIES = (pushforward, zuko, nflows)
+LONGER = "nsf_larger"
 FLOWS = ("nice", "real_nvp", "maf", "nsf", "nsf_autoregressive", "sos", "naf", "bnaf")
 
 
@@ -257,7 +258,7 @@ def flow(library: Callable[[str, int], Made | None], name: str, rows: Rows, seed
     made = library(name, rows.train.shape[1])
     if made is None:
         return None
-    if library is pushforward:
+    if library in (pushforward, longer):
         ready = pf.models.prepare(made[0], pf.data.Batch(rows.numbers(rows.train[:4096], seeded(2))))
         made = ready, ready.log_prob
     return trained(made, rows, seed, steps)
@@ -302,12 +303,22 @@ def kernel(rows: Rows) -> Row:
     return {**chosen, "seconds": time.thread_time() - began, **figures(log_prob(squares[1], best))}
 
 
-def jobs(rows: Rows, seed: int, steps: int) -> Iterator[tuple[str, str, Callable[[], Row | None]]]:
+def longer(name: str, n: int) -> Made | None:
+    """The spline flow of this library with six couplings of two blocks of 128 units."""
+    flow = pf.models.nsf((n,), 6, 128, 2, bins=BINS, reach=REACH)
+    return flow, flow.log_prob
+
+
+def jobs(
+    rows: Rows, seed: int, steps: int, flows: Sequence[str]
+) -> Iterator[tuple[str, str, Callable[[], Row | None]]]:
     """(model, library, call)."""
+    if LONGER in flows:
+        yield LONGER, "pushforward", partial(flow, longer, LONGER, rows, seed, 4 * steps)
     if seed == 0:
         yield "mixture", "scikit-learn", partial(mixture, rows)
         yield "kernel density", "torch", partial(kernel, rows)
-    for name in FLOWS:
+    for name in [each for each in FLOWS if each in flows]:
         for library in LIBRARIES:
             if importlib.util.find_spec(library.__name__):
                 yield name, library.__name__, partial(flow, library, name, rows, seed, steps)
@@ -347,10 +358,10 @@ def main(options: argparse.Namespace) -> None:
     found: dict[str, Row] = json.loads(options.json.read_text()) if options.json.exists() else {}
     sets = [protein(options.protein)] if options.protein else []
     sets += [housing(options.housing)] if options.housing else []
-    sets += [digits()]
+    sets += [digits()] if options.digits else []
     for seed in range(options.seeds):
         for rows in sets:
-            for name, library, call in jobs(rows, seed, options.steps):
+            for name, library, call in jobs(rows, seed, options.steps, options.flows):
                 key = f"{rows.name}/{name}/{library}/{seed}"
                 if key in found or (row := call()) is None:
                     continue
@@ -367,6 +378,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--protein", type=Path, help="data.csv.gz of uci_protein")
     parser.add_argument("--housing", type=Path, help="housing.csv of california_housing")
+    parser.add_argument("--digits", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--flows", nargs="+", choices=(*FLOWS, LONGER), default=FLOWS)
     parser.add_argument("--steps", type=int, default=1_500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path, default=Path("runs/likelihoods.json"))
