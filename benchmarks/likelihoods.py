@@ -374,14 +374,19 @@ def main(options: argparse.Namespace) -> None:
         options.table.write_text(table(found))
 
 
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--protein", type=Path, help="data.csv.gz of uci_protein")
+    found.add_argument("--housing", type=Path, help="housing.csv of california_housing")
+    found.add_argument("--digits", action=argparse.BooleanOptionalAction, default=True)
+    found.add_argument("--flows", nargs="+", choices=(*FLOWS, LONGER), default=FLOWS)
+    found.add_argument("--steps", type=int, default=1_000)
+    found.add_argument("--seeds", type=int, default=3)
+    found.add_argument("--json", type=Path, default=Path("runs/likelihoods.json"))
+    found.add_argument("--table", type=Path, help="where to write the tables as Markdown")
+    return found
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--protein", type=Path, help="data.csv.gz of uci_protein")
-    parser.add_argument("--housing", type=Path, help="housing.csv of california_housing")
-    parser.add_argument("--digits", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--flows", nargs="+", choices=(*FLOWS, LONGER), default=FLOWS)
-    parser.add_argument("--steps", type=int, default=1_500)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path, default=Path("runs/likelihoods.json"))
-    parser.add_argument("--table", type=Path, help="where to write the tables as Markdown")
-    main(parser.parse_args())
+    main(parser().parse_args())
