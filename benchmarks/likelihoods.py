@@ -102,10 +102,10 @@ def housing(path: Path) -> Rows:
     return Rows.made("housing", split(rows), width, lambda v: torch.where(logs, v.clamp_min(1e-9).log(), v))
 
 
-def masks(n: int) -> Iterator[Tensor]:
-    """Who is kept by each coupling."""
+def masks(name: str, n: int) -> tuple[Tensor, ...]:
+    """Who is kept by each of four couplings: by turns the even and the odd, in Real NVP the halves too."""
     even, first = checkerboard((n,)), halves((n,))
-    return iter((even, ~even, first, ~first)[:COUPLINGS])
+    return (even, ~even, even, ~even) if name == "nice" else (even, ~even, first, ~first)
 
 
 def pushforward(name: str, n: int) -> Made | None:
@@ -140,7 +140,7 @@ def zuko(name: str, n: int) -> Made | None:
     match name:
         case "nice" | "real_nvp":
             plain = {"univariate": z.transforms.AdditiveTransform, "shapes": [()]} if name == "nice" else {}
-            flow = z.lazy.Flow([*(Coupling(n, mask=mask, **plain, **wide) for mask in masks(n)), scale], base)
+            flow = z.lazy.Flow([*(Coupling(n, mask=mask, **plain, **wide) for mask in masks(name, n)), scale], base)
         case "nsf":
             spline = partial(z.transforms.MonotonicRQSTransform, bound=REACH)
             kept = {"mask": halves((n,)), "univariate": spline, "shapes": [(BINS,), (BINS,), (BINS - 1,)]}
@@ -179,7 +179,7 @@ def nflows(name: str, n: int) -> Made | None:
     match name:
         case "nice" | "real_nvp":
             coupling = nt.AdditiveCouplingTransform if name == "nice" else nt.AffineCouplingTransform
-            members = [*(coupling((~mask).int(), net) for mask in masks(n)), nt.ActNorm(n)]
+            members = [*(coupling((~mask).int(), net) for mask in masks(name, n)), nt.ActNorm(n)]
         case "nsf":
             for _ in range(COUPLINGS):
                 members += [nt.RandomPermutation(n), nt.LULinear(n)]
