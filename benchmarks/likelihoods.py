@@ -214,6 +214,7 @@ class Told(nn.Module):
 
 LIBRARIES = (pushforward, zuko, nflows)
 LONGER = "nsf_larger"
+NO_FLOWS = {"Gaussian mixture": "components", "kernel density": "bandwidth"}
 FLOWS = ("nice", "real_nvp", "maf", "nsf", "nsf_autoregressive", "sos", "naf", "bnaf")
 
 
@@ -283,7 +284,7 @@ def mixture(rows: Rows) -> Row | None:
                 best = now, torch.from_numpy(model.score_samples(test)), float(count), kind
             elif now < best[0]:
                 break
-    return {"choose": best[0], "seconds": time.thread_time() - began, "count": best[2], **figures(best[1])}
+    return {"choose": best[0], "seconds": time.thread_time() - began, "components": best[2], **figures(best[1])}
 
 
 def kernel(rows: Rows) -> Row:
@@ -299,7 +300,7 @@ def kernel(rows: Rows) -> Row:
 
     widths = [0.02 * 1.25**k for k in range(20)]
     best = max(widths, key=lambda h: log_prob(squares[0], h).mean().item())
-    chosen = {"choose": log_prob(squares[0], best).mean().item(), "width": best}
+    chosen = {"choose": log_prob(squares[0], best).mean().item(), "bandwidth": best}
     return {**chosen, "seconds": time.thread_time() - began, **figures(log_prob(squares[1], best))}
 
 
@@ -316,7 +317,7 @@ def jobs(
     if LONGER in flows:
         yield LONGER, "pushforward", partial(flow, longer, LONGER, rows, seed, 4 * steps)
     if seed == 0:
-        yield "mixture", "scikit-learn", partial(mixture, rows)
+        yield "Gaussian mixture", "scikit-learn", partial(mixture, rows)
         yield "kernel density", "torch", partial(kernel, rows)
     for name in [each for each in FLOWS if each in flows]:
         for library in LIBRARIES:
@@ -326,20 +327,19 @@ def jobs(
 
 def table(found: dict[str, Row]) -> str:
     """The JSON's content as Markdown: a table for each data set, means over seeds and their spread."""
-    cells: dict[tuple[str, str, str], list[Row]] = {}
+    cells: dict[tuple[str, ...], list[Row]] = {}
     for key, row in found.items():
-        data, name, library, _ = key.split("/")
-        cells.setdefault((data, name, library), []).append(row)
+        cells.setdefault(tuple(key.split("/")[:3]), []).append(row)
     lines: list[str] = []
     for data in dict.fromkeys(key[0] for key in cells):
-        error = next(rows[0]["error"] for key, rows in cells.items() if key[0] == data and key[2] == "pushforward")
-        lines += [f"**{data}**, standard error over the test rows {error:.2f}", ""]
-        lines += ["| model | pushforward | zuko | nflows | CPU s: ours, zuko, nflows |", "|---|---|---|---|---|"]
-        for name in dict.fromkeys(key[1] for key in cells if key[0] == data):
+        plain = [(key[1], rows[0]) for key, rows in cells.items() if key[0] == data and key[1] in NO_FLOWS]
+        told = ", ".join(
+            f"{name} {row['test']:.2f} ± {row['error']:.2f} ({NO_FLOWS[name]} {row[NO_FLOWS[name]]:.3g})"
+            for name, row in plain
+        )
+        lines += [f"**{data}**; {told}", "", "| flow | pushforward | zuko | nflows | CPU s |", "|---|---|---|---|---|"]
+        for name in [each for each in (*FLOWS, LONGER) if (data, each, "pushforward") in cells]:
             each = [cells.get((data, name, library.__name__)) for library in LIBRARIES]
-            if not any(each):
-                each = [next(rows for key, rows in cells.items() if key[:2] == (data, name)), None, None]
-                name = f"*{name}* (no flow)"
             shown = " | ".join(spread([row["test"] for row in rows]) if rows else "" for rows in each)
             spent = ", ".join(f"{statistics.mean(r['seconds'] for r in rows):.0f}" if rows else "-" for rows in each)
             lines += [f"| {name} | {shown} | {spent} |"]
