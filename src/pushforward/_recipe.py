@@ -33,6 +33,8 @@ class Settings:
     """Samples per update, over all processes together."""
     lr: float = 1e-3
     """The learning rate at its highest."""
+    rates: tuple[tuple[str, float], ...] = ()
+    """Factors on it for parameters of a name, or whose name ends in one: ("log_scale", 5.0)."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """How the learning rate goes on after the warm-up: down to 0 along a cosine, or constant."""
     warmup: int = 50
@@ -71,6 +73,7 @@ class Settings:
         for name in ("batch", "accumulate", "log_every"):
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("lr", 0 < self.lr < float("inf"), "a positive number")
+        self._require("rates", all(0 <= rate < float("inf") for _, rate in self.rates), "factors of 0 or more")
         self._require("ema", 0 <= self.ema < 1, "in [0, 1)")
         self._require("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
         self._require("threads", self.threads is None or self.threads >= 1, "1 or more")

@@ -182,3 +182,19 @@ def test_ffjord_learns_by_likelihood():
         loss.backward()
         optimizer.step()
     assert loss < before - 0.4
+
+
+def test_sums_of_squares_train_on_data_with_far_numbers():
+    """Polynomials of degree 9, thrice over: an update that moved every power alike threw them to infinity."""
+    torch.manual_seed(0)
+    x = 3 * torch.randn(256, 16) * torch.rand(256, 16)
+    flow = prepare(A.sos((16,), 3, 64), Batch(x))
+    optimizer, losses = torch.optim.Adam(flow.parameters(), 2e-3), list[float]()
+    for _ in range(15):
+        optimizer.zero_grad()
+        loss = -flow.log_prob(x).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert max(losses) < losses[0] + 1
+    assert losses[-1] < losses[0] - 1

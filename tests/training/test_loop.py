@@ -76,6 +76,31 @@ def test_a_crash_costs_the_steps_since_the_checkpoint_and_no_line_is_doubled(tmp
     assert steps == [7, 14, 21, 28, 35, 40]
 
 
+def test_a_judge_sees_the_averaged_weights_and_changes_nothing(tmp_path):
+    def judge(model) -> float:
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        torch.rand(1)
+        return model.leave.bias.sum().item()
+
+    whole, history = trained()
+    every = {"judge": judge, "judge_every": 15}
+    watched, seen = trained(**every)
+    assert same(whole, watched)
+    assert seen.losses == history.losses
+    assert [step for step, _ in seen.judged] == [15, 30, 40]
+    assert seen.judged[-1][1] == whole.leave.bias.sum().item()
+    assert history.judged == ()
+    with pytest.raises(ConfigError, match="judge_every to be 1 or more"):
+        trained(judge=judge, judge_every=0)
+    with pytest.raises(Interrupted):
+        train(Straight(dropout=0.2), Signals(), flow_matching, settings=SETTINGS, progress=False, run=tmp_path, **every)
+    _, resumed = trained(run=tmp_path, **every)
+    assert resumed.judged == seen.judged
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["judged"]) for line in lines if "judged" in line] == list(seen.judged)
+
+
 PROGRAM = """
 import sys, time
 from training.stand_in import Circle, Straight, flow_matching

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pushforward._errors import RunError
+from pushforward._errors import ConfigError, RunError
 from pushforward._recipe import Settings
 from pushforward.training.optimizer import AdamW
 
@@ -59,3 +59,28 @@ def test_the_state_of_another_model_is_refused():
     _, optimizer, _, _ = pair(0.0)
     with pytest.raises(RunError, match=r"'0.bias.exp_avg' on one side only"):
         optimizer.restore({})
+
+
+def test_a_factor_on_the_rate_is_a_group_of_its_own():
+    ours, _, theirs, _ = pair(0.0)
+    optimizer = AdamW(dict(ours.named_parameters()), Settings(rates=(("bias", 5.0), ("2.bias", 0.0))))
+    groups = [
+        {"params": [theirs[0].weight, theirs[2].weight], "lr": 0.01},
+        {"params": [theirs[0].bias], "lr": 0.05},
+        {"params": [theirs[2].bias], "lr": 0.0},
+    ]
+    reference = torch.optim.AdamW(groups, weight_decay=0.0)
+    for _ in range(3):
+        for model in (ours, theirs):
+            model.zero_grad()
+            model(torch.ones(4, 3, dtype=torch.float64)).square().sum().backward()
+        reference.step()
+        optimizer.update(0.01, None, None)
+    for a, b in zip(ours.parameters(), theirs.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+def test_a_factor_for_a_parameter_that_is_not_there_is_refused():
+    ours, *_ = pair(0.0)
+    with pytest.raises(ConfigError, match="Did you mean 'bias'"):
+        AdamW(dict(ours.named_parameters()), Settings(rates=(("bais", 5.0),)))

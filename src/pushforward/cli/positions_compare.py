@@ -212,15 +212,16 @@ def _rows(names: Iterable[str], seeds: Iterable[int], cells: Cells) -> "list[Sco
 
 def _show(folder: Path, course: "Course", rows: "list[Scores]", options: PositionsCompare) -> None:
     """The table, on the terminal and as Markdown, and the picture."""
-    from pushforward.cli.output import replacing
+    from pushforward._durable import replacing, write_text
     from pushforward.report.lengths import plot, ranked, table
 
     rows = ranked(rows, course.lower_is_better)
     title = f"{course.name}: {options.steps:,} steps at length {options.length}, {_count(options.seeds)}"
     print(f"{title}; {course.unit} ({'less' if course.lower_is_better else 'more'} is better) at lengths")
     print(table(rows, "encoding"))
-    replacing(folder / "table.md", lambda part: part.write_text(table(rows, "encoding", markdown=True) + "\n"))
-    replacing(folder / "lengths.png", plot(rows, course.unit, title, course.lower_is_better).savefig)
+    write_text(folder / "table.md", table(rows, "encoding", markdown=True) + "\n")
+    with replacing(folder / "lengths.png") as part:
+        plot(rows, course.unit, title, course.lower_is_better).savefig(part)
     print(f"Results, table and picture are in {folder}.")
 
 

@@ -49,6 +49,7 @@ from pushforward.transforms import (
     BlockAutoregressive,
     Chain,
     DiagonalScale,
+    Elementwise,
     Gaussianize,
     Integral,
     Inverse,
@@ -61,6 +62,7 @@ from pushforward.transforms import (
     Residual,
     Shift,
     Sigmoidal,
+    SoftClip,
     SumOfSquares,
     Sylvester,
     Transform,
@@ -174,8 +176,13 @@ def sos(
     shape: tuple[int, ...], transforms: int = 8, hidden: int = 200, layers: int = 2, degree: int = 4,
     polynomials: int = 5, **options: Unpack[Network],
 ) -> NormalizingFlow:  # fmt: skip
-    """Sums of squares of polynomials, integrated."""
-    return _autoregressive(shape, transforms, lambda: SumOfSquares(degree, polynomials), hidden, layers, options)
+    """Sums of squares of polynomials, integrated.
+
+    Of degree 2 degree + 1 each, so that numbers far out would leave every range within three transforms; between
+    transforms a soft clip keeps them within 10, where the formula runs from data to noise.
+    """
+    sums = SumOfSquares(degree, polynomials)
+    return _autoregressive(shape, transforms, lambda: sums, hidden, layers, options, SoftClip(10.0))
 
 
 def bernstein(
@@ -246,8 +253,9 @@ def residual_flow(
 
 
 def _autoregressive(
-    shape: tuple[int, ...], transforms: int, monotone: Callable[[], Monotone], hidden: int, layers: int, given: Network
-) -> NormalizingFlow:
+    shape: tuple[int, ...], transforms: int, monotone: Callable[[], Monotone], hidden: int, layers: int, given: Network,
+    between: Monotone | None = None,
+) -> NormalizingFlow:  # fmt: skip
     n, made = math.prod(shape), list[Transform]()
     for k in range(transforms):
         each, seed = monotone(), given.get("seed")
@@ -261,7 +269,7 @@ def _autoregressive(
         layer, matrix = Autoregressive(each, net), _matrix(shape, given)
         last = _matrix(shape, given) if k == transforms - 1 else []
         made.append(Chain(*matrix, layer, *last) if matrix else layer)
-    return _flow(shape, made, given)
+    return _flow(shape, made, given, between)
 
 
 def _matrix(shape: tuple[int, ...], given: Network) -> list[Transform]:
@@ -272,7 +280,9 @@ def _matrix(shape: tuple[int, ...], given: Network) -> list[Transform]:
     return [matrix] if len(shape) == 1 else [Chain(flatten(shape), matrix, Inverse(flatten(shape)))]
 
 
-def _flow(shape: tuple[int, ...], made: Sequence[Transform], common: Common) -> NormalizingFlow:
+def _flow(
+    shape: tuple[int, ...], made: Sequence[Transform], common: Common, between: Monotone | None = None
+) -> NormalizingFlow:
     """The chain around transforms that are told a context or a class."""
     classes, formula = common.get("classes", 0), common.get("formula", "encode")
     if common.get("context", 0) and classes:
@@ -285,7 +295,9 @@ def _flow(shape: tuple[int, ...], made: Sequence[Transform], common: Common) -> 
         )
     support = common.get("support")
     members: list[Transform] = [] if support is None else [Logit(common.get("alpha", 0.05), *support)]
-    for transform in made:
+    for k, transform in enumerate(made):
+        if between is not None and k and formula == "encode":
+            members.append(Elementwise(shape, between))
         told = Labelled(transform, classes) if classes else transform
         members += [Shift(shape), DiagonalScale(shape), told if formula == "encode" else Inverse(told)]
     return NormalizingFlow(Chain(*members, Shift(shape), DiagonalScale(shape)), Normal(tuple(shape)))

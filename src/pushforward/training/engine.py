@@ -162,6 +162,19 @@ class Engine:
             put_weights(self._target, {**weights(self._model), **average})
         self._target.eval()
 
+    def judge(self, judge: Callable[[Any], float]) -> float:
+        """What a judge says of the averaged weights; training goes on as if not asked. A collective call."""
+        held = {name: tensor.clone() for name, tensor in weights(self._target).items()}
+        average = {name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)}
+        put_weights(self._target, {**weights(self._model), **average})
+        self._target.eval()
+        try:
+            with torch.no_grad():
+                return float(judge(self._target))
+        finally:
+            put_weights(self._target, held)
+            self._model.train()
+
     def _backward(self, step: int, batch: Batch, stop: bool) -> tuple[Tensor, Tensor | bool]:
         settings, world = self._settings, self._world
         first, _ = world.slice(settings.batch)

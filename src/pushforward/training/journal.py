@@ -24,12 +24,14 @@ class History:
         losses: mean loss since the entry before.
         seconds: time in training by then, over all resumptions.
         skipped: steps whose update was left out because it was not finite, counted from 0.
+        judged: (updates made, what the judge said of the averaged weights), if there was one.
     """
 
     steps: tuple[int, ...] = ()
     losses: tuple[float, ...] = ()
     seconds: tuple[float, ...] = ()
     skipped: tuple[int, ...] = ()
+    judged: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class Journal:
     steps: list[int] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    judged: list[tuple[int, float]] = field(default_factory=list)
     pending: list[Tensor] = field(default_factory=list)
     carried: list[float] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
@@ -70,6 +73,7 @@ class Journal:
             "steps": list(self.steps),
             "losses": list(self.losses),
             "seconds": list(self.seconds),
+            "judged": [list(each) for each in self.judged],
             "pending": self.pending_losses(),
             "skipped": list(self.skipped),
             "elapsed": time.monotonic() - self.began,
@@ -82,15 +86,21 @@ class Journal:
         Raises:
             RunError: it was taken from none.
         """
-        whole = {"skipped": [], **state}  # runs that were begun without
+        whole = {"skipped": [], "judged": [], **state}  # runs that were begun without
         lists = [whole.get(name) for name in ("steps", "losses", "seconds", "pending", "skipped")]
+        lists += whole["judged"] if isinstance(whole["judged"], list) else [None]
         numbers = [whole.get("elapsed"), *(number for each in lists if isinstance(each, list) for number in each)]
         if not all(isinstance(each, list) for each in lists) or not all(type(n) in (int, float) for n in numbers):
             got = f"{sorted(state)} of other types"
             raise RunError(explain("the journal of a run in state.json", got, "Take that checkpoint away."))
-        steps, losses, seconds, pending, skipped = (list[Any](each) for each in lists if each is not None)
-        return cls(steps, losses, seconds, [], pending, skipped, time.monotonic() - state["elapsed"])
+        steps, losses, seconds, pending, skipped, *judged = (list[Any](each) for each in lists if each is not None)
+        return cls(
+            steps, losses, seconds, [(step, value) for step, value in judged], carried=pending, skipped=skipped,
+            began=time.monotonic() - state["elapsed"],
+        )  # fmt: skip
 
     def history(self) -> History:
         """What the user gets."""
-        return History(tuple(self.steps), tuple(self.losses), tuple(self.seconds), tuple(self.skipped))
+        return History(
+            tuple(self.steps), tuple(self.losses), tuple(self.seconds), tuple(self.skipped), tuple(self.judged)
+        )

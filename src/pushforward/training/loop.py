@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -61,6 +61,8 @@ def train(
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
     recipe: Recipe | None = None,
+    judge: Callable[[Any], float] | None = None,
+    judge_every: int = 500,
     **changes: object,
 ) -> History:
     """Train a model in place; at the end it holds the averaged weights and is ready to sample.
@@ -74,6 +76,9 @@ def train(
             With a folder, a signal stops at a step's edge after writing a checkpoint.
         progress: show it on stderr.
         recipe: how `model` was built, so that `load(run)` can build it again.
+        judge: a number about the model with its averaged weights: the likelihood of events that are not trained on,
+            say. It goes to the history and the metrics.
+        judge_every: steps from one judgement to the next; one is made at the end.
         **changes: settings by name, `steps=500`, over those in `settings`.
 
     Returns:
@@ -83,11 +88,13 @@ def train(
         TrainingError: a loss or gradient that is not finite. The weights are from before that update.
         Interrupted: a signal asked to stop; call again to go on.
         RunError: the folder is in use, damaged, or holds something else.
-        ConfigError: an impossible setting, or one that differs from what the folder was begun with.
+        ConfigError: an impossible argument, or a setting that differs from what the folder was begun with.
     """
     chosen = (settings or Settings()).changed(**changes)
     if chosen.on_nan == "rollback" and run is None:
         raise ConfigError(explain("a run folder for on_nan = 'rollback'", "none", "Pass run=, or choose 'skip'."))
+    if judge_every < 1:
+        raise ConfigError(explain("judge_every to be 1 or more", f"{judge_every}", "Change the value."))
     with ExitStack() as stack:
         world = connect(chosen.device)
         stack.enter_context(_threads(chosen.threads))
@@ -101,7 +108,7 @@ def train(
             folder = mine[0] if mine else RunFolder(path, config)
         engine = Engine(model, objective, chosen, world)
         note = stack.enter_context(noted(folder is not None))
-        loop = _Loop(engine, data, chosen, world, folder, note)
+        loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
         return loop.run(progress and world.rank == 0)
 
 
@@ -116,9 +123,12 @@ class _Loop:
         world: World,
         folder: RunFolder | None,
         note: StopNote,
+        judge: Callable[[Any], float] | None = None,
+        judge_every: int = 500,
     ) -> None:
         self.engine, self.data, self.settings = engine, data, settings
         self.world, self.folder, self.note = world, folder, note
+        self.judge, self.judge_every = judge, judge_every
         self.journal, self.start, self.saved = Journal(), 0, -1
         self.eager = world.device.type == "cpu"
         self.saving = Saving()
@@ -178,6 +188,8 @@ class _Loop:
             edge = done % settings.log_every == 0 or done == settings.steps
             if edge:
                 self._log(done, norm, progress)
+            if self.judge and (done % self.judge_every == 0 or done == settings.steps):
+                self._judge(done, self.judge, progress)
             due = settings.checkpoint_every and done % settings.checkpoint_every == 0
             halt = (edge or self.eager or self.world.size == 1) and bool(stops) and done < settings.steps
             if due or halt or done == settings.steps:
@@ -241,6 +253,14 @@ class _Loop:
             }
             self.folder.log({"step": done, "loss": loss, **facts})
         gc.collect(1)
+
+    def _judge(self, done: int, judge: Callable[[Any], float], progress: Progress) -> None:
+        self.engine.settled()
+        value = self.engine.judge(judge)
+        self.journal.judged.append((done, value))
+        progress.say(f"step {done}/{self.settings.steps}  judged {value:.6g}")
+        if self.folder is not None and self.world.rank == 0:
+            self.folder.log({"step": done, "judged": value})
 
     def _resume(self, folder: RunFolder) -> None:
         world = self.world

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from pushforward._errors import RunError, explain
+from pushforward._config import suggest
+from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import Settings
 from pushforward.training.distributed import local, part, whole
 from pushforward.training.weights import fitting
@@ -30,7 +31,10 @@ class AdamW:
 
     Args:
         named: the parameters to train, by name.
-        settings: betas and weight decay.
+        settings: betas, weight decay and factors on the learning rate.
+
+    Raises:
+        ConfigError: a factor for a name that no parameter has.
     """
 
     def __init__(self, named: Mapping[str, nn.Parameter], settings: Settings) -> None:
@@ -41,11 +45,12 @@ class AdamW:
             zero = torch.zeros_like(local(parameter), memory_format=torch.preserve_format)
             device = zero.device if zero.device.type != "cpu" else None
             self._state[name] = (zero, zero.clone(), torch.zeros((), dtype=torch.float32, device=device))
-        decays = {name: bool(settings.weight_decay) and p.ndim >= 2 for name, p in self._named.items()}
+        factors = _factors(self._named, settings.rates)
+        kinds = {name: (bool(settings.weight_decay) and p.ndim >= 2, factors[name]) for name, p in self._named.items()}
         self._groups = [
-            _Group(settings.weight_decay if decay else 0.0, self._named, self._state, names)
-            for decay in sorted(set(decays.values()))
-            if (names := [name for name in self._named if decays[name] is decay])
+            _Group(settings.weight_decay if kind[0] else 0.0, kind[1], self._named, self._state, names)
+            for kind in sorted(set(kinds.values()))
+            if (names := [name for name in self._named if kinds[name] == kind])
         ]
 
     @torch.no_grad()
@@ -79,7 +84,7 @@ class AdamW:
                 amsgrad=False,
                 beta1=beta1,
                 beta2=beta2,
-                lr=lr,
+                lr=lr * group.factor,
                 weight_decay=group.decay,
                 eps=1e-8,
                 maximize=False,
@@ -114,17 +119,30 @@ class AdamW:
 _OTHER = "Resume with the model the run was begun with, or use another folder."
 
 
+def _factors(names: Iterable[str], rates: tuple[tuple[str, float], ...]) -> dict[str, float]:
+    """The factor on each parameter's learning rate: that of the last entry that names it, else 1."""
+    factors = dict.fromkeys(names, 1.0)
+    for ending, factor in rates:
+        found = [name for name in factors if f".{name}".endswith(f".{ending}")]
+        if not found:
+            fix = suggest(ending, {name.rpartition(".")[2] for name in factors})
+            raise ConfigError(explain("a learning rate for a parameter of the model", repr(ending), fix))
+        factors |= dict.fromkeys(found, factor)
+    return factors
+
+
 class _Group:
-    """Parameters with one weight decay. Lists that stay the same from step to step are made once."""
+    """Parameters of one weight decay and one factor on the rate. Lists that stay the same are made once."""
 
     def __init__(
         self,
         decay: float,
+        factor: float,
         named: Mapping[str, nn.Parameter],
         state: Mapping[str, tuple[Tensor, Tensor, Tensor]],
         names: list[str],
     ) -> None:
-        self.decay = decay
+        self.decay, self.factor = decay, factor
         self._parameters = [named[name] for name in names]
         self._means, self._squares, self._counts = map(list, zip(*(state[name] for name in names)))
         sharded = any(hasattr(p, "device_mesh") for p in self._parameters)

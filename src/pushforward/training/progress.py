@@ -48,3 +48,10 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
         elif self._bar is not None:
             self._bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+        if self._plain:
+            print(line, file=sys.stderr, flush=True)
+        elif self._bar is not None:
+            self._bar.write(line, file=sys.stderr)

@@ -22,6 +22,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward.transforms.inversion import invert
 from pushforward.transforms.monotone import Monotone, Pair
 
+_FAR = 4.0  # t at which the powers of SumOfSquares weigh the same
 _ONE = math.log(math.e - 1)  # softplus of it is 1
 
 
@@ -29,8 +30,9 @@ _ONE = math.log(math.e - 1)  # softplus of it is 1
 class SumOfSquares(Monotone):
     """z = b + integral from 0 to x of sum_k p_k(t)**2 dt, plus a thousandth of x.
 
-    Parameters are b and the coefficients of each p_k, to which fixed ones are added that make zero parameters a
-    mild bend and the polynomials different: p_k(t) = (1 + e_k t) / sqrt(K), e_k spread over (-0.1, 0.1).
+    Parameters are b and the coefficients of each p_k in powers of t / 4, so that an update moves no power much more
+    than the others where standardised data lie. To them fixed ones are added that make zero parameters a mild bend
+    and the polynomials different: p_k(t) = (1 + e_k t) / sqrt(K), e_k spread over (-0.1, 0.1).
 
     Args:
         degree: r, of each polynomial.
@@ -53,7 +55,9 @@ class SumOfSquares(Monotone):
         return 1 + self.polynomials * (self.degree + 1)
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
-        coefficients = params[..., 1:].unflatten(-1, (self.polynomials, self.degree + 1)) + self._start(x)
+        powers = _FAR ** -torch.arange(self.degree + 1.0).to(x)
+        raw = params[..., 1:].unflatten(-1, (self.polynomials, self.degree + 1))
+        coefficients = raw * powers + self._start(x)
         at, weights = gauss_legendre(self.degree + 1)
         at, weights = torch.cat([at, at.new_ones(1)]).to(x), weights.to(x)
         slope = 1e-3 + self._squares(x[..., None] * at, coefficients)  # the last point is x itself

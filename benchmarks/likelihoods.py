@@ -1,0 +1,392 @@
+"""Test log-likelihoods of named flows, beside those of other libraries, a Gaussian mixture and a kernel density.
+
+    python benchmarks/likelihoods.py [--protein FILE] [--housing FILE] [--steps N] [--seeds N] [--json FILE] ...
+
+Data: `digits`, 64 pixels as logits, and two tables if their files are given: uci_protein's data.csv.gz (10 columns,
+repeated rows left out) and california_housing's housing.csv (9 columns, whole rows below the cap of 500,000 dollars,
+logs of what counts people, rooms and income). Values get uniform noise of their resolution, fresh in every batch, and
+then mean 0 and standard deviation 1; likelihoods are of these numbers, in nats. One split: four fifths to train, a
+tenth to choose on, a tenth to test (digits: 200 to choose on, the shipped 360 to test).
+
+Every flow of every library has the same number of transforms, the same hidden layers and, for a seed, the same batches
+of `BATCH` under Adam with one rise, cosine and clip; every tenth of the way the weights are judged on the validation
+rows and the best are kept. The mixture (scikit-learn) has as many components, full or diagonal, and the kernel density
+(Gaussian) the bandwidth that the validation rows like best. Whatever is in the JSON file is not run again.
+"""
+
+import argparse
+import copy
+import importlib.util
+import json
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import pushforward as pf
+from pushforward.transforms import checkerboard, halves
+
+BATCH, LR, CLIP, WARMUP = 256, 2e-3, 5.0, 100
+BINS, REACH, HIDDEN, LAYERS = 8, 5.0, 64, 2
+COUPLINGS, AUTOREGRESSIVE = 4, 3
+LogProb = Callable[[Tensor], Tensor]
+Made = tuple[nn.Module, LogProb]
+Row = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A data set: rows in their own units, their resolution, and the way to numbers near 0."""
+
+    name: str
+    train: Tensor
+    choose: Tensor
+    test: Tensor
+    width: Tensor
+    curve: Callable[[Tensor], Tensor]
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def made(cls, name: str, parts: tuple[Tensor, Tensor, Tensor], width: Tensor, curve: Callable[[Tensor], Tensor]):
+        """With the mean and deviation of the training part."""
+        bent = curve(parts[0] + width * torch.rand(parts[0].shape, generator=seeded(0), dtype=torch.float64))
+        return cls(name, *parts, width, curve, bent.mean(0), bent.std(0))
+
+    def numbers(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Rows as the models see them, with noise of their resolution."""
+        spread = rows + self.width * torch.rand(rows.shape, generator=generator, dtype=rows.dtype)
+        return ((self.curve(spread) - self.mean) / self.std).float()
+
+
+def seeded(seed: int) -> torch.Generator:
+    """A generator of one's own."""
+    return torch.Generator().manual_seed(seed)
+
+
+def split(rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    """Four fifths, a tenth and a tenth, at random."""
+    whole = torch.from_numpy(rows)[torch.randperm(len(rows), generator=seeded(0))]
+    tenth = len(rows) // 10
+    return whole[: -2 * tenth], whole[-2 * tenth : -tenth], whole[-tenth:]
+
+
+def digits() -> Rows:
+    """8 x 8 pixels of 17 levels, as logits of a little more than a hundredth to a little less than one."""
+    data = pf.data.digits()
+    train, test = (part.double().flatten(1) for part in (data.values, data.held_out))
+    parts = (train[:-200], train[-200:], test)
+    return Rows.made("digits", parts, torch.ones(64).double(), lambda v: (0.01 + 0.98 * v / 17).logit())
+
+
+def protein(path: Path) -> Rows:
+    """Ten columns, each with its resolution; what differs least."""
+    rows = np.unique(np.loadtxt(path, delimiter=","), axis=0)
+    width = torch.tensor([0.01, 0.01, 1e-5, 1e-3, 1.0, 0.01, 0.01, 1.0, 1e-3, 1e-3], dtype=torch.float64)
+    return Rows.made("protein", split(rows), width, lambda v: v)
+
+
+def housing(path: Path) -> Rows:
+    """Nine columns: place, age, four counts, income, value."""
+    rows = np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(9))
+    rows = rows[~np.isnan(rows).any(1) & (rows[:, 8] <= 500_000)]
+    width = torch.tensor([0.01, 0.01, 1, 1, 1, 1, 1, 1e-4, 1], dtype=torch.float64)
+    logs = torch.tensor([False, False, False, True, True, True, True, True, False])
+    return Rows.made("housing", split(rows), width, lambda v: torch.where(logs, v.clamp_min(1e-9).log(), v))
+
+
+def masks(name: str, n: int) -> tuple[Tensor, ...]:
+    """Who is kept by each of four couplings: by turns the even and the odd, in Real NVP the halves too."""
+    even, first = checkerboard((n,)), halves((n,))
+    return (even, ~even, even, ~even) if name == "nice" else (even, ~even, first, ~first)
+
+
+def pushforward(name: str, n: int) -> Made | None:
+    """This library's flows, by their names."""
+    m = pf.models
+    small = {"hidden": HIDDEN, "layers": LAYERS}
+    table: dict[str, Callable[[], pf.models.NormalizingFlow]] = {
+        "nice": lambda: m.nice((n,), COUPLINGS, **small, base="normal", zero_output=True, spread=None),
+        "real_nvp": lambda: m.real_nvp((n,), COUPLINGS, **small, bound=5.0),
+        "maf": lambda: m.maf((n,), AUTOREGRESSIVE, **small),
+        "nsf": lambda: m.nsf((n,), COUPLINGS, HIDDEN, 1, bins=BINS, reach=REACH),
+        "nsf_autoregressive": lambda: m.nsf_autoregressive(
+            (n,), AUTOREGRESSIVE, **small, bins=BINS, bound=REACH, residual=False
+        ),
+        "sos": lambda: m.sos((n,), AUTOREGRESSIVE, **small, degree=4, polynomials=3),
+        "naf": lambda: m.naf((n,), AUTOREGRESSIVE, **small),
+        "bnaf": lambda: m.bnaf((n,), AUTOREGRESSIVE, width=8),
+    }
+    flow = table[name]()
+    return flow, flow.log_prob
+
+
+def zuko(name: str, n: int) -> Made | None:
+    """zuko's; additive and spline couplings are put together from its parts."""
+    import zuko as z
+    from zuko.flows.coupling import GeneralCouplingTransform as Coupling
+    from zuko.lazy import UnconditionalTransform as Fixed
+
+    wide = {"hidden_features": [HIDDEN] * LAYERS}
+    scale = Fixed(z.transforms.MonotonicAffineTransform, torch.zeros(n), torch.zeros(n))
+    base = z.lazy.UnconditionalDistribution(z.distributions.DiagNormal, torch.zeros(n), torch.ones(n), buffer=True)
+    match name:
+        case "nice" | "real_nvp":
+            plain = {"univariate": z.transforms.AdditiveTransform, "shapes": [()]} if name == "nice" else {}
+            flow = z.lazy.Flow([*(Coupling(n, mask=mask, **plain, **wide) for mask in masks(name, n)), scale], base)
+        case "nsf":
+            spline = partial(z.transforms.MonotonicRQSTransform, bound=REACH)
+            kept = {"mask": halves((n,)), "univariate": spline, "shapes": [(BINS,), (BINS,), (BINS - 1,)]}
+            members: list[nn.Module] = []
+            for _ in range(COUPLINGS):
+                members += [Fixed(z.transforms.PermutationTransform, torch.randperm(n), buffer=True)]
+                members += [Fixed(z.transforms.LULinearTransform, torch.eye(n))]
+                members += [Coupling(n, **kept, hidden_features=[HIDDEN] * 3)]
+            flow = z.lazy.Flow([*members, Fixed(z.transforms.LULinearTransform, torch.eye(n)), scale], base)
+        case "maf":
+            flow = z.flows.MAF(n, transforms=AUTOREGRESSIVE, **wide)
+        case "nsf_autoregressive":
+            flow = z.flows.NSF(n, bins=BINS, transforms=AUTOREGRESSIVE, **wide)
+        case "sos":
+            flow = z.flows.SOSPF(n, degree=4, polynomials=3, transforms=AUTOREGRESSIVE, **wide)
+        case "naf":
+            flow = z.flows.NAF(n, transforms=AUTOREGRESSIVE, **wide)
+        case _:
+            return None
+    return flow, lambda x: flow().log_prob(x)
+
+
+def nflows(name: str, n: int) -> Made | None:
+    """nflows's."""
+    import nflows.transforms as nt
+    from nflows.distributions import StandardNormal
+    from nflows.flows import Flow
+    from nflows.nn.nets import ResidualNet
+
+    def net(inputs: int, outputs: int) -> nn.Module:
+        return Told(pf.nets.Dense(inputs, outputs, HIDDEN, LAYERS, zero_output=False))
+
+    ends = {"num_bins": BINS, "tails": "linear", "tail_bound": REACH}
+    made = {"features": n, "hidden_features": HIDDEN, "num_blocks": LAYERS - 1, "use_residual_blocks": False}
+    members: list[nn.Module] = []
+    match name:
+        case "nice" | "real_nvp":
+            coupling = nt.AdditiveCouplingTransform if name == "nice" else nt.AffineCouplingTransform
+            members = [*(coupling((~mask).int(), net) for mask in masks(name, n)), nt.ActNorm(n)]
+        case "nsf":
+            for _ in range(COUPLINGS):
+                members += [nt.RandomPermutation(n), nt.LULinear(n)]
+                members += [
+                    nt.PiecewiseRationalQuadraticCouplingTransform(
+                        (~halves((n,))).int(), lambda i, o: ResidualNet(i, o, HIDDEN, num_blocks=1), **ends
+                    )
+                ]
+            members += [nt.LULinear(n)]
+        case "maf" | "nsf_autoregressive":
+            spline = partial(nt.MaskedPiecewiseRationalQuadraticAutoregressiveTransform, **ends)
+            each = nt.MaskedAffineAutoregressiveTransform if name == "maf" else spline
+            for _ in range(AUTOREGRESSIVE):
+                members += [each(**made), nt.ReversePermutation(n)]
+        case _:
+            return None
+    flow = Flow(nt.CompositeTransform(members), StandardNormal([n]))
+    return flow, flow.log_prob
+
+
+class Told(nn.Module):
+    """A network that ignores the context nflows hands it."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """The network of x."""
+        return self.net(x)
+
+
+LIBRARIES = (pushforward, zuko, nflows)
+LONGER = "nsf_larger"
+NO_FLOWS = {"Gaussian mixture": "components", "kernel density": "bandwidth"}
+FLOWS = ("nice", "real_nvp", "maf", "nsf", "nsf_autoregressive", "sos", "naf", "bnaf")
+
+
+def trained(made: Made, rows: Rows, seed: int, steps: int) -> Row:
+    """Validation and test nats of the weights that the validation rows like best."""
+    (module, log_prob), generator = made, seeded(seed)
+    choose, test = (rows.numbers(part, seeded(1)) for part in (rows.choose, rows.test))
+    optimizer = torch.optim.Adam(module.parameters(), LR)
+    best, kept, began = -math.inf, module.state_dict(), time.thread_time()
+    for step in range(steps):
+        batch = rows.train[torch.randint(len(rows.train), (BATCH,), generator=generator)]
+        loss = -log_prob(rows.numbers(batch, generator)).mean()
+        optimizer.param_groups[0]["lr"] = LR * min((step + 1) / WARMUP, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), CLIP)
+        optimizer.step()
+        if (step + 1) % max(steps // 10, 1) == 0 and (now := judged(module, log_prob, choose).mean().item()) > best:
+            best, kept = now, copy.deepcopy(module.state_dict())
+    module.load_state_dict(kept)
+    found = judged(module, log_prob, test)
+    return {"choose": best, "seconds": time.thread_time() - began, **figures(found)}
+
+
+@torch.no_grad()
+def judged(module: nn.Module, log_prob: LogProb, x: Tensor) -> Tensor:
+    """Log-densities of rows, in evaluation mode."""
+    module.eval()
+    found = torch.cat([log_prob(part) for part in x.split(1_000)]).double()
+    module.train()
+    return found
+
+
+def figures(log_probs: Tensor) -> Row:
+    """The mean of the test rows and its standard error."""
+    return {"test": log_probs.mean().item(), "error": (log_probs.std() / math.sqrt(len(log_probs))).item()}
+
+
+def flow(library: Callable[[str, int], Made | None], name: str, rows: Rows, seed: int, steps: int) -> Row | None:
+    """One flow of one library with one seed; ours starts its shifts and scales from the first batch."""
+    torch.manual_seed(seed)
+    made = library(name, rows.train.shape[1])
+    if made is None:
+        return None
+    if library in (pushforward, longer):
+        ready = pf.models.prepare(made[0], pf.data.Batch(rows.numbers(rows.train[:4096], seeded(2))))
+        made = ready, ready.log_prob
+    return trained(made, rows, seed, steps)
+
+
+def mixture(rows: Rows) -> Row | None:
+    """The Gaussian mixture that the validation rows like best."""
+    if not importlib.util.find_spec("sklearn"):
+        return None
+    from sklearn.mixture import GaussianMixture
+
+    began, best = time.thread_time(), (-math.inf, torch.empty(0), 0.0, "")
+    train, choose, test = (
+        rows.numbers(part, seeded(k)).double().numpy()
+        for part, k in ((rows.train, 0), (rows.choose, 1), (rows.test, 1))
+    )
+    for kind in ("full", "diag"):
+        for count in (1, 2, 4, 8, 16, 32, 64, 128):
+            model = GaussianMixture(count, covariance_type=kind, reg_covar=1e-5, random_state=0).fit(train)
+            now = float(model.score(choose))
+            if now > best[0]:
+                best = now, torch.from_numpy(model.score_samples(test)), float(count), kind
+            elif now < best[0]:
+                break
+    return {"choose": best[0], "seconds": time.thread_time() - began, "components": best[2], **figures(best[1])}
+
+
+def kernel(rows: Rows) -> Row:
+    """The Gaussian kernel density, of the bandwidth that the validation rows like best."""
+    began = time.thread_time()
+    train = rows.numbers(rows.train, seeded(0))
+    n, size = train.shape
+    squares = [torch.cdist(rows.numbers(part, seeded(1)), train).square() for part in (rows.choose, rows.test)]
+
+    def log_prob(square: Tensor, h: float) -> Tensor:
+        total = torch.cat([(-part / (2 * h * h)).logsumexp(1) for part in square.split(500)]).double()
+        return total - math.log(n) - size * math.log(h * math.sqrt(2 * math.pi))
+
+    widths = [0.02 * 1.25**k for k in range(20)]
+    best = max(widths, key=lambda h: log_prob(squares[0], h).mean().item())
+    chosen = {"choose": log_prob(squares[0], best).mean().item(), "bandwidth": best}
+    return {**chosen, "seconds": time.thread_time() - began, **figures(log_prob(squares[1], best))}
+
+
+def longer(name: str, n: int) -> Made | None:
+    """The spline flow of this library with six couplings of two blocks of 128 units."""
+    flow = pf.models.nsf((n,), 6, 128, 2, bins=BINS, reach=REACH)
+    return flow, flow.log_prob
+
+
+def jobs(
+    rows: Rows, seed: int, steps: int, flows: Sequence[str]
+) -> Iterator[tuple[str, str, Callable[[], Row | None]]]:
+    """(model, library, call)."""
+    if LONGER in flows:
+        yield LONGER, "pushforward", partial(flow, longer, LONGER, rows, seed, 4 * steps)
+    if seed == 0:
+        yield "Gaussian mixture", "scikit-learn", partial(mixture, rows)
+        yield "kernel density", "torch", partial(kernel, rows)
+    for name in [each for each in FLOWS if each in flows]:
+        for library in LIBRARIES:
+            if importlib.util.find_spec(library.__name__):
+                yield name, library.__name__, partial(flow, library, name, rows, seed, steps)
+
+
+def table(found: dict[str, Row]) -> str:
+    """The JSON's content as Markdown: a table for each data set, means over seeds and their spread."""
+    cells: dict[tuple[str, ...], list[Row]] = {}
+    for key, row in found.items():
+        cells.setdefault(tuple(key.split("/")[:3]), []).append(row)
+    lines: list[str] = []
+    for data in dict.fromkeys(key[0] for key in cells):
+        plain = [(key[1], rows[0]) for key, rows in cells.items() if key[0] == data and key[1] in NO_FLOWS]
+        told = ", ".join(
+            f"{name} {row['test']:.2f} ± {row['error']:.2f} ({NO_FLOWS[name]} {row[NO_FLOWS[name]]:.3g})"
+            for name, row in plain
+        )
+        lines += [f"**{data}**; {told}", "", "| flow | pushforward | zuko | nflows | CPU s |", "|---|---|---|---|---|"]
+        for name in [each for each in (*FLOWS, LONGER) if (data, each, "pushforward") in cells]:
+            each = [cells.get((data, name, library.__name__)) for library in LIBRARIES]
+            shown = " | ".join(spread([row["test"] for row in rows]) if rows else "" for rows in each)
+            spent = ", ".join(f"{statistics.mean(r['seconds'] for r in rows):.0f}" if rows else "-" for rows in each)
+            lines += [f"| {name} | {shown} | {spent} |"]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Mean ± standard deviation over seeds."""
+    return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
+
+
+def main(options: argparse.Namespace) -> None:
+    """Run what is missing, and print the tables."""
+    torch.set_num_threads(1)
+    found: dict[str, Row] = json.loads(options.json.read_text()) if options.json.exists() else {}
+    sets = [protein(options.protein)] if options.protein else []
+    sets += [housing(options.housing)] if options.housing else []
+    sets += [digits()] if options.digits else []
+    for seed in range(options.seeds):
+        for rows in sets:
+            for name, library, call in jobs(rows, seed, options.steps, options.flows):
+                key = f"{rows.name}/{name}/{library}/{seed}"
+                if key in found or (row := call()) is None:
+                    continue
+                found[key] = row
+                options.json.parent.mkdir(parents=True, exist_ok=True)
+                options.json.write_text(json.dumps(found, indent=1) + "\n")
+                print(f"{key:48} test {row['test']:9.3f} +- {row['error']:.3f}  {row['seconds']:6.1f} s", flush=True)
+    print(table(found))
+    if options.table:
+        options.table.write_text(table(found))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--protein", type=Path, help="data.csv.gz of uci_protein")
+    found.add_argument("--housing", type=Path, help="housing.csv of california_housing")
+    found.add_argument("--digits", action=argparse.BooleanOptionalAction, default=True)
+    found.add_argument("--flows", nargs="+", choices=(*FLOWS, LONGER), default=FLOWS)
+    found.add_argument("--steps", type=int, default=1_000)
+    found.add_argument("--seeds", type=int, default=3)
+    found.add_argument("--json", type=Path, default=Path("runs/likelihoods.json"))
+    found.add_argument("--table", type=Path, help="where to write the tables as Markdown")
+    return found
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())
