@@ -150,7 +150,11 @@ WRITES = {
     "dump",
 }
 HANDED = "into the file that _durable.replacing hands out"
-ELSEWHERE = {"pushforward.cli.output": HANDED, "pushforward.cli.positions_compare": HANDED, "pushforward.cli.tables": HANDED}
+ELSEWHERE = {
+    "pushforward.cli.output": HANDED,
+    "pushforward.cli.positions_compare": HANDED,
+    "pushforward.cli.tables": HANDED,
+}
 
 
 @pytest.mark.parametrize("module", sorted(modules()))
