@@ -100,13 +100,13 @@ class Dataset:
             for step, rows in steps
         )
 
-    def held_out_batch(self, draw: Draw, n: int | None = None) -> Batch:
-        """The first `n` held-out events (all by default), in model units; the same at every call."""
-        return self._first(self.held_out, self.held_out_context, draw.of("held_out"), n)
+    def held_out_batch(self, draw: Draw, n: int | None = None, first: int = 0) -> Batch:
+        """`n` held-out events (all by default) from the `first` on, in model units; the same at every call."""
+        return self._some(self.held_out, self.held_out_context, draw.of("held_out"), n, first)
 
     def train_batch(self, draw: Draw, n: int | None = None) -> Batch:
         """The first `n` training events (all by default), in model units; the same at every call."""
-        return self._first(self.values, self.context, draw.of("train"), n)
+        return self._some(self.values, self.context, draw.of("train"), n)
 
     def bits_per_dim(self, log_prob: PerSample) -> PerSample:
         """Nats in model units to bits per dimension in raw units, [batch]; without levels, below 0 may be."""
@@ -134,12 +134,14 @@ class Dataset:
     def __repr__(self) -> str:
         return f"<Dataset {self.describe()}>"
 
-    def _first(self, values: Tensor, context: Tensor | None, draw: Draw, n: int | None) -> Batch:
-        n = len(values) if n is None else n
-        if not 0 < n <= len(values):
-            got = f"n={n} on {self.describe()}"
-            raise ConfigError(explain(f"n from 1 to {len(values)}", got, "Ask for fewer, or leave n out for all."))
-        return self._batch(values[:n], None if context is None else context[:n], draw)
+    def _some(self, values: Tensor, context: Tensor | None, draw: Draw, n: int | None, first: int = 0) -> Batch:
+        most = len(values) - first
+        n = most if n is None else n
+        if not (first >= 0 and 0 < n <= most):
+            got = f"n={n} from {first} on {self.describe()}" if first else f"n={n} on {self.describe()}"
+            raise ConfigError(explain(f"n from 1 to {most}", got, "Ask for fewer, or leave n out for all."))
+        rows = slice(first, first + n)
+        return self._batch(values[rows], None if context is None else context[rows], replace(draw, first=first))
 
     def _batch(self, values: Tensor, context: Tensor | None, draw: Draw) -> Batch:
         levels = self.scaling.levels is not None

@@ -175,6 +175,20 @@ class RunFolder:
             self._metrics.close()
 
 
+def claim(path: Path) -> None:
+    """Make a folder a run's, before anything is written to it.
+
+    Raises:
+        RunError: it is a folder of something else.
+    """
+    strangers = path.exists() and not (path / "lock").exists() and any(path.iterdir() if path.is_dir() else [path])
+    if strangers and not (path / CONFIG).exists():
+        fix = "Choose a folder that is new or empty."
+        raise RunError(explain("a run folder", f"{str(path)!r}, which holds something else", fix))
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "lock").touch()
+
+
 @contextmanager
 def locked(path: Path, config: Run) -> Generator[RunFolder]:
     """A run folder for this process alone.
@@ -182,11 +196,7 @@ def locked(path: Path, config: Run) -> Generator[RunFolder]:
     Raises:
         RunError: another process has it, or it is a folder of something else.
     """
-    strangers = path.exists() and not (path / "lock").exists() and any(path.iterdir() if path.is_dir() else [path])
-    if strangers and not (path / CONFIG).exists():
-        fix = "Choose a folder that is new or empty."
-        raise RunError(explain("a run folder", f"{str(path)!r}, which holds something else", fix))
-    path.mkdir(parents=True, exist_ok=True)
+    claim(path)
     with (path / "lock").open("a") as file:
         _lock(file, path)
         folder = RunFolder(path, config)

@@ -6,10 +6,15 @@
 
 Event i is a function of i alone, and a part is computed as one batch, so it has the same bytes whoever makes it. Worker
 w of n makes the parts k = w mod n; what is there already and verifies is left alone, so the same command goes on after
-any end, and a machine that was lost is replaced by running its share on another.
+any end, and a machine that was lost is replaced by running its share on another. Every file is written under a name of
+its own and then moved, so two that make the same part at once do no harm; what a killed writer leaves behind has a name
+that begins with a dot, and may be deleted.
 """
 
 import json
+import os
+import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,7 +28,8 @@ from tqdm import tqdm
 
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import FORMAT_VERSION
-from pushforward.training.files import read_json, require_version, write_json, write_tensors
+from pushforward.training.files import read_json, require_version, sync, write_json, write_tensors
+from pushforward.training.signals import Interrupted, noted
 
 _TYPES: Final = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
 
@@ -51,6 +57,7 @@ class Shards:
 
         Raises:
             ConfigError: no event, or the folder was begun with another plan.
+            RunError: the folder holds something else.
         """
         if total < 1 or size < 1:
             raise ConfigError(explain("an event or more, and one or more to a file", f"{total} and {size}", "Ask."))
@@ -58,7 +65,8 @@ class Shards:
         plan = {"format_version": FORMAT_VERSION, "total": total, "size": size, **maker}
         path = folder / "plan.json"
         if not path.exists():
-            write_json(path, plan)
+            _refuse_strangers(folder)
+            _put(path, lambda own: write_json(own, plan), replace=False)
         before = read_json(path)
         for name in sorted(plan.keys() | before.keys()):
             if before.get(name) != json.loads(json.dumps(plan.get(name))):
@@ -114,9 +122,14 @@ class Shards:
 
     def write(self, part: int, tensors: Mapping[str, Tensor]) -> None:
         """Write a part: its events first, then its seal."""
-        file = self.file(part)
-        write_tensors(file, {name: tensor.cpu() for name, tensor in tensors.items()})
-        write_json(file.with_suffix(".json"), self._seal(file))
+        file, seal = self.file(part), dict[str, Any]()
+
+        def events(own: Path) -> None:
+            write_tensors(own, {name: tensor.cpu() for name, tensor in tensors.items()})
+            seal.update(self._seal(own))
+
+        _put(file, events)
+        _put(file.with_suffix(".json"), lambda own: write_json(own, seal))
 
     def fill(
         self,
@@ -131,9 +144,22 @@ class Shards:
             make: (first, count) -> tensors by name, each [count, ...], a function of the indices alone.
             worker, workers: whose share.
             progress: what to call it on stderr; nothing is shown if empty.
+
+        Raises:
+            Interrupted: a signal asked to stop; call again to go on.
         """
-        for part in tqdm(self.missing(worker, workers), desc=progress, disable=not progress, leave=False):
-            self.write(part, make(*self.bounds(part)))
+        todo = self.missing(worker, workers)
+        with noted(listen=True) as note:
+            for done, part in enumerate(tqdm(todo, desc=progress, disable=not progress, leave=False), 1):
+                self.write(part, make(*self.bounds(part)))
+                if note.asked and done < len(todo):
+                    raise Interrupted(done, self.folder, f"{done:,} of {len(todo):,} files")
+
+    def wait(self, seconds: float = 1.0) -> None:
+        """Return when every part is there, whoever makes them; look this often."""
+        pending = list(range(len(self)))
+        while pending := [part for part in pending if not self.whole(part)]:
+            time.sleep(seconds)
 
     def views(self) -> Iterator[dict[str, np.ndarray]]:
         """Each part's tensors by name, mapped into memory and not read.
@@ -156,6 +182,21 @@ class Shards:
         return {"size": file.stat().st_size, "sha256": digest.hexdigest()}
 
 
+def share(text: str) -> tuple[int, int]:
+    """Worker and workers of "3/16": the fourth of sixteen, counted from 0.
+
+    Raises:
+        ConfigError: other words.
+
+    >>> share("3/16")
+    (3, 16)
+    """
+    worker, _, workers = text.partition("/")
+    if not (worker.isdecimal() and workers.isdecimal() and int(worker) < int(workers)):
+        raise ConfigError(explain("a share I/N with 0 <= I < N, as 3/16", repr(text), "Count from 0."))
+    return int(worker), int(workers)
+
+
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """A digest of tensors by name, of a model's `state_dict()` say: what tells two makers apart.
 
@@ -167,6 +208,36 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + bits)
     return digest.hexdigest()
+
+
+def _refuse_strangers(folder: Path) -> None:
+    found = sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    if found and "plan.json" not in found:  # another worker may have begun it just now
+        got = f"{str(folder)!r}, which holds {', '.join(found[:3])}"
+        raise RunError(explain("a folder that is new or empty", got, "Choose another."))
+
+
+def _put(path: Path, write: Callable[[Path], None], replace: bool = True) -> None:
+    """Let `write` write a file under a name of its own, then move it to `path`; or leave alone what is there first."""
+    own = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
+    try:
+        write(own)
+        if replace:
+            os.replace(own, path)
+        else:
+            _link(own, path)
+        sync(path.parent)
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def _link(own: Path, path: Path) -> None:
+    try:
+        os.link(own, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without links
+        os.replace(own, path)
 
 
 def _mapped(file: Path) -> dict[str, np.ndarray]:
