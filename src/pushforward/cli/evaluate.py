@@ -178,7 +178,13 @@ def _bits(
     solvers, seed = pf.solvers, options.machine.seed
     trace = solvers.Exact() if options.draws > 1 else solvers.ByDimension(above=solvers.Hutchinson(probes=2))
     n = min(options.likelihood, len(data.held_out))
-    arguments = {"n": n, "solver": solver, "trace": trace, "seed": seed, "conditional": bool(units.labels)}
+    arguments: dict[str, Any] = {
+        "n": n,
+        "solver": solver,
+        "trace": trace,
+        "seed": seed,
+        "conditional": bool(units.labels),
+    }
     arguments["draws"] = options.draws
     found = likelihood_parts(model, data, arguments, options)
     if found is not None:
