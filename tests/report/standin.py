@@ -39,6 +39,7 @@ class Data:
     columns: tuple[str, ...] = ()
     name: str = "made up"
     source: str = "Drawn <here> & now."
+    stream: None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

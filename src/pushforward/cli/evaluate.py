@@ -153,7 +153,7 @@ def _samples(
         count = min(512, n - first)
         context = None
         if units.labels and data.context is not None:
-            context = data.context[torch.arange(first, first + count) % len(data)].to(model.device)
+            context = data.context[torch.arange(first, first + count) % len(data.context)].to(model.device)
         parts.append(model.sample(count, context, solver, seed, first).cpu())
     return torch.cat(parts)
 
@@ -201,7 +201,7 @@ def _held_out(data: "pf.data.Dataset", seed: int) -> "torch.Tensor":
 def _real(data: "pf.data.Dataset", n: int, seed: int) -> "torch.Tensor":
     from pushforward._random import Draw
 
-    return data.train_batch(Draw(seed, "report"), min(n, len(data))).x
+    return data.train_batch(Draw(seed, "report"), min(n, len(data.values))).x
 
 
 def _numbers(value: "Estimate", floor: "Estimate | None") -> dict[str, float]:

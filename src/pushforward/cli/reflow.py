@@ -154,7 +154,7 @@ def _real(options: Reflow, units: Units) -> "tuple[torch.Tensor, torch.Tensor | 
     from pushforward._random import Draw
 
     _, data = data_of(options.run)
-    real = data.train_batch(Draw(options.settings.seed, "reflow"), min(options.pairs, len(data)))
+    real = data.train_batch(Draw(options.settings.seed, "reflow"), min(options.pairs, len(data.values)))
     return real.x, real.context if units.labels else None
 
 
