@@ -138,7 +138,7 @@ def _index(file: Path) -> tuple[np.ndarray, list[str]]:
     places, words, row = list[tuple[int, int, bool]](), list[str](), ""
     with reading(file, "an uncompressed .tar", tarfile.TarError), tarfile.open(file, "r:") as tar:
         while (member := tar.next()) is not None:
-            tar.members.clear()  # or every header stays in memory
+            tar.members.clear()  # pyright: ignore[reportAttributeAccessIssue] (or every header stays in memory)
             name = member.name.rpartition("/")[2]
             if not member.isfile() or name.startswith("."):
                 continue
