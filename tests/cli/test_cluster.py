@@ -173,7 +173,7 @@ def test_torchrun_trains_and_goes_on_after_a_signal(tmp_path: Path) -> None:
 
     source = str(Path(__file__).parents[2] / "src")
     environment = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
-    net = ["--mlp.hidden", "8", "--mlp.layers", "1", "--steps", "600", "--batch", "16", "--log-every", "10", "--shard"]
+    net = ["--mlp.hidden", "8", "--mlp.layers", "1", "--steps", "150", "--batch", "16", "--log-every", "10", "--shard"]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
 
     def start(name: str) -> subprocess.Popen[bytes]:
