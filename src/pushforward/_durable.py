@@ -11,6 +11,7 @@ one (`tests/faults`). A full disk is an `OSError`; what was there stays, and not
 import contextlib
 import hashlib
 import os
+import uuid
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -89,7 +90,7 @@ def replacing(path: Path, alone: bool = False) -> Generator[Path]:
         alone: nobody else writes there (this process holds a lock), so what a dead writer left is overwritten.
     """
     make(path.parent)
-    mark = "" if alone else f".{os.getpid()}"
+    mark = "" if alone else f".{uuid.uuid4().hex}"
     beside = path.with_name(f".{path.stem}{mark}.part{path.suffix}")
     with _undone(beside):
         yield beside
@@ -120,6 +121,22 @@ def write_text(path: Path, text: str, alone: bool = False) -> Facts:
     """Write a text file whole or not at all, in UTF-8."""
     with replacing(path, alone) as beside:
         return put(beside, [text.encode()])
+
+
+def write_first(path: Path, text: str) -> None:
+    """Write a text file unless it is there: of several that do so at once, on any machine, one is the first."""
+    make(path.parent)
+    beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.part{path.suffix}")
+    with _undone(beside):
+        put(beside, [text.encode()])
+        try:
+            os.link(beside, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            os.replace(beside, path)
+    remove(beside)
+    sync(path.parent)
 
 
 def remove(path: Path) -> None:

@@ -39,6 +39,7 @@ class Data:
     columns: tuple[str, ...] = ()
     name: str = "made up"
     source: str = "Drawn <here> & now."
+    stream: None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,7 +59,8 @@ class Data:
     def train_batch(self, draw: Draw, n: int | None = None) -> Batch:
         return self._whole(self.values, self.context, draw, n)
 
-    def held_out_batch(self, draw: Draw, n: int | None = None) -> Batch:
+    def held_out_batch(self, draw: Draw, n: int | None = None, first: int = 0) -> Batch:
+        assert first == 0
         return self._whole(self.held_out, self.held_out_context, draw.of("held out"), n)
 
     def bits_per_dim(self, log_prob: Tensor) -> Tensor:

@@ -33,7 +33,9 @@ class Distill:
     loss: Literal["square", "huber"] = "huber"
     """How an error is weighed: huber does not let rare large errors lead."""
     pairs: int = 10_000
-    """Pairs of noise and sample that the run makes."""
+    """Pairs of noise and sample that the run makes. They are kept in the new run's folder, and made once."""
+    pairs_shard: Annotated[str | None, arg(metavar="I/N")] = None
+    """Make this share of the pairs only, counted from 0; the same command without it goes on with all of them."""
     teacher: Solve = Solve()
     settings: Annotated[Settings, FLAT] = field(default_factory=lambda: Settings(steps=1_000, lr=3e-4))
     session: Annotated[Session, FLAT] = Session()
@@ -44,5 +46,6 @@ def run(options: Distill) -> None:
     path = student_folder(options.out, options.run, "distilled")
     objective = pf.objectives.Distillation(steps=options.jumps, loss=options.loss)
     units, model = teacher_of(options.run, options.settings)
-    pairs = pairs_of(model, options, units)
-    train_student(options, path, units, model, pairs, objective)
+    pairs = pairs_of(model, options, units, path)
+    if pairs is not None:
+        train_student(options, path, units, model, pairs, objective)

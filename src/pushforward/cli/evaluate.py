@@ -15,6 +15,7 @@ import pushforward as pf
 from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve, carries_divergence
+from pushforward.cli.parts import likelihood_parts
 from pushforward.cli.tables import is_mixed, score_table
 from pushforward.cli.units import Units, data_of, read_units
 
@@ -37,6 +38,8 @@ class Evaluate:
       pushforward evaluate runs/digits --solver rk4 --draws 8            a closer bound of its bits
       pushforward evaluate runs/digits --solver tuned-8 --likelihood 0   a solver that only samples
       pushforward evaluate runs/customers --data new.csv -o scores.json
+      pushforward evaluate runs/photos --likelihood 10000 --shard 3/16    its likelihoods, the fourth of sixteen shares
+      pushforward evaluate runs/photos --likelihood 10000                 all of them are there: the result
     """
 
     run: Annotated[Path, Positional, arg(metavar="RUN")]
@@ -52,6 +55,8 @@ class Evaluate:
     draws: int = 1
     """Draws of the noise that spreads whole numbers, for a closer bound; above 1 divergences are exact and slower.
     Rows of a table by nsf or maf take 16 at least."""
+    shard: Annotated[str | None, arg(metavar="I/N")] = None
+    """Compute this share of the likelihoods only, counted from 0, and keep them in the run folder."""
     solve: Annotated[Solve, FLAT] = Solve()
     machine: Annotated[Machine, FLAT] = Machine()
     session: Annotated[Session, FLAT] = Session()
@@ -65,6 +70,9 @@ def run(options: Evaluate) -> None:
             explain("--likelihood of 0 or more, --draws of 1 or more and -n of 40 or more", got, "Change it.")
         )
     device = options.machine.prepare()
+    if options.shard is not None and (is_mixed(options.run) or not options.likelihood):
+        got = f"--shard {options.shard} and none"
+        raise ConfigError(explain("likelihoods that take long, of numbers, for --shard", got, "Leave --shard out."))
     if is_mixed(options.run):
         return _score(options)
     units, data = data_of(options.run, options.data)
@@ -72,6 +80,8 @@ def run(options: Evaluate) -> None:
     solver = options.solve.build(options.run)
     _check_solver(model, solver, options)
     bits = _bits(model, data, solver, options, units) if options.likelihood else None
+    if options.shard is not None:
+        return None
     rows = measure(model, data, solver, options, units, bits)
     print(data.describe())
     width = max(len(name) for name in rows)
@@ -143,7 +153,7 @@ def _samples(
         count = min(512, n - first)
         context = None
         if units.labels and data.context is not None:
-            context = data.context[torch.arange(first, first + count) % len(data)].to(model.device)
+            context = data.context[torch.arange(first, first + count) % len(data.context)].to(model.device)
         parts.append(model.sample(count, context, solver, seed, first).cpu())
     return torch.cat(parts)
 
@@ -156,12 +166,30 @@ def _check_solver(model: "pf.models.Model", solver: "pf.solvers.Solver", options
         raise ConfigError(explain(expected, f"--solver {options.solve.solver}", fix))
 
 
-def _bits(model: Any, data: "pf.data.Dataset", solver: "pf.solvers.Solver", options: Evaluate, units: Units) -> "Bits":
-    """Two probes an event tell the error of the mean over events; several draws need exact divergences."""
-    solvers = pf.solvers
+def _bits(
+    model: Any, data: "pf.data.Dataset", solver: "pf.solvers.Solver", options: Evaluate, units: Units
+) -> "Bits | None":
+    """Two probes an event tell the error of the mean over events; several draws need exact divergences.
+
+    None from a share of them.
+    """
+    from pushforward.report.bits import summed
+
+    solvers, seed = pf.solvers, options.machine.seed
     trace = solvers.Exact() if options.draws > 1 else solvers.ByDimension(above=solvers.Hutchinson(probes=2))
     n = min(options.likelihood, len(data.held_out))
-    return pf.report.bits(model, data, n, solver, trace, options.machine.seed, bool(units.labels), draws=options.draws)
+    arguments: dict[str, Any] = {
+        "n": n,
+        "solver": solver,
+        "trace": trace,
+        "seed": seed,
+        "conditional": bool(units.labels),
+    }
+    arguments["draws"] = options.draws
+    found = likelihood_parts(model, data, arguments, options)
+    if found is not None:
+        return summed(model, data, found, seed)
+    return None if options.shard is not None else pf.report.bits(model, data, **arguments)
 
 
 def _held_out(data: "pf.data.Dataset", seed: int) -> "torch.Tensor":
@@ -173,7 +201,7 @@ def _held_out(data: "pf.data.Dataset", seed: int) -> "torch.Tensor":
 def _real(data: "pf.data.Dataset", n: int, seed: int) -> "torch.Tensor":
     from pushforward._random import Draw
 
-    return data.train_batch(Draw(seed, "report"), min(n, len(data))).x
+    return data.train_batch(Draw(seed, "report"), min(n, len(data.values))).x
 
 
 def _numbers(value: "Estimate", floor: "Estimate | None") -> dict[str, float]:

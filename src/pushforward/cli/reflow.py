@@ -4,7 +4,8 @@ The run carries noise to samples; trained again on those pairs, its paths straig
 2209.03003), and fewer steps are as good as many were.
 """
 
-from dataclasses import dataclass, field, replace
+import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
+from pushforward.cli.parts import told
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.units import Units, data_of, read_units
 
@@ -31,6 +33,7 @@ class Reflow:
     Examples:
       pushforward reflow runs/digits --out runs/straight
       pushforward reflow runs/digits --pairs 50000 --steps 2000 --teacher.solver rk4
+      pushforward reflow runs/digits --out runs/straight --pairs 1000000 --pairs-shard 3/16    on each machine
     """
 
     run: Annotated[Path, Positional, arg(metavar="RUN")]
@@ -38,7 +41,9 @@ class Reflow:
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
     """The new run folder; by default runs/NAME-reflow. An interrupted run in it is continued."""
     pairs: int = 10_000
-    """Pairs of noise and sample that the run makes."""
+    """Pairs of noise and sample that the run makes. They are kept in the new run's folder, and made once."""
+    pairs_shard: Annotated[str | None, arg(metavar="I/N")] = None
+    """Make this share of the pairs only, counted from 0; the same command without it goes on with all of them."""
     real: bool = False
     """Add as many pairs that start from the real training data: their data end is exact."""
     teacher: Solve = Solve()
@@ -48,16 +53,14 @@ class Reflow:
 
 def run(options: Reflow) -> None:
     """Make the pairs, train a copy on them, say what to do next."""
-    objectives = pf.objectives
     path = student_folder(options.out, options.run, "reflow")
     units, model = teacher_of(options.run, options.settings)
     if options.real and not carries_divergence(options.teacher.build(options.run)):
         expected = "a teacher that also goes from data to noise, for --real (euler, midpoint, heun, rk4, adaptive)"
         raise ConfigError(explain(expected, f"--teacher.solver {options.teacher.solver}", "Choose one of them."))
-    pairs = pairs_of(model, options, units)
-    if options.real:
-        pairs = pairs + real_pairs(model, options, units)
-    train_student(options, path, units, model, pairs, objectives.Regression())
+    pairs = pairs_of(model, options, units, path, options.real)
+    if pairs is not None:
+        train_student(options, path, units, model, pairs, pf.objectives.Regression())
 
 
 def student_folder(out: Path | None, teacher: Path, suffix: str) -> Path:
@@ -95,14 +98,42 @@ def diffusion_of(path: Path, device: "torch.device") -> "tuple[Units, pf.Diffusi
     return units, model
 
 
-def pairs_of(model: "pf.Diffusion", options: Any, units: Units) -> "pf.objectives.Pairs":
-    """Pairs of noise and sample; a conditioned model makes them of all classes in turn."""
+def pairs_of(
+    model: "pf.Diffusion", options: Any, units: Units, path: Path, real: bool = False
+) -> "pf.training.StoredPairs | None":
+    """Pairs of noise and sample, on disk in the new run's folder; None if a share of them was asked for.
+
+    A conditioned model makes them of all classes in turn. The processes of torchrun share the work.
+
+    Args:
+        model: the teacher.
+        options: of the verb.
+        units: of the teacher's data.
+        path: the new run's folder.
+        real: add pairs of real training events and the noise that the run carries them from.
+    """
+    from pushforward.training.run import claim
+    from pushforward.training.shards import share
+
     if options.pairs < 1:
         raise ConfigError(explain("--pairs of 1 or more", str(options.pairs), "Ask for thousands."))
+    alone = options.pairs_shard is None
+    worker, workers = _place() if alone else share(options.pairs_shard)
     solver, context = teaching(options), units.classes(options.pairs, 0, None)
-    there = None if context is None else context.to(model.device)
-    made = pf.objectives.pairs(model, options.pairs, solver, options.settings.seed, there, progress=True)
-    return replace(made, x=made.x.cpu(), eps=made.eps.cpu(), context=_on_cpu(made.context))
+    claim(path)
+    made = {"solver": solver, "worker": worker, "workers": workers, "progress": worker == 0 or not alone}
+    training, folders, seed = pf.training, [path / "pairs"], options.settings.seed
+    training.store_pairs(model, folders[0], options.pairs, seed=seed, context=context, **made)
+    if real:
+        folders.append(path / "real-pairs")
+        x, given = _real(options, units)
+        training.store_real_pairs(model, folders[1], x, context=given, **made)
+    for folder in folders:
+        if not alone:
+            told(training.Shards.open(folder), (worker, workers), "pairs")
+        elif workers > 1:
+            training.Shards.open(folder).wait()
+    return training.StoredPairs.open(*folders) if alone else None
 
 
 def teaching(options: Any) -> "pf.solvers.Solver":
@@ -118,27 +149,25 @@ def teaching(options: Any) -> "pf.solvers.Solver":
     return solver
 
 
-def real_pairs(model: "pf.Diffusion", options: Reflow, units: Units) -> "pf.objectives.Pairs":
-    """Pairs of real training events and the noise that the run carries them from."""
+def _real(options: Reflow, units: Units) -> "tuple[torch.Tensor, torch.Tensor | None]":
+    """Real training events, and their classes if the model is conditioned on them."""
     from pushforward._random import Draw
 
     _, data = data_of(options.run)
-    real = data.train_batch(Draw(options.settings.seed, "reflow"), min(options.pairs, len(data)))
-    context = real.context if units.labels else None
-    there = context.to(model.device) if context is not None else None
-    made = pf.objectives.pairs_from(model, real.x.to(model.device), options.teacher.build(options.run), there)
-    return replace(made, x=made.x.cpu(), eps=made.eps.cpu(), context=_on_cpu(made.context))
+    real = data.train_batch(Draw(options.settings.seed, "reflow"), min(options.pairs, len(data.values)))
+    return real.x, real.context if units.labels else None
+
+
+def _place() -> tuple[int, int]:
+    """This process's number among those of torchrun, and how many they are."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def train_student(
-    options: Any, path: Path, units: Units, model: "pf.Diffusion", pairs: "pf.objectives.Pairs", objective: Any
+    options: Any, path: Path, units: Units, model: "pf.Diffusion", pairs: "pf.training.StoredPairs", objective: Any
 ) -> None:
     """Train the model on the pairs as a new run."""
     recipe, data = pf.training.read_run(options.run).model, Remembered(pairs, units, path)
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
     history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe)
     conclude(history, path, units)
-
-
-def _on_cpu(context: "torch.Tensor | None") -> "torch.Tensor | None":
-    return None if context is None else context.cpu()

@@ -10,6 +10,7 @@ import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session, Solve
 from pushforward.cli.output import check_output, default_output, write_samples
+from pushforward.cli.parts import parts_folder, sample_parts
 from pushforward.cli.tables import is_mixed, sample_table
 from pushforward.cli.units import read_units
 
@@ -19,7 +20,8 @@ class Sample:
     """Draw new samples from a run.
 
     Sample i depends on the seed and on i alone: -n 100 starts with the same ten as -n 10, and --first 100 goes on
-    where -n 100 ended, on any machine.
+    where -n 100 ended, on any machine. Into a folder, samples go in files of --batch with checksums: each is made once,
+    however many share the work, and the same command goes on where it was stopped.
 
     Examples:
       pushforward sample runs/digits -n 64 --solver heun --steps 8 -o grid.png
@@ -27,14 +29,20 @@ class Sample:
       pushforward sample runs/customers -n 100 --given age=40 city=Paris    the other columns, given these
       pushforward sample runs/digits -n 1000 --label 7 -o sevens.npz
       pushforward sample runs/digits --solver tuned-8    what `pushforward tune runs/digits --calls 8` found
+      pushforward sample runs/digits -n 1000000 -o many --shard 3/16    the fourth of sixteen shares, on any machine
+      pushforward sample runs/digits -n 1000000 -o many                 whatever is still missing
+      pushforward sample runs/digits -n 1000000 -o many/all.npz         the same, and all of it in one file
     """
 
     run: Annotated[Path, Positional, arg(metavar="RUN")]
     """The run folder that `pushforward train` wrote."""
     n: Annotated[int, arg(aliases=["-n"])] = 64
     """How many samples."""
-    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None
-    """A .png (images, points), .npz or .csv; by default samples.png or samples.csv in the run folder."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE|FOLDER")] = None
+    """A .png (images, points), .npz or .csv; by default samples.png or samples.csv in the run folder. A name without
+    such an ending is a folder for files of --batch samples; a file in that folder is put together from them."""
+    shard: Annotated[str | None, arg(metavar="I/N")] = None
+    """Make every N-th file of the folder only, from the I-th on, counted from 0."""
     given: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE [NAME=VALUE ...]")] = ()
     """Values of some columns, for runs of a table by nsf or maf: draws the others given these."""
     label: Annotated[str | None, arg(metavar="NAME")] = None
@@ -62,10 +70,15 @@ def run(options: Sample) -> None:
         _refuse(
             options.label, "--label", "runs trained with --conditional", "Give a column instead: --given city=Paris."
         )
+        _refuse(options.shard, "--shard", "runs that sample numbers", "Give each machine its --first and -n instead.")
         sample_table(options.run, out, options.n, options.machine.seed, options.first, options.given)
         return print(f"{options.n:,} rows of {units.name} in {out}")
     _refuse(options.given, "--given", "runs of a table trained with --model nsf or maf", "Leave it out.")
-    check_output(out, units)
+    folder = parts_folder(options.out, options.shard)
+    if out != folder:
+        check_output(out, units)
+    if folder is not None:
+        return sample_parts(options, folder, units, device)
     labels = units.classes(options.n, options.first, options.label)
     solver, model = options.solve.build(options.run), pf.load(options.run, device=str(device))
 

@@ -59,7 +59,7 @@ class Train:
     """
 
     data: Annotated[str, Positional, arg(metavar="DATA")]
-    """A name (digits, moons, ...), a file (.csv .tsv .parquet .npy .npz, IDX) or a folder of images."""
+    """A name (digits, moons, ...), a file (.csv .tsv .parquet .npy .npz .tar, IDX), or a folder of images or shards."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
     """The run folder; by default runs/NAME. An interrupted run in it is continued."""
     model: Literal["auto", "transformer", "mlp", "nice", "real_nvp", "maf", "nsf", "naf"] = "auto"
@@ -154,7 +154,7 @@ def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Mo
 
     model = built(recipe, data.shape, data.classes, seed)
     if isinstance(model, pf.NormalizingFlow):
-        return pf.models.prepare(model, data.train_batch(Draw(seed, "start"), min(1024, len(data))))
+        return pf.models.prepare(model, data.train_batch(Draw(seed, "start"), min(1024, len(data.values))))
     return model
 
 

@@ -20,6 +20,7 @@ from pushforward._typing import PerSample, Sample
 from pushforward.data.batch import Batch
 from pushforward.data.order import order
 from pushforward.data.scaling import Scaling
+from pushforward.data.stream import Stream
 
 _UNITS = {"image": "images", "table": "rows", "points": "points", "array": "arrays"}
 
@@ -40,6 +41,7 @@ class Dataset:
         labels: names of the classes that a whole-number context counts.
         source: where it came from, its licence if known, and how it was read.
         density: the exact log-density in the model's units, where it is known.
+        stream: where training events are read from when they are more than memory holds; `values` are some of them.
 
     Raises:
         ShapeError: parts that do not fit each other.
@@ -56,6 +58,7 @@ class Dataset:
     labels: tuple[str, ...] = ()
     source: str = ""
     density: Callable[[Sample], PerSample] | None = None
+    stream: Stream | None = None
 
     def __post_init__(self) -> None:
         if self.held_out.shape[1:] != self.values.shape[1:] or not len(self.values):
@@ -78,7 +81,7 @@ class Dataset:
         return len(self.labels)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.values if self.stream is None else self.stream)
 
     def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Training batches without end, in model units; each a pure function of (draw, step).
@@ -93,6 +96,9 @@ class Dataset:
         Raises:
             ConfigError: a size below `world`, or a rank outside 0..world-1.
         """
+        if self.stream is not None:
+            found, told = self.stream.batches(size, draw, start, rank, world), self.context is not None
+            return (self._batch(values, context if told else None, step) for step, values, context in found)
         steps = order(len(self.values), size, draw, start, rank, world)
         values, context = self.values, self.context
         return (
@@ -100,13 +106,13 @@ class Dataset:
             for step, rows in steps
         )
 
-    def held_out_batch(self, draw: Draw, n: int | None = None) -> Batch:
-        """The first `n` held-out events (all by default), in model units; the same at every call."""
-        return self._first(self.held_out, self.held_out_context, draw.of("held_out"), n)
+    def held_out_batch(self, draw: Draw, n: int | None = None, first: int = 0) -> Batch:
+        """`n` held-out events (all by default) from the `first` on, in model units; the same at every call."""
+        return self._some(self.held_out, self.held_out_context, draw.of("held_out"), n, first)
 
     def train_batch(self, draw: Draw, n: int | None = None) -> Batch:
         """The first `n` training events (all by default), in model units; the same at every call."""
-        return self._first(self.values, self.context, draw.of("train"), n)
+        return self._some(self.values, self.context, draw.of("train"), n)
 
     def bits_per_dim(self, log_prob: PerSample) -> PerSample:
         """Nats in model units to bits per dimension in raw units, [batch]; without levels, below 0 may be."""
@@ -120,7 +126,7 @@ class Dataset:
     def describe(self) -> str:
         """One line: name, sizes, shape, levels and classes."""
         unit = _UNITS.get(self.kind, "events")
-        parts = [f"{len(self.values):,} + {len(self.held_out):,} {unit}"]
+        parts = [f"{len(self):,} + {len(self.held_out):,} {unit}"]
         if self.kind in ("table", "points"):
             axis = "column" if self.kind == "table" else "dimension"
             parts.append(f"{self.shape[0]} {axis}{'s' if self.shape[0] != 1 else ''}")
@@ -134,12 +140,14 @@ class Dataset:
     def __repr__(self) -> str:
         return f"<Dataset {self.describe()}>"
 
-    def _first(self, values: Tensor, context: Tensor | None, draw: Draw, n: int | None) -> Batch:
-        n = len(values) if n is None else n
-        if not 0 < n <= len(values):
-            got = f"n={n} on {self.describe()}"
-            raise ConfigError(explain(f"n from 1 to {len(values)}", got, "Ask for fewer, or leave n out for all."))
-        return self._batch(values[:n], None if context is None else context[:n], draw)
+    def _some(self, values: Tensor, context: Tensor | None, draw: Draw, n: int | None, first: int = 0) -> Batch:
+        most = len(values) - first
+        n = most if n is None else n
+        if not (first >= 0 and 0 < n <= most):
+            got = f"n={n} from {first} on {self.describe()}" if first else f"n={n} on {self.describe()}"
+            raise ConfigError(explain(f"n from 1 to {most}", got, "Ask for fewer, or leave n out for all."))
+        rows = slice(first, first + n)
+        return self._batch(values[rows], None if context is None else context[rows], replace(draw, first=first))
 
     def _batch(self, values: Tensor, context: Tensor | None, draw: Draw) -> Batch:
         levels = self.scaling.levels is not None

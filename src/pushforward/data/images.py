@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -73,7 +74,7 @@ def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, 
     bad: list[str] = []
     for file in files:
         try:
-            kept.append(_decode(file, size))
+            kept.append(decode(file, size))
             good.append(file)
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             reason = "not an image" if isinstance(error, UnidentifiedImageError) else " ".join(str(error).split())
@@ -103,7 +104,7 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _decode(file: Path, size: int | None) -> np.ndarray:
+def decode(file: Path | BinaryIO, size: int | None) -> np.ndarray:
     """One image as bytes, [h, w] if grey, else [h, w, 3]."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own, milder, limit on pixels; ours follows

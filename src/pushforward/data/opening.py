@@ -4,6 +4,7 @@ digits, moons, checkerboard, ...    built in
 .csv .tsv (.gz) .parquet            tables of named columns
 .npy .npz                           arrays
 *idx3-ubyte (.gz)                   MNIST's format, labels and test part found beside it
+a .tar, a folder of .tar, .parquet  shards, read as they are needed
 a folder                            images (class = sub-folder), or MNIST's files
 """
 
@@ -19,6 +20,7 @@ from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, check_bad_rows, faulty, reading
 from pushforward.data.idx import open_idx
 from pushforward.data.images import SUFFIXES, has_images, open_images
+from pushforward.data.shard_files import open_parquets, open_tars
 from pushforward.data.shipped import digits
 from pushforward.data.stored import open_npy, open_npz
 from pushforward.data.tables import Table, read_delimited, read_parquet
@@ -99,6 +101,7 @@ READERS: dict[str, Callable[..., Dataset]] = {
     ".npy": open_npy,
     ".npz": open_npz,
     ".parquet": open_parquet,
+    ".tar": open_tars,
     ".tsv": open_delimited,
 }
 
@@ -127,6 +130,9 @@ def _folder(path: Path) -> tuple[Callable[..., Dataset], Path]:
     training = [n for n in names if search(r"^train.*images.*idx\d-ubyte(\.gz)?$", n)]
     if training:
         return open_idx, path / training[0]
+    for suffix, reader in ((".tar", open_tars), (".parquet", open_parquets)):
+        if any(name.endswith(suffix) for name in names):
+            return reader, path
     if has_images(path):
         return open_images, path
     found = f"one with {', '.join(names[:5])}" if names else "an empty one"

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,14 +67,8 @@ def read_parquet(path: Path, columns: Sequence[str | int] | None = None, bad_row
         DataError: pyarrow is missing, the file is damaged, columns that are no numbers, bad rows.
     """
     check_file(path)
-    try:
-        import pyarrow as pa  # pyright: ignore[reportMissingImports]
-        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        fix = "Install it: pip install 'pushforward[parquet]'."
-        raise faulty("pyarrow, which reads .parquet", "an installation without it", fix) from error
+    pa, file = parquet_reader(path)
     with reading(path, "a parquet table", pa.ArrowException):
-        file = parquet.ParquetFile(path)
         names = tuple(file.schema_arrow.names)
         picks = choose(names, columns, path.name)
         kinds = {i: file.schema_arrow.field(i).type for i in range(len(names))}
@@ -92,6 +87,22 @@ def read_parquet(path: Path, columns: Sequence[str | int] | None = None, bad_row
     scan.cells.frombytes(np.ascontiguousarray(values).tobytes())
     scan.lines.extend(range(1, len(values) + 1))
     return _judged(path, scan, bad_rows)
+
+
+def parquet_reader(path: Path) -> tuple[Any, Any]:
+    """pyarrow, and a .parquet file opened by it.
+
+    Raises:
+        DataError: pyarrow is missing, or the file is damaged.
+    """
+    try:
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]
+        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        fix = "Install it: pip install 'pushforward[parquet]'."
+        raise faulty("pyarrow, which reads .parquet", "an installation without it", fix) from error
+    with reading(path, "a parquet table", pa.ArrowException):
+        return pa, parquet.ParquetFile(path)
 
 
 def choose(names: Sequence[str], columns: Sequence[str | int] | None, file: str) -> tuple[int, ...]:

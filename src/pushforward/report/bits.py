@@ -20,18 +20,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
-from pushforward._typing import Sample
-from pushforward.models import Diffusion, Model, likelihood
+from pushforward._typing import PerSample
+from pushforward.models import Diffusion, Likelihood, Model, likelihood
 from pushforward.report.estimate import Estimate, mean
 from pushforward.report.nats import Nats, spaces
 from pushforward.solvers import Adaptive, RungeKutta, Solver, Trace
 
 if TYPE_CHECKING:
     from pushforward.data import Dataset
-    from pushforward.models import Likelihood
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,43 +121,70 @@ def bits(
     Raises:
         ConfigError: several draws of a random trace, or of values that have no levels.
     """
-    _refuse(model, data, trace, draws)
-    address = Draw(seed, "bits")
-    pairs = [
-        _found(model, data, n, solver, trace, address.at(k), conditional, chunk, check and k == 0) for k in range(draws)
-    ]
-    found = [part for _, part in pairs]
-    each = data.bits_per_dim(found[0].log_prob.cpu())
-    closer = None
-    if draws > 1:
-        logs = torch.stack([part.log_prob for part in found]).double()
-        closer = mean(data.bits_per_dim((logs.logsumexp(0) - math.log(draws)).cpu()))
-    scale = math.prod(data.shape) * math.log(2)
-    error = (found[0].error.double().square().sum().sqrt() / (len(each) * scale)).item()
-    off = (found[0].solver_error.double().mean() / scale).item()
-    nats = spaces(model, data, pairs[0][0], found[0].log_prob)
-    return Bits(mean(each), closer, draws, error, off, found[0].coarser, data.scaling.levels, nats)
+    found = measured(model, data, n, solver, trace, seed, conditional, chunk, draws, check)
+    return summed(model, data, found, seed)
 
 
-def _found(
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What each of some held-out events adds to `Bits`; those of several machines may be put together.
+
+    Args:
+        log_prob: nats of each event in the model's units, a row for each draw of its dequantisation, [draws, n].
+        error: of the first row by the trace, [n].
+        solver_error: of the first row, [n].
+        coarser: which solve `solver_error` compares with.
+    """
+
+    log_prob: Tensor
+    error: PerSample
+    solver_error: PerSample
+    coarser: str
+
+
+@torch.no_grad()
+def measured(
     model: Model,
     data: "Dataset",
-    n: int | None,
-    solver: Solver | None,
-    trace: Trace | None,
-    draw: Draw,
-    conditional: bool,
-    chunk: int,
-    check: bool,
-) -> "tuple[Sample, Likelihood]":
-    """The held-out events under one draw of their dequantisation, and their likelihood."""
-    held = data.held_out_batch(draw, n)
-    device, dtype = str(model.device), next((p.dtype for p in model.parameters()), held.x.dtype)
-    context = held.context.to(device) if conditional and held.context is not None else None
+    n: int | None = None,
+    solver: Solver | None = None,
+    trace: Trace | None = None,
+    seed: int = 0,
+    conditional: bool = False,
+    chunk: int = 256,
+    draws: int = 1,
+    check: bool = True,
+    first: int = 0,
+) -> Measured:
+    """The likelihoods of `n` held-out events from the `first` on; arguments and errors of `bits`."""
+    _refuse(model, data, trace, draws)
+    device, dtype = str(model.device), next((p.dtype for p in model.parameters()), None)
     if solver is None and isinstance(model, Diffusion):
         solver = model.solver if isinstance(model.solver, RungeKutta | Adaptive) else None
-    x = held.x.to(device, dtype)
-    return x, likelihood(model, x, context, solver, trace, check=check, chunk=chunk)
+    found: list[Likelihood] = []
+    for k in range(draws):
+        held = data.held_out_batch(Draw(seed, "bits", k), n, first)
+        context = held.context.to(device) if conditional and held.context is not None else None
+        x, compare = held.x.to(device, dtype), check and k == 0
+        found.append(likelihood(model, x, context, solver, trace, check=compare, first=first, chunk=chunk))
+    log_prob = torch.stack([part.log_prob for part in found]).cpu()
+    return Measured(log_prob, found[0].error.cpu(), found[0].solver_error.cpu(), found[0].coarser)
+
+
+def summed(model: Model, data: "Dataset", found: Measured, seed: int = 0) -> Bits:
+    """The bits of the first held-out events, all measured with this seed."""
+    draws, n = found.log_prob.shape
+    each = data.bits_per_dim(found.log_prob[0])
+    closer = None
+    if draws > 1:
+        closer = mean(data.bits_per_dim(found.log_prob.double().logsumexp(0) - math.log(draws)))
+    scale = math.prod(data.shape) * math.log(2)
+    error = (found.error.double().square().sum().sqrt() / (n * scale)).item()
+    off = (found.solver_error.double().mean() / scale).item()
+    dtype = next((p.dtype for p in model.parameters()), None)
+    x = data.held_out_batch(Draw(seed, "bits"), n).x.to(str(model.device), dtype)
+    nats = spaces(model, data, x, found.log_prob[0])
+    return Bits(mean(each), closer, draws, error, off, found.coarser, data.scaling.levels, nats)
 
 
 def _refuse(model: Model, data: "Dataset", trace: Trace | None, draws: int) -> None:

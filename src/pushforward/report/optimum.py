@@ -147,7 +147,11 @@ def optimum_section(model: Diffusion, data: "Dataset", seed: int = 0, conditiona
 
 def has_optimum(data: "Dataset", conditional: bool = False) -> bool:
     """Whether a report can afford the optimum of these data, and knows it."""
-    return len(data.values) * math.prod(data.shape) <= LARGEST and (not conditional or _has_classes(data))
+    return (
+        data.stream is None
+        and len(data.values) * math.prod(data.shape) <= LARGEST
+        and (not conditional or _has_classes(data))
+    )
 
 
 def _optimum(model: Diffusion, data: "Dataset", conditional: bool) -> Diffusion:

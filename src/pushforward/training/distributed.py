@@ -24,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, PushforwardError, explain
+from pushforward.transforms import Transform
 
 T = TypeVar("T")
 
@@ -123,15 +124,31 @@ def wrap(step: nn.Module, world: World, shard: bool) -> nn.Module:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        mesh = init_device_mesh(world.device.type, (world.size,))
-        for blocks in [each for each in step.modules() if isinstance(each, nn.ModuleList)]:
-            for block in blocks:
-                fully_shard(block, mesh=mesh)
-        fully_shard(step, mesh=mesh)
+        mesh, alone = init_device_mesh(world.device.type, (world.size,)), set(scalars(step))
+        for block in _blocks(step):
+            fully_shard(block, mesh=mesh, ignored_params=alone)
+        fully_shard(step, mesh=mesh, ignored_params=alone)
         return step
     if world.size == 1:
         return step
     return nn.parallel.DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
+def scalars(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters without axes, which FSDP2 cannot split: every process keeps them whole."""
+    return [p for p in module.parameters() if p.ndim == 0]
+
+
+def _blocks(step: nn.Module) -> list[nn.Module]:
+    """What is gathered at a time: the blocks of a network, inner ones first.
+
+    FSDP2 gathers when a module is called, so a transform, which is asked to `encode`, belongs to what is around it;
+    single layers do as well, whose weights are read by some.
+    """
+    lists = [each for each in step.modules() if isinstance(each, nn.ModuleList)]
+    blocks = [block for each in lists for block in each if not isinstance(block, Transform) and any(block.children())]
+    inside = [part for each in step.modules() if isinstance(each, Transform) for part in each.modules()]
+    return [block for block in reversed(blocks) if block not in inside]
 
 
 @contextmanager

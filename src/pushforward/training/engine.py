@@ -67,6 +67,7 @@ class Engine:
         if not self._named:
             raise TrainingError(explain("a model with weights to train", "none", "Set requires_grad."))
         self._parameters = list(self._named.values())
+        self._scalars = [p for p in self._parameters if p.ndim == 0]
         self._fixed = [] if settings.shard else [p.detach() for p in self._parameters]
         self._optimizer = AdamW(self._named, settings)
         self._average = [local(p).clone() for p in self._parameters] if settings.ema else []
@@ -212,9 +213,15 @@ class Engine:
         return losses.float() if losses.dtype.itemsize < 4 else losses
 
     def _norm(self) -> Tensor:
-        norm = nn.utils.get_total_norm(gradients(self._parameters)).float()
-        if self._settings.shard:
-            norm = self._world.total(norm.square()).sqrt()
+        if not self._settings.shard:
+            norm = nn.utils.get_total_norm(gradients(self._parameters)).float()
+        else:
+            for p in self._scalars:
+                if p.grad is not None:
+                    self._world.total(p.grad).div_(self._world.size)
+            norm = nn.utils.get_total_norm(gradients([p for p in self._parameters if p.ndim])).float()
+            alone = nn.utils.get_total_norm(gradients(self._scalars)).float()
+            norm = (self._world.total(norm.square()) + alone.to(norm.device).square()).sqrt()
         return norm if self._scale is None else norm / self._scale.value
 
     def _verdict(self, step: int, loss: Tensor, norm: Tensor) -> tuple[Tensor | None, Tensor | None]:

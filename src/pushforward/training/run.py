@@ -191,6 +191,20 @@ class RunFolder:
             self._metrics.close()
 
 
+def claim(path: Path) -> None:
+    """Make a folder a run's, before anything is written to it.
+
+    Raises:
+        RunError: it is a folder of something else.
+    """
+    strangers = path.exists() and not (path / "lock").exists() and any(path.iterdir() if path.is_dir() else [path])
+    if strangers and not (path / CONFIG).exists():
+        fix = "Choose a folder that is new or empty."
+        raise RunError(explain("a run folder", f"{str(path)!r}, which holds something else", fix))
+    make(path)
+    (path / "lock").touch()
+
+
 @contextmanager
 def locked(path: Path, config: Run) -> Generator[RunFolder]:
     """A run folder for this process alone.
@@ -198,11 +212,7 @@ def locked(path: Path, config: Run) -> Generator[RunFolder]:
     Raises:
         RunError: another process has it, or it is a folder of something else.
     """
-    strangers = path.exists() and not (path / "lock").exists() and any(path.iterdir() if path.is_dir() else [path])
-    if strangers and not (path / CONFIG).exists():
-        fix = "Choose a folder that is new or empty."
-        raise RunError(explain("a run folder", f"{str(path)!r}, which holds something else", fix))
-    make(path)
+    claim(path)
     with (path / "lock").open("a+", encoding="utf-8") as file:
         _lock(file, path)
         folder = RunFolder(path, config)

@@ -6,10 +6,13 @@
 
 Event i is a function of i alone, and a part is computed as one batch, so it has the same bytes whoever makes it. Worker
 w of n makes the parts k = w mod n; what is there already and verifies is left alone, so the same command goes on after
-any end, and a machine that was lost is replaced by running its share on another.
+any end, and a machine that was lost is replaced by running its share on another. Every file is written under a name of
+its own and then moved, so two that make the same part at once do no harm; what a killed writer leaves behind has a name
+that begins with a dot, and may be deleted.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import file_digest, sha256
@@ -21,10 +24,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pushforward._durable import make, put, replacing, write_text
+from pushforward._durable import make, put, replacing, write_first, write_text
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import FORMAT_VERSION
 from pushforward.training.files import as_json, pieces, read_json, require_version
+from pushforward.training.signals import Interrupted, noted
 
 _TYPES: Final = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
 
@@ -52,6 +56,7 @@ class Shards:
 
         Raises:
             ConfigError: no event, or the folder was begun with another plan.
+            RunError: the folder holds something else.
         """
         if total < 1 or size < 1:
             raise ConfigError(explain("an event or more, and one or more to a file", f"{total} and {size}", "Ask."))
@@ -59,7 +64,8 @@ class Shards:
         plan = {"format_version": FORMAT_VERSION, "total": total, "size": size, **maker}
         path = folder / "plan.json"
         if not path.exists():
-            write_text(path, as_json(plan))
+            _refuse_strangers(folder)
+            write_first(path, as_json(plan))
         before = read_json(path)
         for name in sorted(plan.keys() | before.keys()):
             if before.get(name) != json.loads(json.dumps(plan.get(name))):
@@ -135,9 +141,22 @@ class Shards:
             of: (first, count) -> tensors by name, each [count, ...], a function of the indices alone.
             worker, workers: whose share.
             progress: what to call it on stderr; nothing is shown if empty.
+
+        Raises:
+            Interrupted: a signal asked to stop; call again to go on.
         """
-        for part in tqdm(self.missing(worker, workers), desc=progress, disable=not progress, leave=False):
-            self.write(part, of(*self.bounds(part)))
+        todo = self.missing(worker, workers)
+        with noted(listen=True) as note:
+            for done, part in enumerate(tqdm(todo, desc=progress, disable=not progress, leave=False), 1):
+                self.write(part, of(*self.bounds(part)))
+                if note.asked and done < len(todo):
+                    raise Interrupted(done, self.folder, f"{done:,} of {len(todo):,} files")
+
+    def wait(self, seconds: float = 1.0) -> None:
+        """Return when every part is there, whoever makes them; look this often."""
+        pending = list(range(len(self)))
+        while pending := [part for part in pending if not self.whole(part)]:
+            time.sleep(seconds)
 
     def views(self) -> Iterator[dict[str, np.ndarray]]:
         """Each part's tensors by name, mapped into memory and not read.
@@ -153,6 +172,21 @@ class Shards:
             yield _mapped(file)
 
 
+def share(text: str) -> tuple[int, int]:
+    """Worker and workers of "3/16": the fourth of sixteen, counted from 0.
+
+    Raises:
+        ConfigError: other words.
+
+    >>> share("3/16")
+    (3, 16)
+    """
+    worker, _, workers = text.partition("/")
+    if not (worker.isdecimal() and workers.isdecimal() and int(worker) < int(workers)):
+        raise ConfigError(explain("a share I/N with 0 <= I < N, as 3/16", repr(text), "Count from 0."))
+    return int(worker), int(workers)
+
+
 def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """A digest of tensors by name, of a model's `state_dict()` say: what tells two makers apart.
 
@@ -164,6 +198,13 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
         bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode() + bits)
     return digest.hexdigest()
+
+
+def _refuse_strangers(folder: Path) -> None:
+    found = sorted(each.name for each in folder.iterdir() if not each.name.startswith("."))
+    if found and "plan.json" not in found:  # another worker may have begun it just now
+        got = f"{str(folder)!r}, which holds {', '.join(found[:3])}"
+        raise RunError(explain("a folder that is new or empty", got, "Choose another."))
 
 
 def _mapped(file: Path) -> dict[str, np.ndarray]:

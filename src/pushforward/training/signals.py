@@ -18,12 +18,14 @@ class Interrupted(Exception):  # noqa: N818
     """A run that was told to stop and can go on: its checkpoint is written. The command line exits with 75.
 
     Args:
-        step: how many updates have been made.
+        step: how many updates have been made, or files.
         run: the run's folder.
+        what: what was made, in words.
     """
 
-    def __init__(self, step: int, run: Path) -> None:
-        super().__init__(f"Stopped after step {step}; the checkpoint is in {str(run)!r}. Run it again to go on.")
+    def __init__(self, step: int, run: Path, what: str = "") -> None:
+        made = f"step {step}; the checkpoint is" if not what else f"{what}; they are"
+        super().__init__(f"Stopped after {made} in {str(run)!r}. Run it again to go on.")
         self.step = step
         self.run = run
 

@@ -58,7 +58,7 @@ def store_pairs(
     shards = Shards.begin(folder, n, size, _maker(model, solver, seed, context))
 
     def make(first: int, count: int) -> dict[str, Tensor]:
-        given = None if context is None else context[first : first + count]
+        given = None if context is None else context[first : first + count].to(model.device)
         eps = model.noise(count, seed, first, given)
         return _named(model.decode(eps, given, solver), eps, given)
 
@@ -82,7 +82,7 @@ def store_real_pairs(
     shards = Shards.begin(folder, len(x), size, maker)
 
     def make(first: int, count: int) -> dict[str, Tensor]:
-        given = None if context is None else context[first : first + count]
+        given = None if context is None else context[first : first + count].to(model.device)
         events = x[first : first + count].to(model.device)
         return _named(events, model.encode(events, given, solver), given)
 
