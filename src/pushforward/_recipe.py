@@ -149,6 +149,10 @@ class FlowMap:
     """What the network's output means."""
     critic: bool = False
     """With a diffusion beside it that models its samples (`objectives.DistributionMatching`)."""
+    jumps: int = 1
+    """Network calls that a sample takes where nobody says."""
+    renoise: float = 0.0
+    """How much of each jump's noise is fresh, from 0 to 1: 1 is how consistency models make several jumps."""
 
 
 @dataclass(frozen=True, slots=True)

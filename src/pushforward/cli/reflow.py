@@ -51,13 +51,22 @@ def run(options: Reflow) -> None:
     objectives = pf.objectives
     path = student_folder(options.out, options.run, "reflow")
     units, model = teacher_of(options.run, options.settings)
-    if options.real and not carries_divergence(options.teacher.build(options.run)):
-        expected = "a teacher that also goes from data to noise, for --real (euler, midpoint, heun, rk4, adaptive)"
-        raise ConfigError(explain(expected, f"--teacher.solver {options.teacher.solver}", "Choose one of them."))
+    check_real(options)
     pairs = pairs_of(model, options, units)
     if options.real:
         pairs = pairs + real_pairs(model, options, units)
     train_student(options, path, units, model, pairs, objectives.Regression())
+
+
+def check_real(options: Any) -> None:
+    """Refuse, before anything is made, a teacher that cannot go from real data to noise.
+
+    Raises:
+        ConfigError: its solver is none of those that can.
+    """
+    if options.real and not carries_divergence(options.teacher.build(options.run)):
+        expected = "a teacher that also goes from data to noise, for --real (euler, midpoint, heun, rk4, adaptive)"
+        raise ConfigError(explain(expected, f"--teacher.solver {options.teacher.solver}", "Choose one of them."))
 
 
 def student_folder(out: Path | None, teacher: Path, suffix: str) -> Path:
@@ -118,7 +127,7 @@ def teaching(options: Any) -> "pf.solvers.Solver":
     return solver
 
 
-def real_pairs(model: "pf.Diffusion", options: Reflow, units: Units) -> "pf.objectives.Pairs":
+def real_pairs(model: "pf.Diffusion", options: Any, units: Units) -> "pf.objectives.Pairs":
     """Pairs of real training events and the noise that the run carries them from."""
     from pushforward._random import Draw
 
