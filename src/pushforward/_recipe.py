@@ -15,6 +15,9 @@ from typing import Final, Literal
 from pushforward._config import suggest
 from pushforward._errors import ConfigError, explain
 
+_WIDEST: Final = 0.288
+"""Wider than any power-function average but the flat one."""
+
 FORMAT_VERSION: Final = 1
 """The version of the layout of run folders and checkpoints that this library writes."""
 
@@ -43,6 +46,9 @@ class Settings:
     """AdamW's memory of the gradient and of its square."""
     ema: float = 0.999
     """Memory of the averaged weights; 0 keeps the last weights instead."""
+    profiles: tuple[float, ...] = ()
+    """Also follow averages of these widths, shares of training, and keep them at every checkpoint: `pushforward ema`
+    makes an average of any width of them afterwards. Usual are 0.05 and 0.1; none are followed by default."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 never clips."""
     accumulate: int = 1
@@ -72,6 +78,7 @@ class Settings:
             self._require(name, getattr(self, name) >= 1, "1 or more")
         self._require("lr", 0 < self.lr < float("inf"), "a positive number")
         self._require("ema", 0 <= self.ema < 1, "in [0, 1)")
+        self._require("profiles", all(0 < std < _WIDEST for std in self.profiles), "widths above 0 and below 0.288")
         self._require("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
         self._require("threads", self.threads is None or self.threads >= 1, "1 or more")
         self._require("schedule", self.schedule in ("cosine", "constant"), "'cosine' or 'constant'")

@@ -33,6 +33,7 @@ VERBS: Final = {
     "evaluate": "Measure how well a run models data it has not seen.",
     "reflow": "Straighten a run's trajectories, so that it needs fewer steps.",
     "distill": "Teach a run to reach in a few jumps what it walked in many steps.",
+    "ema": "Make averages of a run's weights of any width, after training.",
     "tune": "Find the best solver of a run for a budget of network calls.",
     "report": "Write one HTML page about a run.",
     "info": "Say what a run, a data set or this installation is.",

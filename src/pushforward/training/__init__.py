@@ -3,7 +3,8 @@
 `train` trains a model in place and returns its `History`; with a run folder it checkpoints, resumes to the
 bit and leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a
 flow over a table with scikit-learn's words. `Settings`, the recipes and `Run` are values without torch. One file per
-idea: `schedule`, `average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
+idea: `schedule`, `average`, `profiles` and `averages` (of any
+width), `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update),
 `distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`,
 `journal`, `loop`, `rows`, `estimator`, `shards` (many events in many files), `stored_pairs`. May import objectives,
 models and what stands below them.
@@ -24,6 +25,7 @@ from pushforward._recipe import (
     Table,
     Transformer,
 )
+from pushforward.training.averages import averaged
 from pushforward.training.build import build
 from pushforward.training.engine import Objective
 from pushforward.training.estimator import FlowDensity
@@ -36,6 +38,6 @@ from pushforward.training.stored_pairs import StoredPairs, store_pairs, store_re
 
 __all__ = [
     "Data", "Diffusion", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP", "NAF", "NICE", "NSF",
-    "Objective", "RealNVP", "Recipe", "Run", "Settings", "Shards", "StoredPairs", "Table", "Transformer", "build",
-    "fingerprint", "load", "read_run", "save_run", "store_pairs", "store_real_pairs", "train",
+    "Objective", "RealNVP", "Recipe", "Run", "Settings", "Shards", "StoredPairs", "Table", "Transformer", "averaged",
+    "build", "fingerprint", "load", "read_run", "save_run", "store_pairs", "store_real_pairs", "train",
 ]  # fmt: skip
