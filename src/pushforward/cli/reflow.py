@@ -14,6 +14,7 @@ import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
+from pushforward.cli.reflowed import tell_stages
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.units import Units, data_of, read_units
 
@@ -41,6 +42,8 @@ class Reflow:
     """Pairs of noise and sample that the run makes."""
     real: bool = False
     """Add as many pairs that start from the real training data: their data end is exact."""
+    measure: int = 512
+    """Samples by which teacher and student are then compared, with advice whether to go on; 0 leaves it out."""
     teacher: Solve = Solve()
     settings: Annotated[Settings, FLAT] = field(default_factory=lambda: Settings(steps=1_000, lr=3e-4))
     session: Annotated[Session, FLAT] = Session()
@@ -56,6 +59,7 @@ def run(options: Reflow) -> None:
     if options.real:
         pairs = pairs + real_pairs(model, options, units)
     train_student(options, path, units, model, pairs, objectives.Regression())
+    tell_stages(options, path)
 
 
 def check_real(options: Any) -> None:

@@ -31,6 +31,7 @@ VERBS: Final = {
     "train": "Learn from data; writes a run folder.",
     "sample": "Draw new samples from a run.",
     "evaluate": "Measure how well a run models data it has not seen.",
+    "compare": "Put runs side by side: one table, one picture.",
     "reflow": "Straighten a run's trajectories, so that it needs fewer steps.",
     "distill": "Teach a run to reach in a few jumps what it walked in many steps.",
     "ema": "Make averages of a run's weights of any width, after training.",

@@ -2,7 +2,7 @@
 
 `write` judges a model and writes the page; `build` gives the page as a value. The numbers: `energy_distance`, `mmd`,
 `frechet_distance` between sets of samples, `bits_per_dim` of held-out data (`bits` has all their errors, as `Bits`,
-and `Nats` in every unit), `straightness` of a model's paths, all `Estimate`s with standard errors, and
+and `Nats` in every unit), `straightness` of a model's paths, `stages` of reflow, `side_by_side` for several models, all `Estimate`s with standard errors, and
 `optimality_gap`, a network beside the optimum of its training set. The features: `judge`. The pictures: `plots`.
 The bricks of pages: `Page`, `Section`, `Text`, `Code`, `Table`, `Facts`, `Figure` and `picture`. May import `training`
 and every shelf below.
@@ -22,12 +22,15 @@ from pushforward.report.estimate import Estimate
 from pushforward.report.nats import Nats
 from pushforward.report.optimum import Gap, gap_plot, optimality_gap
 from pushforward.report.page import Code, Facts, Figure, Page, Picture, Section, Table, Text, picture
+from pushforward.report.side_by_side import SideBySide, side_by_side
+from pushforward.report.stages import Stage, Stages, stages
 from pushforward.report.straightness import Straightness, straightness
 from pushforward.report.write import build, write
 
 __all__ = [
-    "Bits", "Code", "Estimate", "Facts", "Figure", "Gap", "Judge", "Nats", "Page", "Picture", "Section", "Straightness",
+    "Bits", "Code", "Estimate", "Facts", "Figure", "Gap", "Judge", "Nats", "Page", "Picture", "Section", "SideBySide", "Stage",
+    "Stages", "Straightness",
     "Table", "Text", "bits", "bits_per_dim", "build", "energy_distance", "frechet_distance", "gap_plot", "judge",
-    "median_bandwidths", "mmd", "nearest_distances", "optimality_gap", "picture", "plots", "random_judge",
-    "straightness", "train_judge", "write",
+    "median_bandwidths", "mmd", "nearest_distances", "optimality_gap", "picture", "plots", "random_judge", "side_by_side",
+    "stages", "straightness", "train_judge", "write",
 ]  # fmt: skip
