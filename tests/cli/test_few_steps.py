@@ -115,3 +115,34 @@ def test_auto_is_the_recipe_that_was_best(place: Path, capsys: pytest.CaptureFix
     assert [each.name for each in stages("progressive", 2, "huber", settings)] == ["16", "8", "4", ""]
     assert main(["distill", "flow", "--recipe", "dmd", "--jumps", "2"]) == 2
     assert "--jumps 1 with --recipe dmd" in capsys.readouterr().err
+
+
+def test_runs_are_put_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = FlowMap(read_run("flow").model.net)
+    for name in ("one", "two"):
+        pf.training.save_run(pf.training.build(recipe, (2,)), name, recipe)
+        (place / name / "data.toml").write_text((place / "flow" / "data.toml").read_text())
+    words = ["-n", "50", "--likelihood", "20", "--calls", "1", "2", "--threads", "1"]
+    capsys.readouterr()
+    assert main(["compare", "flow", "one", "two", *words, "-o", "all.html"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:9]] == ["flow", "flow", "one", "one", "two", "two", "floor:"]
+    assert "pushforward compare flow one two --seed 0" in (place / "all.html").read_text()
+    assert main(["compare", "one", *words, "-o", "all.png"]) == 0
+    assert (place / "all.png").read_bytes().startswith(b"\x89PNG")
+    units = (place / "two" / "data.toml").read_text()
+    (place / "two" / "data.toml").write_text(units.replace("scale = [", "scale = [9.0, 9.0]\n#"))
+    mistakes = {"-o all.gif": ".html or .png", "-n 3": "-n of 40 or more", "": "scaled differently"}
+    for given, message in mistakes.items():
+        assert main(["compare", "flow", "two", *given.split()]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_reflow_says_whether_another_round_pays(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--pairs", "64", "--teacher.steps", "2", *BRIEF, "--measure", "40"]
+    assert main(["reflow", "flow", *words, "-o", "straight"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines() if "%" in line][:2] == ["flow", "straight"]
+    assert "pay" in shown or "Go on from flow" in shown
+    assert main(["reflow", "flow", *words, "--measure", "0", "-o", "silent"]) == 0
+    assert "Bend" not in capsys.readouterr().out

@@ -20,8 +20,8 @@ class Compare:
     """Put runs side by side: one table, and one picture of samples from the same noise.
 
     Each run is sampled with the same seed at several numbers of network calls. The table has, for each, the two
-    distances to held-out data beside what real data get (energy distance on the values, Fréchet distance on the features
-    of a small classifier), bits per dimension where a run has a density, and seconds.
+    distances to held-out data beside what real data get (energy distance on values, Fréchet distance on the features of
+    a small classifier), bits per dimension where a run has a density, and seconds.
 
     Examples:
       pushforward compare runs/digits runs/straight runs/one-step

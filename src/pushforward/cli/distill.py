@@ -64,11 +64,13 @@ def run(options: Distill) -> None:
     path, recipe = student_folder(options.out, options.run, "distilled"), chosen(options.recipe, options.jumps)
     units, teacher = teacher_of(options.run, options.settings)
     source, before = source_of(options, recipe, units, teacher), teacher
-    for stage in stages(recipe, options.jumps, options.loss, options.settings):
-        place = path if not stage.name else path.with_name(f"{path.name}-{stage.name}")
-        student = student_of(before, teacher, stage, options.settings.seed)
-        history = _train(options, stage, place, source, units, teacher, before, student, renoise(recipe))
-        before = student
+    *first, last = stages(recipe, options.jumps, options.loss, options.settings)
+    work = _Work(options, units, source, teacher, renoise(recipe))
+    for stage in first:
+        before, history = work.done(stage, path.with_name(f"{path.name}-{stage.name}"), before)
+        if history.steps:
+            speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
+    _, history = work.done(last, path, before)
     conclude(history, path, units)
 
 
@@ -93,18 +95,33 @@ def student_of(before: "pf.Diffusion | FlowMap", teacher: "pf.Diffusion", stage:
     return student
 
 
-def _train(
-    options: Distill, stage: Stage, place: Path, source: Any, units: Units, teacher: "pf.Diffusion",
-    before: "pf.Diffusion | FlowMap", student: "FlowMap", fresh: float,
-) -> "pf.training.History":  # fmt: skip
-    """One stage as a run of its own."""
-    of: Any = pf.training.read_run(options.run).model
-    recipe = _recipe.FlowMap(of.net, of.path, of.prediction, stage.critic, stage.jumps, fresh)
-    objective = stage.objective(teacher, before)
-    announce(f"{units.name}: {len(source):,} {'pairs' if hasattr(source, 'eps') else 'events'}", student,
-             f"a flow map of {options.run}", stage.settings, place)  # fmt: skip
-    data = Remembered(source, units, place)
-    history = pf.train(student, data, objective, settings=stage.settings, run=place, recipe=recipe)
-    if stage.name and history.steps:
-        speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
-    return history
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all stages share.
+
+    Args:
+        options: of the verb.
+        units: of the data.
+        source: what is learned from.
+        teacher: the run's model.
+        renoise: how several jumps are made.
+    """
+
+    options: Distill
+    units: Units
+    source: Any
+    teacher: "pf.Diffusion"
+    renoise: float
+
+    def done(
+        self, stage: Stage, place: Path, before: "pf.Diffusion | FlowMap"
+    ) -> "tuple[FlowMap, pf.training.History]":
+        """A stage as a run of its own, from the model before it."""
+        options, units, settings = self.options, self.units, stage.settings
+        of: Any = pf.training.read_run(options.run).model
+        recipe = _recipe.FlowMap(of.net, of.path, of.prediction, stage.critic, stage.jumps, self.renoise)
+        student = student_of(before, self.teacher, stage, options.settings.seed)
+        what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"
+        announce(what, student, f"a flow map of {options.run}", settings, place)
+        data, objective = Remembered(self.source, units, place), stage.objective(self.teacher, before)
+        return student, pf.train(student, data, objective, settings=settings, run=place, recipe=recipe)

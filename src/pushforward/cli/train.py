@@ -201,8 +201,9 @@ def recipe_of(options: Train, kind: str) -> Recipe:
         raise ConfigError(explain(f"no --flow-map for the flow {chosen!r}", "--flow-map", fix))
     if flow:
         return getattr(options, chosen)
-    kind = FlowMap if options.flow_map else Diffusion
-    return kind(getattr(options, chosen), options.path, options.prediction)
+    net = getattr(options, chosen)
+    words = options.path, options.prediction
+    return FlowMap(net, *words) if options.flow_map else Diffusion(net, *words)
 
 
 def spelled(recipe: Recipe) -> str:

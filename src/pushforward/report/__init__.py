@@ -2,7 +2,8 @@
 
 `write` judges a model and writes the page; `build` gives the page as a value. The numbers: `energy_distance`, `mmd`,
 `frechet_distance` between sets of samples, `bits_per_dim` of held-out data (`bits` has all their errors, as `Bits`,
-and `Nats` in every unit), `straightness` of a model's paths, `stages` of reflow, `side_by_side` for several models, all `Estimate`s with standard errors, and
+and `Nats` in every unit), `straightness` of a model's paths, `stages` of
+reflow and several models `side_by_side`, all `Estimate`s with standard errors, and
 `optimality_gap`, a network beside the optimum of its training set. The features: `judge`. The pictures: `plots`.
 The bricks of pages: `Page`, `Section`, `Text`, `Code`, `Table`, `Facts`, `Figure` and `picture`. May import `training`
 and every shelf below.
@@ -28,9 +29,8 @@ from pushforward.report.straightness import Straightness, straightness
 from pushforward.report.write import build, write
 
 __all__ = [
-    "Bits", "Code", "Estimate", "Facts", "Figure", "Gap", "Judge", "Nats", "Page", "Picture", "Section", "SideBySide", "Stage",
-    "Stages", "Straightness",
-    "Table", "Text", "bits", "bits_per_dim", "build", "energy_distance", "frechet_distance", "gap_plot", "judge",
-    "median_bandwidths", "mmd", "nearest_distances", "optimality_gap", "picture", "plots", "random_judge", "side_by_side",
-    "stages", "straightness", "train_judge", "write",
+    "Bits", "Code", "Estimate", "Facts", "Figure", "Gap", "Judge", "Nats", "Page", "Picture", "Section", "SideBySide",
+    "Stage", "Stages", "Straightness", "Table", "Text", "bits", "bits_per_dim", "build", "energy_distance",
+    "frechet_distance", "gap_plot", "judge", "median_bandwidths", "mmd", "nearest_distances", "optimality_gap",
+    "picture", "plots", "random_judge", "side_by_side", "stages", "straightness", "train_judge", "write",
 ]  # fmt: skip

@@ -85,8 +85,9 @@ class SideBySide:
         """All lines, and the floor last."""
         floor = ("floor: real data", "", self.floor.energy, self.floor.frechet, "", "")
         caption = (
-            f"{self.n:,} samples from the same noise against {len(self.data.held_out):,} held-out events, ± one standard "
-            f"error; lower is better, and the floor is what as many training events get. {self.critic.statement}"
+            f"{self.n:,} samples from the same noise against {len(self.data.held_out):,} held-out events, ± one "
+            f"standard error; lower is better, and the floor is what as many training events get. "
+            f"{self.critic.statement}"
         )
         return Table(HEADER, (*(each.cells() for each in self.lines), floor), caption, quiet=(len(self.lines),))
 
@@ -100,7 +101,7 @@ class SideBySide:
         """Samples of all models from the same noise, a line each, beside quality over network calls."""
         shown = self.lines
         figure = Drawing(figsize=(11, max(3.6, 0.62 * len(shown) + 0.6)), dpi=150, layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(1.5, 1))
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1.5, 1))[0]
         axes = left.subplots(len(shown), 1, squeeze=False)[:, 0]
         held = self.data.held_out_batch(Draw(self.seed, "report")).x.cpu()
         drawer = _strip if self.data.kind == "image" else _Cloud(plots.principal(held), held)
@@ -112,7 +113,7 @@ class SideBySide:
         return figure
 
     def quality(self, axes: Axes) -> None:
-        """Energy distance against network calls, both on a logarithmic scale where all distances are positive."""
+        """Energy distance against network calls, on logarithmic scales but for distances within noise."""
         names = list(dict.fromkeys(each.model for each in self.lines))
         for i, name in enumerate(names):
             mine = [each for each in self.lines if each.model == name]
@@ -124,8 +125,11 @@ class SideBySide:
         axes.axhline(self.floor.energy.value, color=plots.INK, linewidth=0.8, linestyle=":", label="floor: real data")
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:g}")
-        floor = max(self.floor.energy.error, 1e-6)
-        axes.set_yscale("symlog", linthresh=floor)
+        least = 2 * max(self.floor.energy.error, 1e-6)  # below it numbers are noise: the scale is linear there
+        axes.set_yscale("symlog", linthresh=least)
+        axes.set_ylim(
+            min(-least, 1.5 * self.floor.energy.value), 2 * max(e.row.energy.value for e in self.lines) + least
+        )
         axes.set_xlabel("network calls", color=plots.INK, fontsize=9)
         axes.set_ylabel("energy distance", color=plots.INK, fontsize=9)
         axes.tick_params(which="both", colors=plots.INK, labelsize=8)

@@ -64,7 +64,9 @@ class Stages:
     @property
     def table(self) -> Table:
         """A line for each."""
-        rows = tuple((s.name, f"{s.paths.relative:.2%}", s.paths.transport, s.bits or "", s.one, s.many) for s in self.each)
+        rows = tuple(
+            (s.name, f"{s.paths.relative:.2%}", s.paths.transport, s.bits or "", s.one, s.many) for s in self.each
+        )
         caption = (
             "Bend is the share of the kinetic energy that detours cost, bits are per dimension and less the first "
             "stage's, and the last columns are energy distances to held-out data; ± one standard error."
@@ -87,8 +89,8 @@ class Stages:
         last = self.each[-1]
         if self._fell():
             return (
-                f"Quality fell: {last.many} at {MANY} calls, {self.each[-2].many} before. Go on from {self.each[-2].name}, "
-                "or reflow with real pairs, more pairs and more steps."
+                f"Quality fell: {last.many} at {MANY} calls, {self.each[-2].many} before. "
+                f"Go on from {self.each[-2].name}, or reflow with real pairs, more pairs and more steps."
             )
         if self._is_straight():
             return f"Another reflow does not pay: the paths are straight (bend {last.paths.relative:.2%}). Distil it."
