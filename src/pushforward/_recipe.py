@@ -15,6 +15,9 @@ from typing import Final, Literal
 from pushforward._config import suggest
 from pushforward._errors import ConfigError, explain
 
+_WIDEST: Final = 0.288
+"""Wider than any power-function average but the flat one."""
+
 FORMAT_VERSION: Final = 1
 """The version of the layout of run folders and checkpoints that this library writes."""
 
@@ -45,6 +48,9 @@ class Settings:
     """AdamW's memory of the gradient and of its square."""
     ema: float = 0.999
     """Memory of the averaged weights; 0 keeps the last weights instead."""
+    profiles: tuple[float, ...] = ()
+    """Also follow averages of these widths, shares of training, and keep them at every checkpoint: `pushforward ema`
+    makes an average of any width of them afterwards. Usual are 0.05 and 0.1; none are followed by default."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 never clips."""
     accumulate: int = 1
@@ -75,6 +81,7 @@ class Settings:
         self._require("lr", 0 < self.lr < float("inf"), "a positive number")
         self._require("rates", all(0 <= rate < float("inf") for _, rate in self.rates), "factors of 0 or more")
         self._require("ema", 0 <= self.ema < 1, "in [0, 1)")
+        self._require("profiles", all(0 < std < _WIDEST for std in self.profiles), "widths above 0 and below 0.288")
         self._require("betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
         self._require("threads", self.threads is None or self.threads >= 1, "1 or more")
         self._require("schedule", self.schedule in ("cosine", "constant"), "'cosine' or 'constant'")
@@ -152,6 +159,10 @@ class FlowMap:
     """What the network's output means."""
     critic: bool = False
     """With a diffusion beside it that models its samples (`objectives.DistributionMatching`)."""
+    jumps: int = 1
+    """Network calls that a sample takes where nobody says."""
+    renoise: float = 0.0
+    """How much of each jump's noise is fresh, from 0 to 1: 1 is how consistency models make several jumps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 
 from pushforward import _config
 from pushforward._errors import ConfigError
-from pushforward._recipe import KINDS, MAF, MLP, NAF, NICE, NSF, Diffusion, RealNVP, Run, Settings, Table, Transformer
+from pushforward._recipe import (
+    KINDS,
+    MAF,
+    MLP,
+    NAF,
+    NICE,
+    NSF,
+    Diffusion,
+    FlowMap,
+    RealNVP,
+    Run,
+    Settings,
+    Table,
+    Transformer,
+)
 from pushforward.cli.shell import parse
 from pushforward.cli.train import Train, adopt, recipe_of, spelled
 from pushforward.cli.units import Reading, Units, write_units
@@ -18,6 +32,7 @@ sizes = st.integers(1, 512)
 nets = st.builds(Transformer, width=sizes, layers=sizes, patch=st.none() | sizes) | st.builds(MLP, hidden=sizes)
 recipes = (
     st.builds(Diffusion, nets, st.sampled_from(["linear", "edm"]), st.sampled_from(["eps", "velocity"]))
+    | st.builds(FlowMap, nets, st.sampled_from(["linear", "edm"]), st.sampled_from(["x0", "velocity"]))
     | st.builds(NICE, hidden=sizes)
     | st.builds(RealNVP, couplings=sizes)
     | st.builds(MAF, hidden=sizes)
@@ -35,6 +50,7 @@ recipes = (
         (["--transformer.patch", "4"], "image", Diffusion(Transformer(patch=4))),
         (["--mlp.layers", "2"], "points", Diffusion(MLP(layers=2))),
         (["--path", "vp", "--prediction", "eps"], "table", Diffusion(MLP(), "vp", "eps")),
+        (["--flow-map", "--path", "cosine", "--prediction", "v"], "table", FlowMap(MLP(), "cosine", "v")),
         (["--model", "nice", "--nice.couplings", "6"], "image", NICE(couplings=6)),
         (["--model", "real_nvp", "--real-nvp.hidden", "16"], "table", RealNVP(hidden=16)),
         (["--model", "maf", "--maf.transforms", "2"], "points", MAF(transforms=2)),
@@ -53,16 +69,24 @@ def test_options_describe_a_model(words: list[str], kind: str, recipe: object) -
         (["--transformer.width", "8"], "table"),
         (["--model", "nice", "--real-nvp.hidden", "8"], "image"),
         (["--model", "real_nvp", "--prediction", "eps"], "image"),
+        (["--model", "maf", "--flow-map"], "table"),
     ],
 )
 def test_options_without_effect_are_refused(words: list[str], kind: str) -> None:
-    with pytest.raises(ConfigError, match=r"[Dd]rop them"):
+    with pytest.raises(ConfigError, match=r"[Dd]rop (them|it)"):
         recipe_of(parse(["train", "x", *words]), kind)
 
 
 def test_a_recipe_is_spelled_in_a_few_words() -> None:
     assert spelled(Diffusion(MLP(), "vp", "eps")) == "diffusion (mlp, vp path, eps)"
+    assert spelled(FlowMap()) == "flow map (transformer, linear path, velocity)"
     assert spelled(RealNVP()) == "real_nvp"
+
+
+def test_a_distilled_run_is_trained_again_as_a_flow_map() -> None:
+    made = Run(Settings(), (3,), 0, "moons", "", FlowMap(MLP(hidden=8), "vp", "eps", critic=True, jumps=4, renoise=1.0))
+    options = adopt(_config.loads(_config.dumps(made, KINDS)), Path("no/folder/config.toml"))
+    assert recipe_of(options, "table") == FlowMap(MLP(hidden=8), "vp", "eps")
 
 
 @settings(max_examples=50)

@@ -1,51 +1,135 @@
 """`pushforward distill`: teach a run to reach in a few jumps what it walked in many steps."""
 
+import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
 import pushforward as pf
+from pushforward import _recipe
+from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
+from pushforward.cli.few_steps import Recipe, Stage, chosen, needs_pairs, renoise, stages
 from pushforward.cli.options import FLAT, Session, Solve
-from pushforward.cli.reflow import pairs_of, student_folder, teacher_of, train_student
+from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
+from pushforward.cli.runs import Remembered, announce, conclude, speak
+from pushforward.cli.units import Units, data_of
+
+if TYPE_CHECKING:
+    from pushforward.models import FlowMap
 
 
 @dataclass(frozen=True, slots=True)
 class Distill:
     """Teach a run to reach in a few jumps what it walked in many steps.
 
-    The run makes pairs of noise and sample; a copy of it learns to jump from one to the other. It works best on a run
-    that `pushforward reflow` has straightened. Sample the new run with --solver euler and as many steps as jumps.
+    A copy of the run becomes a flow map, which knows where a jump ends and is sampled in one network call or a few.
+    How it learns is --recipe. On the digits one call of the default is as good as fifty of its teacher.
 
     Examples:
-      pushforward distill runs/straight --jumps 1 --out runs/one-step
-      pushforward sample runs/one-step --solver euler --steps 1 -o grid.png
+      pushforward distill runs/digits --real --out runs/one-step    one call: pairs first, then distribution matching
+      pushforward sample runs/one-step -o grid.png                  jumps, as often as it was trained to
+      pushforward distill runs/digits --jumps 4 -o runs/four        four calls
+      pushforward distill runs/digits --recipe mean-flow --jumps 2 --steps 4000
+      pushforward compare runs/digits runs/one-step runs/four       was it worth it?
     """
 
     run: Annotated[Path, Positional, arg(metavar="RUN")]
-    """The run folder of a diffusion model."""
+    """The run folder of a diffusion model: the teacher."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
     """The new run folder; by default runs/NAME-distilled. An interrupted run in it is continued."""
+    recipe: Recipe = "auto"
+    """auto: pairs-dmd for one jump, shortcut for several. From pairs of noise and sample that the teacher makes: pairs
+    (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's velocity:
+    shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, progressive (stages of
+    8, 4, 2 and 1 times the jumps, each with all --steps), consistency and continuous (sCM)."""
     jumps: int = 1
-    """Network calls that a sample of the new run will take."""
+    """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
-    """How an error is weighed: huber does not let rare large errors lead."""
-    pairs: int = 10_000
-    """Pairs of noise and sample that the run makes. They are kept in the new run's folder, and made once."""
+    """How an error on pairs is weighed: huber does not let rare large errors lead."""
+    pairs: int = 16_384
+    """Pairs of noise and sample that the teacher makes, for recipes that learn from pairs. They are kept in the new
+    run's folder, and made once."""
     pairs_shard: Annotated[str | None, arg(metavar="I/N")] = None
     """Make this share of the pairs only, counted from 0; the same command without it goes on with all of them."""
+    real: bool = False
+    """Add pairs that start from the real training data: their data end is exact."""
     teacher: Solve = Solve()
-    settings: Annotated[Settings, FLAT] = field(default_factory=lambda: Settings(steps=1_000, lr=3e-4))
+    settings: Annotated[Settings, FLAT] = field(
+        default_factory=lambda: Settings(steps=2_000, lr=1e-3, batch=128, betas=(0.9, 0.99), ema=0.995)
+    )
     session: Annotated[Session, FLAT] = Session()
 
 
 def run(options: Distill) -> None:
-    """Make the pairs, train a copy to jump, say what to do next."""
-    path = student_folder(options.out, options.run, "distilled")
-    objective = pf.objectives.Distillation(steps=options.jumps, loss=options.loss)
-    units, model = teacher_of(options.run, options.settings)
-    pairs = pairs_of(model, options, units, path)
-    if pairs is not None:
-        train_student(options, path, units, model, pairs, objective)
+    """Make pairs if the recipe wants some, train a flow map stage by stage, say what to do next."""
+    path, recipe = student_folder(options.out, options.run, "distilled"), chosen(options.recipe, options.jumps)
+    units, teacher = teacher_of(options.run, options.settings)
+    source, before = source_of(options, recipe, units, teacher, path), teacher
+    if source is None:  # a share of the pairs was made
+        return
+    *first, last = stages(recipe, options.jumps, options.loss, options.settings)
+    work = _Work(options, units, source, teacher, renoise(recipe))
+    for stage in first:
+        before, history = work.done(stage, path.with_name(f"{path.name}-{stage.name}"), before)
+        if history.steps:
+            speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
+    _, history = work.done(last, path, before)
+    conclude(history, path, units)
+
+
+def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffusion", path: Path) -> Any:
+    """What the recipe learns from: the teacher's pairs, or its data; None if a share of the pairs was asked for."""
+    if not needs_pairs(recipe):
+        if options.pairs_shard is not None:
+            got = f"--pairs-shard {options.pairs_shard} with --recipe {recipe}, which learns from data"
+            raise ConfigError(explain("a recipe that learns from pairs", got, "Leave it out."))
+        _, data = data_of(options.run)
+        return data if units.labels else data.unlabelled()
+    check_real(options)
+    return pairs_of(teacher, options, units, path, options.real)
+
+
+def student_of(before: "pf.Diffusion | FlowMap", teacher: "pf.Diffusion", stage: Stage, seed: int) -> "FlowMap":
+    """The flow map that a stage starts with; what is new in it is a function of the seed."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        student = pf.models.FlowMap.of(before)
+    student.critic = copy.deepcopy(teacher) if stage.critic else None
+    return student
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What all stages share.
+
+    Args:
+        options: of the verb.
+        units: of the data.
+        source: what is learned from.
+        teacher: the run's model.
+        renoise: how several jumps are made.
+    """
+
+    options: Distill
+    units: Units
+    source: Any
+    teacher: "pf.Diffusion"
+    renoise: float
+
+    def done(
+        self, stage: Stage, place: Path, before: "pf.Diffusion | FlowMap"
+    ) -> "tuple[FlowMap, pf.training.History]":
+        """A stage as a run of its own, from the model before it."""
+        options, units, settings = self.options, self.units, stage.settings
+        of: Any = pf.training.read_run(options.run).model
+        recipe = _recipe.FlowMap(of.net, of.path, of.prediction, stage.critic, stage.jumps, self.renoise)
+        student = student_of(before, self.teacher, stage, options.settings.seed)
+        what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"
+        announce(what, student, f"a flow map of {options.run}", settings, place)
+        data, objective = Remembered(self.source, units, place), stage.objective(self.teacher, before)
+        return student, pf.train(student, data, objective, settings=settings, run=place, recipe=recipe)

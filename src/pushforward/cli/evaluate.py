@@ -37,6 +37,7 @@ class Evaluate:
       pushforward evaluate runs/digits --solver euler --steps 4          what four network calls are worth
       pushforward evaluate runs/digits --solver rk4 --draws 8            a closer bound of its bits
       pushforward evaluate runs/digits --solver tuned-8 --likelihood 0   a solver that only samples
+      pushforward evaluate runs/one-step --solver heun                   bits, of the velocity of a run that jumps
       pushforward evaluate runs/customers --data new.csv -o scores.json
       pushforward evaluate runs/photos --likelihood 10000 --shard 3/16    its likelihoods, the fourth of sixteen shares
       pushforward evaluate runs/photos --likelihood 10000                 all of them are there: the result
@@ -51,7 +52,7 @@ class Evaluate:
     n: Annotated[int | None, arg(aliases=["-n"], metavar="INT")] = None
     """How many samples to compare; by default as many as there are training events, at most 1000."""
     likelihood: int = 256
-    """Held-out events whose likelihood is computed; 0 skips the slowest part."""
+    """Held-out events whose likelihood is computed; 0 skips the slowest part. Jumps have none."""
     draws: int = 1
     """Draws of the noise that spreads whole numbers, for a closer bound; above 1 divergences are exact and slower.
     Rows of a table by nsf or maf take 16 at least."""
@@ -79,7 +80,8 @@ def run(options: Evaluate) -> None:
     model = pf.load(options.run, device=str(device))
     solver = options.solve.build(options.run)
     _check_solver(model, solver, options)
-    bits = _bits(model, data, solver, options, units) if options.likelihood else None
+    scored = options.likelihood and not isinstance(solver, pf.solvers.Jumps)
+    bits = _bits(model, data, solver, options, units) if scored else None
     if options.shard is not None:
         return None
     rows = measure(model, data, solver, options, units, bits)

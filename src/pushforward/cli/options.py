@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, arg
 import pushforward as pf
 from pushforward import _config
 from pushforward._errors import ConfigError, explain
+from pushforward._recipe import FlowMap, Recipe
 
 if TYPE_CHECKING:
     import torch
@@ -84,22 +85,30 @@ SOLVERS: Final["Mapping[str, Callable[[int, float], pf.solvers.Solver]]"] = Mapp
         "reversible": lambda steps, _: pf.solvers.Reversible(steps),
         "ancestral": lambda steps, _: pf.solvers.Ancestral(steps),
         "sde": lambda steps, _: pf.solvers.DPMSolver(steps, eta=1.0),
+        "jump": lambda steps, _: pf.solvers.Jumps(steps),
+        "renoise": lambda steps, _: pf.solvers.Jumps(steps, renoise=1.0),
     }
 )
 """The solvers that have a name, made from steps and tolerance."""
+
+AUTO: Final = "auto"
+"""The name of whichever suits the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Solve:
     """How to follow the velocity field. Normalizing flows need no solver and ignore it."""
 
-    solver: Annotated[str, arg(metavar="NAME|FILE")] = "heun"
-    """euler, ddim, exponential (UniPC), dpm (DPM-Solver++): one network call a step.
+    solver: Annotated[str, arg(metavar="NAME|FILE")] = "auto"
+    """auto: jumps where the run is a flow map, else heun.
+    euler, ddim, exponential (UniPC), dpm (DPM-Solver++): one network call a step.
     midpoint, heun, karras (EDM): two. rk4, reversible: four. adaptive: as many as needed.
     ancestral (DDPM), sde: one, and noise on the way.
+    jump: of flow maps, one call a jump; renoise: the same with fresh noise after each, as consistency models do.
     Or what `pushforward tune` saved: its name in the run (tuned-8, say) or a .json file."""
     steps: Annotated[int | None, arg(metavar="INT")] = None
-    """Steps from noise to data, by default 20; not for adaptive, nor for saved solvers, which have their own."""
+    """Steps from noise to data, by default 20, and for jumps as many as the run was trained for; not for adaptive, nor
+    for saved solvers, which have their own."""
     tolerance: float = 1e-5
     """Error allowed in each step, relative and absolute (adaptive alone)."""
 
@@ -109,13 +118,23 @@ class Solve:
         Raises:
             ConfigError: no solver has that name or is saved under it, or steps for a saved one.
         """
-        if self.solver in SOLVERS:
-            return SOLVERS[self.solver](20 if self.steps is None else self.steps, self.tolerance)
+        if self.solver == AUTO or self.solver in SOLVERS:
+            return self._named(pf.training.read_run(run).model)
         file = self._file(run)
         if self.steps is not None:
             expected, got = "no --steps with a saved solver, which has its own", f"--steps {self.steps}"
             raise ConfigError(explain(expected, got, "Leave it out, or find another by `pushforward tune`."))
         return pf.solvers.load(file)
+
+    def _named(self, recipe: Recipe | None) -> "pf.solvers.Solver":
+        """The solver of this name for a model of this recipe; the jumps of a flow map are those it learned."""
+        told = recipe if isinstance(recipe, FlowMap) else None
+        if told is not None and self.solver == AUTO:
+            return pf.solvers.Jumps(told.jumps if self.steps is None else self.steps, renoise=told.renoise)
+        name, usual = "heun" if self.solver == AUTO else self.solver, 20
+        if name in ("jump", "renoise"):
+            usual = 1 if told is None else told.jumps
+        return SOLVERS[name](usual if self.steps is None else self.steps, self.tolerance)
 
     def _file(self, run: Path) -> Path:
         if self.solver.endswith(".json"):
@@ -123,7 +142,9 @@ class Solve:
         saved = saved_solvers(run)
         if self.solver not in saved:
             expected = f"a solver, one saved in {str(run)!r}, or a .json file"
-            raise ConfigError(explain(expected, repr(self.solver), _config.suggest(self.solver, [*SOLVERS, *saved])))
+            raise ConfigError(
+                explain(expected, repr(self.solver), _config.suggest(self.solver, [AUTO, *SOLVERS, *saved]))
+            )
         return saved[self.solver]
 
 

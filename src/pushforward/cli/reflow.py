@@ -16,6 +16,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
 from pushforward.cli.parts import told
+from pushforward.cli.reflowed import tell_stages
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.units import Units, data_of, read_units
 
@@ -46,6 +47,8 @@ class Reflow:
     """Make this share of the pairs only, counted from 0; the same command without it goes on with all of them."""
     real: bool = False
     """Add as many pairs that start from the real training data: their data end is exact."""
+    measure: int = 512
+    """Samples by which teacher and student are then compared, with advice whether to go on; 0 leaves it out."""
     teacher: Solve = Solve()
     settings: Annotated[Settings, FLAT] = field(default_factory=lambda: Settings(steps=1_000, lr=3e-4))
     session: Annotated[Session, FLAT] = Session()
@@ -55,12 +58,22 @@ def run(options: Reflow) -> None:
     """Make the pairs, train a copy on them, say what to do next."""
     path = student_folder(options.out, options.run, "reflow")
     units, model = teacher_of(options.run, options.settings)
-    if options.real and not carries_divergence(options.teacher.build(options.run)):
-        expected = "a teacher that also goes from data to noise, for --real (euler, midpoint, heun, rk4, adaptive)"
-        raise ConfigError(explain(expected, f"--teacher.solver {options.teacher.solver}", "Choose one of them."))
+    check_real(options)
     pairs = pairs_of(model, options, units, path, options.real)
     if pairs is not None:
         train_student(options, path, units, model, pairs, pf.objectives.Regression())
+        tell_stages(options, path)
+
+
+def check_real(options: Any) -> None:
+    """Refuse, before anything is made, a teacher that cannot go from real data to noise.
+
+    Raises:
+        ConfigError: its solver is none of those that can.
+    """
+    if options.real and not carries_divergence(options.teacher.build(options.run)):
+        expected = "a teacher that also goes from data to noise, for --real (euler, midpoint, heun, rk4, adaptive)"
+        raise ConfigError(explain(expected, f"--teacher.solver {options.teacher.solver}", "Choose one of them."))
 
 
 def student_folder(out: Path | None, teacher: Path, suffix: str) -> Path:
@@ -149,7 +162,7 @@ def teaching(options: Any) -> "pf.solvers.Solver":
     return solver
 
 
-def _real(options: Reflow, units: Units) -> "tuple[torch.Tensor, torch.Tensor | None]":
+def _real(options: Any, units: Units) -> "tuple[torch.Tensor, torch.Tensor | None]":
     """Real training events, and their classes if the model is conditioned on them."""
     from pushforward._random import Draw
 

@@ -24,6 +24,7 @@ from pushforward._recipe import (
     NICE,
     NSF,
     Diffusion,
+    FlowMap,
     RealNVP,
     Recipe,
     Run,
@@ -54,6 +55,7 @@ class Train:
       pushforward train my.csv --model nsf --kinds hour=circular:24 share=bounded:0:1    ... with known bounds
       pushforward train photos/ --transformer.patch 8            a folder of images, one sub-folder per class
       pushforward train digits --model nice --steps 400          a normalizing flow
+      pushforward train digits --flow-map                        a model that jumps: sampled in one network call
       pushforward train --config runs/digits/config.toml --lr 3e-4    a run again, with one thing changed
       torchrun --nproc-per-node 8 -m pushforward train photos/   on eight GPUs
     """
@@ -71,6 +73,9 @@ class Train:
     are those of score matching, edm is Karras's."""
     prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
     """What the network of a diffusion model says; any of them can be converted to any other."""
+    flow_map: bool = False
+    """Learn jumps instead of a velocity, by MeanFlow: a sample is then one network call, or a few. Steps take longer,
+    and `pushforward distill` makes one of a run that was trained without it."""
     conditional: bool = False
     """Learn each class apart, so that one can ask for a class when sampling."""
     reading: Annotated[Reading, FLAT] = Reading()
@@ -110,10 +115,8 @@ def run(options: Train) -> None:
     path = run_folder(options.out, data.name)
     model = started(recipe, seen, options.settings.seed)
     announce(data.describe(), model, spelled(recipe), options.settings, path)
-    objectives = pf.objectives
-    objective = objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
     source = Remembered(seen, units, path, skipped=tuple(ledger.rows))
-    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe)
+    history = pf.train(model, source, objective_of(recipe), settings=options.settings, run=path, recipe=recipe)
     return conclude(history, path, units)
 
 
@@ -146,6 +149,14 @@ def _refuse_table_options(options: Train) -> None:
         expected = f"{given[0]} with --model nsf or maf on a .csv, .tsv or .parquet file"
         got = f"{given[0]} with --model {options.model} on {options.data!r}"
         raise ConfigError(explain(expected, got, "Add --model nsf or drop it."))
+
+
+def objective_of(recipe: Recipe) -> "pf.objectives.Objective":
+    """What a model of this recipe learns by from data alone."""
+    objectives = pf.objectives
+    if isinstance(recipe, FlowMap):
+        return objectives.few_steps.mean_flow(diagonal=0.5, times=pf.paths.Uniform())
+    return objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
 
 
 def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Model":
@@ -185,16 +196,22 @@ def recipe_of(options: Train, kind: str) -> Recipe:
     if flow and (options.path != "linear" or options.prediction != "velocity"):
         got = f"--path {options.path} --prediction {options.prediction}"
         raise ConfigError(explain(f"no path and no prediction for the flow {chosen!r}", got, "Drop them."))
+    if flow and options.flow_map:
+        fix = "Drop it: a normalizing flow takes one pass as it is."
+        raise ConfigError(explain(f"no --flow-map for the flow {chosen!r}", "--flow-map", fix))
     if flow:
         return getattr(options, chosen)
-    return Diffusion(getattr(options, chosen), options.path, options.prediction)
+    net = getattr(options, chosen)
+    words = options.path, options.prediction
+    return FlowMap(net, *words) if options.flow_map else Diffusion(net, *words)
 
 
 def spelled(recipe: Recipe) -> str:
     """A recipe in a few words."""
     names = {cls: kind for kind, cls in KINDS.items()}
-    if isinstance(recipe, Diffusion):
-        return f"diffusion ({names[type(recipe.net)]}, {recipe.path} path, {recipe.prediction})"
+    if isinstance(recipe, Diffusion | FlowMap):
+        kind = "diffusion" if isinstance(recipe, Diffusion) else "flow map"
+        return f"{kind} ({names[type(recipe.net)]}, {recipe.path} path, {recipe.prediction})"
     if isinstance(recipe, Table):
         return f"{names[type(recipe.flow)]} of every conditional"
     return names[type(recipe)]
@@ -207,8 +224,8 @@ def adopt(table: Mapping[str, Any], file: Path) -> Train:
     if run.model is None:
         fix = "Give its options on the command line."
         raise ConfigError(explain("a run whose model has a recipe", f"{str(file)!r}, built by hand", fix))
-    diffusion = run.model if isinstance(run.model, Diffusion) else Diffusion()
-    inner = run.model.net if isinstance(run.model, Diffusion) else run.model
+    diffusion = run.model if isinstance(run.model, Diffusion | FlowMap) else Diffusion()
+    inner = run.model.net if isinstance(run.model, Diffusion | FlowMap) else run.model
     family = inner.flow if isinstance(inner, Table) else inner
     name = next(name for name, cls in FAMILIES.items() if cls is type(family))
     chosen: dict[str, Any] = {"model": name, name: family}
@@ -216,6 +233,7 @@ def adopt(table: Mapping[str, Any], file: Path) -> Train:
         data=units.path if units else run.data or tyro.MISSING,
         path=diffusion.path,
         prediction=diffusion.prediction,
+        flow_map=isinstance(run.model, FlowMap),
         conditional=run.classes > 0,
         conditionals=run.model.conditionals if isinstance(run.model, Table) else 0.5,
         reading=units.reading if units else Reading(),

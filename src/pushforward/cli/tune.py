@@ -16,7 +16,7 @@ from tyro.conf import Positional, arg
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
-from pushforward.cli.options import FLAT, SOLVERS, Machine, Session
+from pushforward.cli.options import AUTO, FLAT, SOLVERS, Machine, Session
 from pushforward.cli.reflow import diffusion_of
 from pushforward.cli.units import Units
 
@@ -121,7 +121,7 @@ def _name(options: Tune) -> str:
     """
     kind, of = "auto" if options.grid_only else "tuned", "" if options.label is None else f"-{options.label}"
     name = options.name if options.name is not None else f"{kind}-{options.calls}{of}".replace("/", "-")
-    if name in SOLVERS or not name or name.startswith(".") or name.endswith(".json") or set(name) & set("/\\"):
+    if name in (AUTO, *SOLVERS) or not name or name.startswith(".") or name.endswith(".json") or set(name) & set("/\\"):
         expected = "a --name that is no solver's already, no path and no .json"
         raise ConfigError(explain(expected, repr(name), "Choose another, or leave it out."))
     return name

@@ -4,10 +4,10 @@
 leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a flow over a
 table with scikit-learn's words. `language_model` makes a small language model with one of the `ENCODINGS`, and
 `train_language` trains it. `Settings`, the recipes and `Run` are values without torch. One file per idea: `schedule`,
-`average`, `optimizer`, `precision`, `guard` (what is not finite), `engine` (one update), `distributed`, `weights`,
-`files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`, `rows`,
-`estimator`, `shards` (many events in many files), `stored_pairs`, `encodings`, `language`. May import objectives,
-models and what stands below them.
+`average`, `profiles` and `averages` (of any width), `optimizer`, `precision`, `guard` (what is not finite), `engine`
+(one update), `distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`,
+`progress`, `journal`, `loop`, `rows`, `estimator`, `shards` (many events in many files), `stored_pairs`, `encodings`,
+`language`. May import objectives, models and what stands below them.
 """
 
 from pushforward._recipe import (
@@ -25,6 +25,7 @@ from pushforward._recipe import (
     Table,
     Transformer,
 )
+from pushforward.training.averages import averaged
 from pushforward.training.build import build
 from pushforward.training.encodings import ENCODINGS, Sizes
 from pushforward.training.engine import Objective
@@ -40,6 +41,6 @@ from pushforward.training.stored_pairs import StoredPairs, store_pairs, store_re
 __all__ = [
     "Data", "Diffusion", "ENCODINGS", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP", "NAF", "NICE",
     "NSF", "Objective", "RealNVP", "Recipe", "Run", "Settings", "Shards", "Sizes", "StoredPairs", "Table",
-    "Transformer", "build", "fingerprint", "language_model", "load", "read_run", "save_run", "store_pairs",
+    "Transformer", "averaged", "build", "fingerprint", "language_model", "load", "read_run", "save_run", "store_pairs",
     "store_real_pairs", "train", "train_language",
 ]  # fmt: skip

@@ -98,9 +98,10 @@ def _diffusion(
 
 
 def _flow_map(recipe: _recipe.FlowMap, shape: tuple[int, ...], classes: int) -> Model:
-    from pushforward import models
+    from pushforward import models, solvers
 
-    return models.FlowMap.of(_diffusion(recipe, shape, classes), critic=recipe.critic)
+    solver = solvers.Jumps(recipe.jumps, renoise=recipe.renoise)
+    return models.FlowMap.of(_diffusion(recipe, shape, classes), recipe.critic, solver)
 
 
 def _net(recipe: "_recipe.Transformer | _recipe.MLP", shape: tuple[int, ...], classes: int) -> Any:

@@ -2,6 +2,7 @@
 
     checkpoints/step-00001200/
         model.safetensors  ema.safetensors  optim.safetensors  state.json  config.json  manifest.json
+        profiles.safetensors    where averages of several widths are followed (`averages`)
 
 It is written as `.step-00001200.tmp`, sealed, synced and renamed (`_durable`). Pruning takes the manifest first, so
 what is half deleted does not verify. A reader takes the newest folder that verifies, else the one before, and says
@@ -10,7 +11,7 @@ which and why. There is no generator state to keep: every random number is a fun
 
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ Anchors = Callable[[int], bool]
 """Which steps to look for."""
 
 _TENSORS = ("model", "ema", "optim")
+_PROFILES = "profiles.safetensors"
 _FILES = (*(f"{name}.safetensors" for name in _TENSORS), "state.json", "config.json")
 
 
@@ -41,6 +43,7 @@ class Checkpoint:
         optim: the optimizer's state by name.
         state: everything else, as JSON values.
         config: what the run was begun with, as JSON values.
+        profiles: averages of several widths, by width and name; empty where none are followed.
     """
 
     step: int
@@ -49,6 +52,7 @@ class Checkpoint:
     optim: Mapping[str, Tensor]
     state: Mapping[str, Any]
     config: Mapping[str, Any]
+    profiles: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def averaged(self) -> dict[str, Tensor]:
@@ -75,6 +79,8 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint, anchors: Anchors = la
             f"{name}.safetensors": put(beside / f"{name}.safetensors", pieces(getattr(checkpoint, name)))
             for name in _TENSORS
         }
+        if checkpoint.profiles:
+            facts[_PROFILES] = put(beside / _PROFILES, pieces(checkpoint.profiles))
         said = {"state.json": {"step": checkpoint.step, **checkpoint.state}, "config.json": checkpoint.config}
         facts |= {name: put(beside / name, [as_json(value).encode()]) for name, value in said.items()}
         put(beside / MANIFEST, [manifest(facts).encode()])
@@ -95,12 +101,13 @@ def read_checkpoint(place: Path, check: bool = True) -> Checkpoint:
     if check:
         verify(place, _FILES)
     tensors = {name: read_tensors(place / f"{name}.safetensors") for name in _TENSORS}
+    profiles = read_tensors(place / _PROFILES) if (place / _PROFILES).exists() else {}
     state = read_json(place / "state.json")
     step = state.pop("step", None)
     if type(step) is not int or step < 0:
         fix = "Take it away: the one before is found then."
         raise RunError(explain("the step of a checkpoint", f"{step!r} in {str(place)!r}", fix))
-    return Checkpoint(step=step, state=state, config=read_json(place / "config.json"), **tensors)
+    return Checkpoint(step=step, state=state, config=read_json(place / "config.json"), profiles=profiles, **tensors)
 
 
 def newest_checkpoint(folder: Path, only: Anchors = lambda step: True) -> Path | None:

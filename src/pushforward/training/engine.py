@@ -22,6 +22,7 @@ from pushforward._random import Draw
 from pushforward._recipe import Settings
 from pushforward.data.batch import Batch
 from pushforward.training.average import blend
+from pushforward.training.averages import Averages, named
 from pushforward.training.checkpoint import Checkpoint
 from pushforward.training.distributed import World, local, part, quietly, whole, wrap
 from pushforward.training.guard import Guard, NotFinite, diagnose
@@ -71,6 +72,7 @@ class Engine:
         self._fixed = [] if settings.shard else [p.detach() for p in self._parameters]
         self._optimizer = AdamW(self._named, settings)
         self._average = [local(p).clone() for p in self._parameters] if settings.ema else []
+        self._profiles = Averages(settings.profiles, [local(p) for p in self._parameters])
         dtype = resolve(settings, world.device)
         self._cast = caster(dtype, world.device)
         self._scale = LossScale(world.device) if dtype is torch.float16 else None
@@ -105,6 +107,8 @@ class Engine:
             parameter.grad = None
         if self._average:
             blend(self._average, self._locals(), step, self._settings.ema)
+        if self._settings.profiles:
+            self._profiles.follow(self._locals(), step)
         return loss, norm, stops
 
     @property
@@ -138,7 +142,8 @@ class Engine:
         """Everything, as whole tensors; a collective call."""
         scale = {"loss_scale": self._scale.state()} if self._scale else {}
         average = {name: whole(tensor, like) for (name, like), tensor in zip(self._named.items(), self._average)}
-        return Checkpoint(step, weights(self._model), average, self._optimizer.tensors(), {**state, **scale}, config)
+        optim, profiles = self._optimizer.tensors(), self._kept()
+        return Checkpoint(step, weights(self._model), average, optim, {**state, **scale}, config, profiles)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint.
@@ -153,6 +158,9 @@ class Engine:
         self._optimizer.restore(checkpoint.optim)
         for (name, like), tensor in zip(self._named.items(), self._average):
             tensor.copy_(part(fitting(checkpoint.ema, name, like), like))
+        for std, tensors in self._profiles.tensors.items():
+            for (name, like), tensor in zip(self._named.items(), tensors):
+                tensor.copy_(part(fitting(checkpoint.profiles, named(std, name), like), like))
         if self._scale and "loss_scale" in checkpoint.state:
             self._scale.restore(checkpoint.state["loss_scale"])
 
@@ -175,6 +183,14 @@ class Engine:
         finally:
             put_weights(self._target, held)
             self._model.train()
+
+    def _kept(self) -> dict[str, Tensor]:
+        """The averages of all widths as whole tensors; a collective call."""
+        return {
+            named(std, name): whole(tensor, like)
+            for std, tensors in self._profiles.tensors.items()
+            for (name, like), tensor in zip(self._named.items(), tensors)
+        }
 
     def _backward(self, step: int, batch: Batch, stop: bool) -> tuple[Tensor, Tensor | bool]:
         settings, world = self._settings, self._world

@@ -282,17 +282,22 @@ class _Loop:
         if not_finite({name: checkpoint.model[name] for name in checkpoint.ema or checkpoint.model}):
             raise NotFinite(done)
         self.close()
-        self.saved, anchors = done, self._anchors()
+        self.saved, anchors, kept = done, self._anchors(), self._keeps(done)
         if not must:
             if self.world.rank == 0:
                 copy = snapshot(checkpoint)
-                self.saving.begin(lambda: folder.checkpoint(copy, anchors))
+                self.saving.begin(lambda: folder.checkpoint(copy, anchors, kept))
             return
         try:
-            self.world.first(lambda: folder.checkpoint(checkpoint, anchors))
+            self.world.first(lambda: folder.checkpoint(checkpoint, anchors, kept))
         except OSError as error:
             fix = "Make room and run it again: it goes on from the checkpoint before."
             raise RunError(explain("to write the checkpoint", f"{error}", fix)) from error
+
+    def _keeps(self, done: int) -> bool:
+        """Whether the averages of this step are kept: at the same steps in every run, whatever signals stop it."""
+        every, last = self.settings.checkpoint_every, done == self.settings.steps
+        return bool(self.settings.profiles) and done > 0 and (last or (every > 0 and done % every == 0))
 
     def _finish(self, folder: RunFolder) -> None:
         self._checkpoint(self.settings.steps, must=True)  # of a run without a step

@@ -16,7 +16,7 @@ Reference: Karras et al. 2024 (arXiv 2312.02696), sections 3.1-3.2 and appendix 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -83,13 +83,15 @@ def coefficients(snapshots: Sequence[Profile], wanted: Profile) -> Tensor:
 
 
 @torch.no_grad()
-def combined(snapshots: Sequence[Mapping[str, Tensor]], counts: Tensor) -> dict[str, Tensor]:
-    """The weighted sum of snapshots by name, summed in float64."""
-    first = snapshots[0]
-    return {
-        name: sum(c * each[name].double() for c, each in zip(counts.tolist(), snapshots)).to(first[name].dtype)  # pyright: ignore
-        for name in first
-    }
+def combined(snapshots: Iterable[Mapping[str, Tensor]], counts: Tensor) -> dict[str, Tensor]:
+    """The weighted sum of snapshots by name, summed in float64; they are taken one at a time."""
+    total, like = dict[str, Tensor](), dict[str, torch.dtype]()
+    for count, each in zip(counts.tolist(), snapshots, strict=True):
+        for name, tensor in each.items():
+            part = count * tensor.double()
+            total[name] = total[name] + part if name in total else part
+            like[name] = tensor.dtype
+    return {name: tensor.to(like[name]) for name, tensor in total.items()}
 
 
 def _inverse(matrix: Tensor) -> Tensor:

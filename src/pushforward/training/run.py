@@ -4,6 +4,7 @@
     environment.json     versions, machine, code, command
     metrics.jsonl        one line per log interval: step, loss, norm, lr, seconds
     checkpoints/         see `checkpoint`
+    averages/            see `averages`, where several widths are followed
     model.safetensors    the averaged weights, when the run is done
     manifest.json        size and SHA-256 of config.toml and model.safetensors, written last
 
@@ -28,6 +29,7 @@ from pushforward._durable import make, remove, sync, write_text
 from pushforward._errors import ConfigError, RunError, explain
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.models.model import Model
+from pushforward.training.averages import forget_snapshots, write_snapshot
 from pushforward.training.build import build, fitting_in
 from pushforward.training.checkpoint import Anchors, Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
 from pushforward.training.files import (
@@ -147,7 +149,8 @@ class RunFolder:
         return place
 
     def begin(self, step: int, facts: Mapping[str, Any]) -> None:
-        """Write the configuration and the environment, and cut the metrics back to `step`."""
+        """Write the configuration and the environment, and cut metrics and averages back to `step`."""
+        forget_snapshots(self.path, step)
         remove(self.path / MANIFEST)
         remove(self.path / WEIGHTS)
         write_text(self.path / CONFIG, _config.dumps(self.config, KINDS), alone=True)
@@ -169,14 +172,16 @@ class RunFolder:
                 warnings.warn(f"Metrics wait for room on the disk: {error}. Training goes on.", stacklevel=2)
             self._told = True
 
-    def checkpoint(self, checkpoint: Checkpoint, anchors: Anchors = lambda step: False) -> None:
-        """Write a checkpoint, after the metrics up to it.
+    def checkpoint(self, checkpoint: Checkpoint, anchors: Anchors = lambda step: False, kept: bool = False) -> None:
+        """Write a checkpoint, after the metrics up to it, and if asked after a snapshot of its averages.
 
         Raises:
             OSError: it could not be written; the ones before are untouched.
         """
         if self._metrics is not None:
             sync(self.path / METRICS)
+        if kept:
+            write_snapshot(self.path, checkpoint.step, checkpoint.profiles)
         write_checkpoint(self.path / "checkpoints", checkpoint, anchors)
 
     def finish(self, tensors: Mapping[str, Tensor]) -> None:

@@ -26,6 +26,7 @@ def snapshot(checkpoint: Checkpoint) -> Checkpoint:
         model=copied(checkpoint.model),
         ema=copied(checkpoint.ema),
         optim=copied(checkpoint.optim),
+        profiles=copied(checkpoint.profiles),
     )
 
 

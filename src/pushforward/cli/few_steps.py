@@ -1,0 +1,121 @@
+"""The recipes of `pushforward distill`, as stages: what is learned, from what, and how.
+
+    recipe          stages                                                  learns from
+    pairs-dmd       pairs, then dmd with a quarter of the steps             the teacher's pairs
+    pairs           one jump is the pair's                                  the teacher's pairs
+    dmd             the scores agree, with the pairs as an anchor           the teacher's pairs
+    progressive     8, 4, 2, ... times as many jumps, the same steps each   data
+    all others      one                                                     data
+
+A stage starts from the student of the one before. Each is a run of its own, in a folder beside the last one's, so that
+an interrupted recipe goes on in the stage where it was. `objectives.few_steps` has the papers.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+import pushforward as pf
+from pushforward._errors import ConfigError, explain
+from pushforward._recipe import Settings
+
+if TYPE_CHECKING:
+    from pushforward.models import Diffusion, FlowMap
+
+    Model = Diffusion | FlowMap
+    Maker = Callable[[Diffusion, Model], pf.objectives.Objective]
+
+Recipe = Literal[
+    "auto", "pairs-dmd", "pairs", "dmd", "mean-flow", "shortcut", "lagrangian", "eulerian", "direct", "progressive",
+    "consistency", "continuous", "trajectory",
+]  # fmt: skip
+
+
+class Stage(NamedTuple):
+    """One training of a recipe.
+
+    Args:
+        name: what its folder is called after; "" for the last one, which is the new run.
+        objective: from the teacher, and what the stage starts from.
+        settings: how it is trained.
+        jumps: how many it is trained for.
+        critic: with a model of the student's own samples beside it.
+    """
+
+    name: str
+    objective: "Maker"
+    settings: Settings
+    jumps: int
+    critic: bool = False
+
+
+def chosen(recipe: Recipe, jumps: int) -> Recipe:
+    """The recipe, `auto` replaced by what was best on the digits for so many jumps (docs/failures.md).
+
+    Raises:
+        ConfigError: no jumps, or several by a recipe for one.
+    """
+    if jumps < 1:
+        raise ConfigError(explain("--jumps of 1 or more", str(jumps), "1, 2 and 4 are usual."))
+    if recipe == "auto":
+        return "pairs-dmd" if jumps == 1 else "shortcut"
+    if jumps > 1 and recipe in ("pairs-dmd", "dmd"):
+        fix = "Choose --recipe shortcut or lagrangian for several."
+        raise ConfigError(explain(f"--jumps 1 with --recipe {recipe}", f"--jumps {jumps}", fix))
+    return recipe
+
+
+def needs_pairs(recipe: Recipe) -> bool:
+    """Whether a recipe learns from the teacher's pairs, and not from data."""
+    return recipe in ("pairs-dmd", "pairs", "dmd")
+
+
+def renoise(recipe: Recipe) -> float:
+    """How several jumps are made: consistency models know the way to data alone, and take fresh noise in between."""
+    return 1.0 if recipe in ("consistency", "continuous") else 0.0
+
+
+def stages(recipe: Recipe, jumps: int, loss: Literal["square", "huber"], settings: Settings) -> list[Stage]:
+    """The trainings of a recipe, in order."""
+    if recipe == "progressive":
+        counts = [jumps * 2**k for k in (3, 2, 1, 0)]
+        return [Stage(f"{n}" if n > jumps else "", _progressive(n), settings, n) for n in counts]
+    if recipe == "pairs":
+        return [Stage("", _pairs(jumps, loss), settings, jumps)]
+    if recipe == "dmd":
+        return [Stage("", _matching, settings, 1, critic=True)]
+    if recipe == "pairs-dmd":
+        after = replace(settings, steps=settings.steps // 4, lr=settings.lr / 10)
+        return [Stage("pairs", _pairs(1, loss), settings, 1), Stage("", _matching, after, 1, critic=True)]
+    make = _SINGLE[recipe]
+    return [Stage("", lambda teacher, _: make(teacher, max(1, settings.steps // 8)), settings, jumps)]
+
+
+def _pairs(jumps: int, loss: str) -> "Maker":
+    objectives = pf.objectives
+    rule, power = objectives.Composition(1.0, "line"), 0.5 if loss == "huber" else 0.0
+    return lambda teacher, before: objectives.FlowMapMatching(rule, objectives.Stops(jumps), power=power)
+
+
+def _matching(teacher: "Diffusion", _: "Model") -> "pf.objectives.Objective":
+    return pf.objectives.DistributionMatching(teacher, anchor=1.0)
+
+
+def _progressive(jumps: int) -> "Maker":
+    return lambda teacher, before: pf.objectives.few_steps.progressive(before, jumps)
+
+
+_SINGLE: "Final[Mapping[str, Callable[[Diffusion, int], pf.objectives.Objective]]]" = MappingProxyType(
+    {
+        "mean-flow": lambda teacher, _: pf.objectives.few_steps.mean_flow(teacher, 0.25, pf.paths.Uniform()),
+        "shortcut": lambda teacher, _: pf.objectives.few_steps.shortcut(teacher),
+        "lagrangian": lambda teacher, _: pf.objectives.few_steps.lagrangian(teacher),
+        "eulerian": lambda teacher, _: pf.objectives.few_steps.eulerian(teacher),
+        "direct": lambda teacher, _: pf.objectives.few_steps.direct(teacher),
+        "consistency": lambda teacher, eighth: pf.objectives.few_steps.consistency(teacher, eighth),
+        "continuous": lambda teacher, eighth: pf.objectives.few_steps.continuous_consistency(teacher, 2 * eighth),
+        "trajectory": lambda teacher, _: pf.objectives.few_steps.consistency_trajectory(teacher),
+    }
+)
+"""Recipes of one stage, from the teacher and an eighth of the steps."""

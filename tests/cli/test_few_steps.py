@@ -1,0 +1,148 @@
+"""`distill` by every recipe: runs that jump, on the same data, as every other verb reads them."""
+
+import json
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import pushforward as pf
+from pushforward._random import Draw
+from pushforward._recipe import FlowMap
+from pushforward.cli import main
+from pushforward.cli.few_steps import Recipe, chosen, stages
+from pushforward.cli.options import Solve
+from pushforward.solvers import Euler, Heun, Jumps
+from pushforward.training import Settings, load, read_run
+
+BRIEF = ["--steps", "8", "--batch", "16", "--checkpoint-every", "0", "--warmup", "1", "--threads", "1"]
+RECIPES = [each for each in typing.get_args(Recipe) if each != "auto"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A working folder with a small run on points."""
+    folder = tmp_path_factory.mktemp("work")
+    points = pf.data.open_data("moons").values[:500].tolist()
+    (folder / "points.csv").write_text("a,b\n" + "".join(f"{a:.4f},{b:.4f}\n" for a, b in points))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["train", "points.csv", "--mlp.hidden", "32", "--mlp.layers", "2", *BRIEF, "--steps", "300",
+                     "--batch", "128", "-o", "flow"]) == 0  # fmt: skip
+        yield folder
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path) -> None:
+    jumps = "1" if "dmd" in recipe else "2"
+    teacher = ["--pairs", "64", "--teacher.steps", "2"]
+    assert main(["distill", "flow", "--recipe", recipe, "--jumps", jumps, *teacher, *BRIEF, "-o", recipe]) == 0
+    assert main(["sample", recipe, "-n", "9", "-o", f"{recipe}.npz"]) == 0
+    model, again = load(recipe), read_run(recipe).model
+    assert isinstance(model, pf.models.FlowMap)
+    assert isinstance(again, FlowMap)
+    assert again.critic == (model.critic is not None) == ("dmd" in recipe)
+    assert model.solver == Jumps(int(jumps), renoise=float(recipe in ("consistency", "continuous")))
+    assert torch.isfinite(model.sample(9, seed=0)).all()
+
+
+def test_a_recipe_of_stages_goes_on_in_the_stage_where_it_was(place: Path) -> None:
+    command = ["distill", "flow", "--pairs", "64", "--teacher.steps", "2", *BRIEF, "-o", "staged"]
+    assert main(command) == 0
+    whole = (place / "staged" / "model.safetensors").read_bytes()
+    before = (place / "staged-pairs" / "metrics.jsonl").read_text()
+    for file in sorted((place / "staged").rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    (place / "staged").rmdir()
+    assert main(command) == 0
+    assert (place / "staged" / "model.safetensors").read_bytes() == whole
+    assert (place / "staged-pairs" / "metrics.jsonl").read_text() == before
+
+
+def test_one_call_of_the_student_is_better_than_one_of_the_teacher(place: Path) -> None:
+    words = ["--recipe", "pairs", "--pairs", "2048", "--real", *BRIEF, "--steps", "300", "--batch", "128"]
+    assert main(["distill", "flow", *words, "-o", "quick"]) == 0
+    held = pf.data.open_data("points.csv").held_out_batch(Draw(0, "test")).x
+    teacher, student = load("flow"), load("quick")
+    far, near = (
+        pf.report.energy_distance(x, held).value
+        for x in (teacher.sample(500, solver=Euler(1), seed=0), student.sample(500, seed=0))
+    )
+    assert near < far / 3
+
+
+def test_other_verbs_read_a_run_that_jumps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["train", "points.csv", "--flow-map", "--mlp.hidden", "8", "--mlp.layers", "1", *BRIEF, "-o", "map"]) == 0
+    )
+    assert main(["train", "--config", "map/config.toml", "-o", "map-again"]) == 0
+    assert (place / "map" / "model.safetensors").read_bytes() == (
+        place / "map-again" / "model.safetensors"
+    ).read_bytes()
+    assert main(["evaluate", "map", "-n", "60", "-o", "jumps.json"]) == 0
+    assert main(["evaluate", "map", "-n", "60", "--solver", "heun", "--steps", "2", "--likelihood", "20",
+                 "-o", "velocity.json"]) == 0  # fmt: skip
+    jumps, velocity = (json.loads((place / f"{name}.json").read_text()) for name in ("jumps", "velocity"))
+    assert "bits per dimension" not in jumps
+    assert velocity["bits per dimension"]["standard_error"] > 0
+    assert velocity["energy distance"] != jumps["energy distance"]
+    assert main(["report", "map", "-n", "64", "--calls", "1", "2"]) == 0
+    capsys.readouterr()
+    assert main(["info", "map"]) == 0
+    assert "FlowMap" in capsys.readouterr().out
+    assert main(["sample", "flow", "--solver", "jump"]) == 2
+    assert "FlowMap.of" in capsys.readouterr().err
+
+
+def test_the_solver_suits_the_run(place: Path) -> None:
+    pf.training.save_run(load("flow"), "walks", read_run("flow").model)
+    recipe = FlowMap(read_run("flow").model.net, jumps=4, renoise=0.5)
+    pf.training.save_run(pf.training.build(recipe, (2,)), "jumps", recipe)
+    walks, jumps = Path("walks"), Path("jumps")
+    assert (Solve().build(walks), Solve(steps=3).build(walks)) == (Heun(20), Heun(3))
+    assert (Solve().build(jumps), Solve(steps=2).build(jumps)) == (Jumps(4, renoise=0.5), Jumps(2, renoise=0.5))
+    assert (Solve("jump").build(jumps), Solve("renoise", 2).build(jumps)) == (Jumps(4), Jumps(2, renoise=1.0))
+    assert Solve("euler", 5).build(jumps) == Euler(5)
+
+
+def test_auto_is_the_recipe_that_was_best(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (chosen("auto", 1), chosen("auto", 4)) == ("pairs-dmd", "shortcut")
+    settings = Settings(steps=2_000, lr=1e-3)
+    first, second = stages("pairs-dmd", 1, "huber", settings)
+    assert (first.settings, second.settings.steps, second.settings.lr) == (settings, 500, 1e-4)
+    assert [each.name for each in stages("progressive", 2, "huber", settings)] == ["16", "8", "4", ""]
+    assert main(["distill", "flow", "--recipe", "dmd", "--jumps", "2"]) == 2
+    assert "--jumps 1 with --recipe dmd" in capsys.readouterr().err
+
+
+def test_runs_are_put_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = FlowMap(read_run("flow").model.net)
+    for name in ("one", "two"):
+        pf.training.save_run(pf.training.build(recipe, (2,)), name, recipe)
+        (place / name / "data.toml").write_text((place / "flow" / "data.toml").read_text())
+    words = ["-n", "50", "--likelihood", "20", "--calls", "1", "2", "--threads", "1"]
+    capsys.readouterr()
+    assert main(["compare", "flow", "one", "two", *words, "-o", "all.html"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:9]] == ["flow", "flow", "one", "one", "two", "two", "floor:"]
+    assert "pushforward compare flow one two --seed 0" in (place / "all.html").read_text()
+    assert main(["compare", "one", *words, "-o", "all.png"]) == 0
+    assert (place / "all.png").read_bytes().startswith(b"\x89PNG")
+    units = (place / "two" / "data.toml").read_text()
+    (place / "two" / "data.toml").write_text(units.replace("scale = [", "scale = [9.0, 9.0]\n#"))
+    mistakes = {"-o all.gif": ".html or .png", "-n 3": "-n of 40 or more", "": "scaled differently"}
+    for given, message in mistakes.items():
+        assert main(["compare", "flow", "two", *given.split()]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_reflow_says_whether_another_round_pays(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--pairs", "64", "--teacher.steps", "2", *BRIEF, "--measure", "40"]
+    assert main(["reflow", "flow", *words, "-o", "straight"]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[0] for line in shown.splitlines() if "%" in line][:2] == ["flow", "straight"]
+    assert "pay" in shown or "Go on from flow" in shown
+    assert main(["reflow", "flow", *words, "--measure", "0", "-o", "silent"]) == 0
+    assert "Bend" not in capsys.readouterr().out
