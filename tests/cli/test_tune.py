@@ -191,7 +191,7 @@ MISTAKES = {
     "a solver misspelt": (["sample", "points", "--solver", "huen"], "got 'huen'. Did you mean 'heun'?"),
     "a saved solver misspelt": (["sample", "points", "--solver", "tuned-55"], "Did you mean 'tuned-5'?"),
     "a solver far from any": (["sample", "points", "--solver", "xyz"], "Choose from 'adaptive', 'ancestral'"),
-    "a file that is none": (["sample", "points", "--solver", "no.json"], "got 'no.json': [Errno 2]"),
+    "a file that is none": (["sample", "points", "--solver", "no.json"], "got 'no.json': it is no file"),
     "a file of something else": (["sample", "points", "--solver", "a.json"], "a kind for 'a.json'; got none"),
     "steps of a saved solver": (["sample", "points", "--solver", "tuned-5", "--steps", "3"], "got --steps 3. Leave it"),
     "a random teacher": (["reflow", "points", "--teacher.solver", "sde"], "which adds noise on the way"),

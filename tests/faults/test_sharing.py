@@ -151,7 +151,7 @@ def test_skipped_rows_are_in_a_ledger_beside_the_run(tmp_path):
     assert ledger.rows[0] == "a.csv:42 (y is missing or not finite)"
     assert ledger.rows[-2:] == ["a.csv:54 (3 fields instead of 2)", "a.csv:55 (y is 'two')"]
     (tmp_path / "run").mkdir()
-    next(Remembered(data, UNITS, tmp_path / "run", tuple(ledger.rows)).batches(8, pf.training.engine.Draw(0)))
+    next(Remembered(data, UNITS, tmp_path / "run", skipped=tuple(ledger.rows)).batches(8, pf.training.engine.Draw(0)))
     lines = [json.loads(line) for line in (tmp_path / "run/bad_rows.jsonl").read_text().splitlines()]
     assert [line["skipped"] for line in lines] == ledger.rows
 

@@ -162,8 +162,8 @@ class Diffusion(Model):
         Raises:
             ConfigError: less than one piece; when called, a solver that cannot carry the divergence.
 
-        >>> from pushforward.models import ring
-        >>> model, x = ring(), torch.ones(1, 2, dtype=torch.float64)
+        >>> from pushforward.models import gaussian
+        >>> model, x = gaussian(shape=(2,)), torch.ones(1, 2, dtype=torch.float64)
         >>> flow = model.as_flow(pieces=3)
         >>> len(flow.chain), bool((flow.log_prob(x) - model.log_prob(x)).abs() < 1e-3)
         (3, True)

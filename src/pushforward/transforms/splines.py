@@ -69,14 +69,14 @@ def within(x: Tensor, c: Tensor, ends: tuple[Tensor, ...], inverse: bool) -> Pai
     w, h = x_1 - x_0, y_1 - y_0
     s = h / w
     if inverse:
-        eta = (c - y_0) / h
+        eta = ((c - y_0) / h).clamp(0, 1)  # knots are rounded: a number on one may lie a hair outside its bin
         u = d_0 * (1 - eta) - d_1 * eta
         near = torch.where(u >= 0, eta, 1 - eta)
         v = 2 * s * near
         v = v / (u.abs() + (u.square() + 4 * s.square() * eta * (1 - eta)).sqrt() + v)
         xi = torch.where(u >= 0, v, 1 - v)
     else:
-        xi = (c - x_0) / w
+        xi = ((c - x_0) / w).clamp(0, 1)
     t = xi * (1 - xi)
     below = s + (d_0 + d_1 - 2 * s) * t
     slope = (s / below).square() * (d_1 * xi.square() + 2 * s * t + d_0 * (1 - xi).square())
