@@ -110,7 +110,7 @@ def test_the_completion_script_is_bash_and_knows_the_verbs(capsys: pytest.Captur
 
 MISTAKES = {
     "a verb": (["trian"], "Did you mean 'train'?"),
-    "a verb far from any": (["xyz"], "Choose from 'demo'"),
+    "a verb far from any": (["xyz"], "Choose from 'compare'"),
     "an option": (["train", "a", "--stpes", "3"], "unrecognized options: --stpes, 3. Did you mean --steps?"),
     "two options": (["train", "a", "--mlp.hiden", "3", "--stps", "2"], "Did you mean --mlp.hidden and --steps?"),
     "an option before the verb": (["--stpes", "train"], "See pushforward --help"),
