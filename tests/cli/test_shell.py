@@ -131,7 +131,7 @@ def test_the_completion_script_is_bash_and_knows_the_verbs(capsys: pytest.Captur
 
 MISTAKES = {
     "a verb": (["trian"], "Did you mean 'train'?"),
-    "a verb far from any": (["xyz"], "Choose from 'demo'"),
+    "a verb far from any": (["xyz"], "Choose from 'compare'"),
     "a verb of two words": (["positions", "comprae"], "Did you mean 'compare'? See pushforward positions --help."),
     "an option of it": (["positions", "compare", "--stpes", "3"], "Did you mean --steps? See pushforward positions"),
     "an option": (["train", "a", "--stpes", "3"], "unrecognized options: --stpes, 3. Did you mean --steps?"),

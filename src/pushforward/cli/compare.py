@@ -8,9 +8,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 import pushforward as pf
-from pushforward._durable import replacing
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session
+from pushforward.cli.output import write_picture
 from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import data_of, read_units
 
@@ -61,8 +61,7 @@ def run(options: Compare) -> None:
         code = shlex.join(["pushforward", "compare", *map(str, options.runs), "--seed", str(options.machine.seed)])
         found.page(code).save(options.out)
     else:
-        with replacing(options.out) as part:
-            found.picture().savefig(part, dpi=150)
+        write_picture(options.out, found.picture())
     print(f"{options.out}")
 
 

@@ -91,6 +91,9 @@ SOLVERS: Final["Mapping[str, Callable[[int, float], pf.solvers.Solver]]"] = Mapp
 )
 """The solvers that have a name, made from steps and tolerance."""
 
+JUMPS: Final = ("jump", "renoise")
+"""Those of flow maps."""
+
 AUTO: Final = "auto"
 """The name of whichever suits the run."""
 
@@ -118,23 +121,23 @@ class Solve:
         Raises:
             ConfigError: no solver has that name or is saved under it, or steps for a saved one.
         """
-        if self.solver == AUTO or self.solver in SOLVERS:
-            return self._named(pf.training.read_run(run).model)
+        if self.solver in (AUTO, *JUMPS):
+            return self._suited(pf.training.read_run(run).model)
+        if self.solver in SOLVERS:
+            return SOLVERS[self.solver](20 if self.steps is None else self.steps, self.tolerance)
         file = self._file(run)
         if self.steps is not None:
             expected, got = "no --steps with a saved solver, which has its own", f"--steps {self.steps}"
             raise ConfigError(explain(expected, got, "Leave it out, or find another by `pushforward tune`."))
         return pf.solvers.load(file)
 
-    def _named(self, recipe: Recipe | None) -> "pf.solvers.Solver":
-        """The solver of this name for a model of this recipe; the jumps of a flow map are those it learned."""
-        told = recipe if isinstance(recipe, FlowMap) else None
-        if told is not None and self.solver == AUTO:
-            return pf.solvers.Jumps(told.jumps if self.steps is None else self.steps, renoise=told.renoise)
-        name, usual = "heun" if self.solver == AUTO else self.solver, 20
-        if name in ("jump", "renoise"):
-            usual = 1 if told is None else told.jumps
-        return SOLVERS[name](usual if self.steps is None else self.steps, self.tolerance)
+    def _suited(self, recipe: Recipe | None) -> "pf.solvers.Solver":
+        """The solver that suits a model of this recipe; the jumps of a flow map are those it learned."""
+        if not isinstance(recipe, FlowMap) and self.solver == AUTO:
+            return SOLVERS["heun"](20 if self.steps is None else self.steps, self.tolerance)
+        learned, fresh = (recipe.jumps, recipe.renoise) if isinstance(recipe, FlowMap) else (1, 0.0)
+        fresh = {"jump": 0.0, "renoise": 1.0}.get(self.solver, fresh)
+        return pf.solvers.Jumps(learned if self.steps is None else self.steps, renoise=fresh)
 
     def _file(self, run: Path) -> Path:
         if self.solver.endswith(".json"):
@@ -156,7 +159,7 @@ def saved_solvers(run: Path) -> dict[str, Path]:
 def follows_the_ode(solver: "pf.solvers.Solver") -> bool:
     """Whether a solver adds no noise of its own, so that each start has one end."""
     noisy = isinstance(solver, pf.solvers.PredictorCorrector) or getattr(solver, "churn", 0.0) > 0
-    return not noisy and getattr(solver, "eta", 0.0) == 0
+    return not noisy and getattr(solver, "eta", 0.0) == 0 and getattr(solver, "renoise", 0.0) == 0
 
 
 def carries_divergence(solver: "pf.solvers.Solver") -> bool:

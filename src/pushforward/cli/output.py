@@ -18,6 +18,7 @@ from pushforward.cli.units import Units
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".png", ".npz", ".csv")
 
@@ -42,6 +43,12 @@ def write_samples(path: Path, values: "torch.Tensor", units: Units, labels: "tor
     writers: dict[str, Callable[..., None]] = {".png": _png, ".npz": _npz, ".csv": _csv}
     with replacing(path) as part:
         writers[path.suffix.lower()](part, values, units, labels)
+
+
+def write_picture(path: Path, figure: "Figure") -> None:
+    """Write a drawing as a .png."""
+    with replacing(path) as part:
+        figure.savefig(part, dpi=150)
 
 
 def default_output(run: Path, units: Units) -> Path:
