@@ -103,9 +103,12 @@ def housing(path: Path) -> Rows:
 
 
 def masks(name: str, n: int) -> tuple[Tensor, ...]:
-    """Who is kept by each of four couplings: by turns the even and the odd, in Real NVP the halves too."""
+    """Who is kept by each of four couplings: in NICE by turns the even and the odd, as many as half of n."""
     even, first = checkerboard((n,)), halves((n,))
-    return (even, ~even, even, ~even) if name == "nice" else (even, ~even, first, ~first)
+    if name == "nice":
+        even, odd = (torch.isin(torch.arange(n), torch.arange(k, n, 2)[: n // 2]) for k in (0, 1))
+        return even, odd, even, odd
+    return even, ~even, first, ~first
 
 
 def pushforward(name: str, n: int) -> Made | None:
@@ -113,8 +116,8 @@ def pushforward(name: str, n: int) -> Made | None:
     m = pf.models
     small = {"hidden": HIDDEN, "layers": LAYERS}
     table: dict[str, Callable[[], pf.models.NormalizingFlow]] = {
-        "nice": lambda: m.nice((n,), COUPLINGS, **small, base="normal", zero_output=True, spread=None),
-        "real_nvp": lambda: m.real_nvp((n,), COUPLINGS, **small, bound=5.0),
+        "nice": lambda: m.nice((n,), COUPLINGS, **small, base="normal", spread=None),
+        "real_nvp": lambda: m.real_nvp((n,), COUPLINGS, **small, bound=5.0, zero_output=False),
         "maf": lambda: m.maf((n,), AUTOREGRESSIVE, **small),
         "nsf": lambda: m.nsf((n,), COUPLINGS, HIDDEN, 1, bins=BINS, reach=REACH),
         "nsf_autoregressive": lambda: m.nsf_autoregressive(
