@@ -42,9 +42,9 @@ def saved_bytes(model, recompute: bool) -> tuple[int, list[torch.Tensor]]:
         return tensor
 
     batch = Batch(Draw(0, "x").normal(16, model.shape))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        with Rerouted(model, recompute, False).here():
-            loss = pf.objectives.Regression()(model, batch, Draw(0, "train")).sum()
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, Rerouted(model, recompute, False).here():
+        loss = pf.objectives.Regression()(model, batch, Draw(0, "train")).sum()
     return sum(kept.values()), list(torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad]))
 
 
@@ -94,15 +94,14 @@ def test_blocks_are_the_layers_of_layers(recipe, shape, count):
 def test_a_model_shows_nothing_of_it():
     model = model_of(SMALL)
     names, rerouted = list(model.state_dict()), Rerouted(model, recompute=True, compile=False)
-    with pytest.raises(KeyError), rerouted.here():
+    with rerouted.here():
         assert all("forward" in each.__dict__ for each in blocks(model))
-        raise KeyError
     assert not any("forward" in each.__dict__ for each in model.modules())
     assert list(model.state_dict()) == names
 
 
 def test_what_has_no_blocks_is_told():
-    with pytest.raises(ConfigError, match="a model with blocks .* for recompute; got Linear"):
+    with pytest.raises(ConfigError, match=r"a model with blocks .* for recompute; got Linear"):
         Rerouted(nn.Linear(2, 2), recompute=True, compile=False)
 
 
@@ -137,12 +136,12 @@ def test_each_block_is_compiled_and_used(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_compiled_training_is_near_the_eager_one(recompute):
-    batch = pf.data.digits()
+    batch = pf.data.digits().unlabelled()
     losses = []
     for compile in (False, True):
         model = model_of(Diffusion(Transformer(width=32, layers=2, heads=2)), batch.shape)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.simplefilter("ignore")  # the compiler's own, about `.grad` of what it traces
             history = train(model, batch, pf.objectives.Regression(), settings=SETTINGS, progress=False, log_every=1,
                             compile=compile, recompute=recompute)  # fmt: skip
         losses.append(history.losses)

@@ -82,13 +82,14 @@ class Engine:
         self._dropout = Draw(settings.seed, "dropout")
         self._generator = _default_generator(world.device)
 
-    def advance(self, step: int, batch: Batch, stop: bool = False) -> tuple[Tensor, Tensor, Tensor | bool]:
+    def advance(self, step: int, batch: Batch, stop: bool = False, lr: float | None = None) -> tuple[Tensor, Tensor, Tensor | bool]:
         """One update.
 
         Args:
             step: its number, counted from 0.
             batch: this process's samples.
             stop: this process wants to stop after it.
+            lr: a learning rate in place of the schedule's.
 
         Returns:
             The loss and the gradient's norm before clipping, scalars, and whether any process wants to stop.
@@ -102,7 +103,7 @@ class Engine:
         if self._settings.clip:
             bound = (norm / self._settings.clip).clamp_(min=1.0)
             divisor = bound if divisor is None else divisor * bound
-        self._optimizer.update(rate(step, self._settings), divisor, skip)
+        self._optimizer.update(rate(step, self._settings) if lr is None else lr, divisor, skip)
         for parameter in self._parameters:
             parameter.grad = None
         if self._average:
