@@ -57,6 +57,12 @@ class Settings:
     """Pieces that each batch is split in to save memory; the gradient stays the whole batch's."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network: auto is bf16 on GPUs that have it, else fp32."""
+    recompute: bool = False
+    """Compute what is inside the network's blocks again for the gradient instead of keeping it: the same bits in less
+    memory and about a third more time."""
+    compile: bool = False
+    """Compile the network's blocks by torch.compile: slow to begin, faster from then on where kernels are small.
+    Without a compiler it is left out with a warning."""
     seed: int = 0
     """Everything random is a function of the seed, the step and the sample."""
     on_nan: Literal["stop", "skip", "rollback"] = "stop"

@@ -1,5 +1,8 @@
 """What is not finite is found before the update, and its source is named."""
 
+import io
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -122,3 +125,53 @@ def test_a_lazy_guard_remembers_the_first():
     with pytest.raises(NotFinite) as caught:
         guard.settled()
     assert caught.value.step == 1
+
+
+def at_the_prompt(monkeypatch, *words: str) -> None:
+    """What is typed once the debugger opens."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([*words, "q", ""])))
+
+
+def test_the_debugger_opens_in_the_step_with_model_and_batch_at_hand(monkeypatch, capsys):
+    model = Straight()
+    model.blocks[1][0] = Burst()
+    asked = ("p step", "p name", "p type(module).__name__", "p bool(output.isfinite().any())", "p inputs[0].shape")
+    at_the_prompt(monkeypatch, *asked, "p model is not None", "p batch.x.shape", "up", "up", "p 1 + 1")
+    with pytest.raises(TrainingError, match=r"'blocks.1.0' is the first module"):
+        run(model, pdb_on_nan=True)
+    said = capsys.readouterr().out
+    assert "Step 6: 'blocks.1.0' is the first module whose output is not finite. At hand: model, batch, module" in said
+    answers = [line.removeprefix("(Pdb) ") for line in said.splitlines() if line.startswith("(Pdb) ")]
+    assert answers[:7] == [
+        "6",
+        "'blocks.1.0'",
+        "'Burst'",
+        "False",
+        "torch.Size([16, 16])",
+        "True",
+        "torch.Size([16, 2])",
+    ]
+    assert "2" in answers
+
+
+def test_the_debugger_opens_once_where_the_objective_itself_is_to_blame(monkeypatch, capsys):
+    def broken(model, batch, draw):
+        losses = flow_matching(model, batch, draw)
+        return losses / 0 if draw.step == 3 else losses
+
+    at_the_prompt(monkeypatch, "p losses.isfinite().any()", "p module")
+    with pytest.raises(TrainingError, match="the objective itself is not"):
+        run(Straight(), objective=broken, pdb_on_nan=True)
+    said = capsys.readouterr().out
+    assert said.count("At hand") == 1
+    assert "tensor(False)" in said
+    assert "None" in said
+
+
+def test_no_debugger_opens_that_was_not_asked_for(monkeypatch, capsys):
+    model = Straight()
+    model.blocks[1][0] = Burst()
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(TrainingError):
+        run(model)
+    assert "At hand" not in capsys.readouterr().out

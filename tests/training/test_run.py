@@ -46,7 +46,8 @@ def test_what_a_finished_run_holds(tmp_path):
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert tuple(line["step"] for line in lines) == history.steps == (5, 10, 15, 20)
     assert tuple(line["loss"] for line in lines) == history.losses
-    assert set(lines[0]) == {"step", "loss", "norm", "lr", "seconds"}
+    assert set(lines[0]) == {"step", "loss", "norm", "lr", "seconds", "memory", "memory_peak"}
+    assert 10**7 < lines[0]["memory"] <= lines[-1]["memory_peak"]
     facts = json.loads((tmp_path / "run/environment.json").read_text())
     assert facts["seed"] == 0
     assert facts["versions"]["torch"] == torch.__version__

@@ -23,6 +23,7 @@ from pushforward._recipe import Settings
 from pushforward.data.batch import Batch
 from pushforward.training.average import blend
 from pushforward.training.averages import Averages, named
+from pushforward.training.blocks import Rerouted, can_compile
 from pushforward.training.checkpoint import Checkpoint
 from pushforward.training.distributed import World, local, part, quietly, whole, wrap
 from pushforward.training.guard import Guard, NotFinite, diagnose
@@ -62,6 +63,8 @@ class Engine:
         self._target = model.to(world.device)
         self._model = copy.deepcopy(model) if settings.shard else model
         self._model.train()
+        compiles = settings.compile and can_compile(world.device)
+        self._blocks = Rerouted(self._model, settings.recompute, compiles)
         step = _Step(self._model, objective)
         self._call = wrap(step, world, settings.shard) if world.size > 1 or settings.shard else step.forward
         self._named = {name: p for name, p in self._model.named_parameters() if p.requires_grad}
@@ -82,13 +85,16 @@ class Engine:
         self._dropout = Draw(settings.seed, "dropout")
         self._generator = _default_generator(world.device)
 
-    def advance(self, step: int, batch: Batch, stop: bool = False) -> tuple[Tensor, Tensor, Tensor | bool]:
+    def advance(
+        self, step: int, batch: Batch, stop: bool = False, lr: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | bool]:
         """One update.
 
         Args:
             step: its number, counted from 0.
             batch: this process's samples.
             stop: this process wants to stop after it.
+            lr: a learning rate in place of the schedule's.
 
         Returns:
             The loss and the gradient's norm before clipping, scalars, and whether any process wants to stop.
@@ -102,7 +108,7 @@ class Engine:
         if self._settings.clip:
             bound = (norm / self._settings.clip).clamp_(min=1.0)
             divisor = bound if divisor is None else divisor * bound
-        self._optimizer.update(rate(step, self._settings), divisor, skip)
+        self._optimizer.update(rate(step, self._settings) if lr is None else lr, divisor, skip)
         for parameter in self._parameters:
             parameter.grad = None
         if self._average:
@@ -128,15 +134,15 @@ class Engine:
         """The steps whose update was left out since this was asked last, as far as they are known."""
         return self._guard.taken()
 
-    def explain(self, error: NotFinite, batch: Batch) -> TrainingError:
-        """Run a withheld step again and say where it went wrong."""
+    def explain(self, error: NotFinite, batch: Batch, debug: bool = False) -> TrainingError:
+        """Run a withheld step again and say where it went wrong; the debugger opens there if asked."""
         first, _ = self._world.slice(self._settings.batch)
         whole_batch = batch.to(str(self._world.device))
 
         def losses() -> Tensor:
             return self._losses(error.step, 0, whole_batch, first)
 
-        return diagnose(error.step, self._model, whole_batch, losses, differentiate=not self._settings.shard)
+        return diagnose(error.step, self._model, whole_batch, losses, not self._settings.shard, debug)
 
     def checkpoint(self, step: int, state: Mapping[str, Any], config: Mapping[str, Any]) -> Checkpoint:
         """Everything, as whole tensors; a collective call."""
@@ -221,7 +227,7 @@ class Engine:
         """Per-sample losses of samples `first`.. of the global batch, float32 or wider."""
         seed = self._dropout.at(step).key(self._world.rank * self._settings.accumulate + number)
         self._generator.manual_seed(seed)
-        with self._cast():
+        with self._cast(), self._blocks.here():
             losses = self._call(piece, replace(self._draw, step=step, first=first))
         if losses.ndim != 1 or len(losses) != len(piece):
             got = f"shape {tuple(losses.shape)} for {len(piece)} samples"

@@ -13,6 +13,7 @@ All three are functions of the run, so that an interrupted run does the same aga
 (PaLM, arXiv 2204.02311, section 5.1), who went back and left out the batches before a spike.
 """
 
+import functools
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 
 from pushforward._errors import TrainingError, explain
 from pushforward.data.batch import Batch
+from pushforward.training.debugging import stop_here
 from pushforward.training.weights import not_finite
 
 LIMIT = 10
@@ -99,7 +101,12 @@ class Guard:
 
 
 def diagnose(
-    step: int, model: nn.Module, batch: Batch, losses: Callable[[], Tensor], differentiate: bool = True
+    step: int,
+    model: nn.Module,
+    batch: Batch,
+    losses: Callable[[], Tensor],
+    differentiate: bool = True,
+    debug: bool = False,
 ) -> TrainingError:
     """Run a bad step again, watched, and say where it went wrong.
 
@@ -109,9 +116,13 @@ def diagnose(
         batch: this process's samples.
         losses: computes their losses exactly as that step did.
         differentiate: look at the gradients too, if the losses are finite.
+        debug: open the debugger at the first module whose output is not finite, else where the losses are known.
     """
-    with torch.enable_grad(), _watched(model) as found:
+    stop = functools.partial(stop_here, step, model, batch) if debug else None
+    with torch.enable_grad(), _watched(model, stop) as found:
         values = losses()
+    if stop is not None and not found:
+        stop(losses=values)
     rows = (~values.isfinite()).nonzero().flatten().tolist()
     inputs = {"x": batch.x} | ({"context": batch.context} if batch.context is not None else {})
     bad_input, bad_weight = not_finite(inputs), not_finite(dict(model.named_parameters()))
@@ -134,7 +145,7 @@ def diagnose(
 
 
 @contextmanager
-def _watched(model: nn.Module) -> Generator[list[str]]:
+def _watched(model: nn.Module, stop: Callable[..., None] | None = None) -> Generator[list[str]]:
     """The names of modules with an output that is not finite, in the order they ran."""
     found: list[str] = []
 
@@ -142,6 +153,8 @@ def _watched(model: nn.Module) -> Generator[list[str]]:
         def hook(module: nn.Module, inputs: object, output: object) -> None:
             if any(not_finite({name: each}) for each in _tensors(output)):
                 found.append(name)
+                if stop is not None and len(found) == 1:
+                    stop(name, module, inputs, output)
 
         return hook
 

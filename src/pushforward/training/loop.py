@@ -7,10 +7,9 @@ steps since the last checkpoint: call `train` again with the same arguments and 
 same bits as those of a run that was never stopped. Several processes (torchrun) share each batch.
 """
 
-import gc
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,12 +29,14 @@ from pushforward.training.engine import Engine, Objective, borrowed_randomness
 from pushforward.training.environment import environment
 from pushforward.training.guard import LIMIT, NotFinite
 from pushforward.training.journal import History, Journal
+from pushforward.training.memory import collect, frozen_heap, memory
 from pushforward.training.progress import Progress
 from pushforward.training.run import RunFolder, locked
 from pushforward.training.saving import Saving, snapshot
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
 from pushforward.training.stream import steady
+from pushforward.training.tracking import Tracker, TrackerName, Tracking, require
 from pushforward.training.weights import not_finite, weights
 
 
@@ -63,6 +64,8 @@ def train(
     recipe: Recipe | None = None,
     judge: Callable[[Any], float] | None = None,
     judge_every: int = 500,
+    track: TrackerName | Tracker | None = None,
+    pdb_on_nan: bool = False,
     **changes: object,
 ) -> History:
     """Train a model in place; at the end it holds the averaged weights and is ready to sample.
@@ -79,6 +82,8 @@ def train(
         judge: a number about the model with its averaged weights: the likelihood of events that are not trained on,
             say. It goes to the history and the metrics.
         judge_every: steps from one judgement to the next; one is made at the end.
+        track: where the metrics go besides: the name of a tracker, whose run is kept with the folder, or one's own.
+        pdb_on_nan: open the debugger in the middle of a step whose loss is not finite.
         **changes: settings by name, `steps=500`, over those in `settings`.
 
     Returns:
@@ -93,6 +98,8 @@ def train(
     chosen = (settings or Settings()).changed(**changes)
     if chosen.on_nan == "rollback" and run is None:
         raise ConfigError(explain("a run folder for on_nan = 'rollback'", "none", "Pass run=, or choose 'skip'."))
+    if isinstance(track, str):
+        require(track)
     if judge_every < 1:
         raise ConfigError(explain("judge_every to be 1 or more", f"{judge_every}", "Change the value."))
     with ExitStack() as stack:
@@ -109,7 +116,8 @@ def train(
         engine = Engine(model, objective, chosen, world)
         note = stack.enter_context(noted(folder is not None))
         loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
-        return loop.run(progress and world.rank == 0)
+        loop.debug = pdb_on_nan and world.rank == 0
+        return loop.run(progress and world.rank == 0, track if world.rank == 0 else None)
 
 
 class _Loop:
@@ -131,13 +139,15 @@ class _Loop:
         self.judge, self.judge_every = judge, judge_every
         self.journal, self.start, self.saved = Journal(), 0, -1
         self.eager = world.device.type == "cpu"
-        self.saving = Saving()
+        self.saving, self.debug = Saving(), False
+        self.tracking: Tracking | None = None
 
-    def run(self, shown: bool) -> History:
+    def run(self, shown: bool, track: TrackerName | Tracker | None) -> History:
         """Resume, go through the steps, finish."""
         if self.folder is not None:
             self._resume(self.folder)
-        with Progress(self.settings.steps, self.start, shown) as progress, _frozen_heap(), closing(self):
+        shows = Progress(self.settings.steps, self.start, shown)
+        with self._tracked(track), shows as progress, frozen_heap(), closing(self):
             while not self._stepped(progress):
                 pass
         self.engine.finish()
@@ -149,6 +159,21 @@ class _Loop:
         """Wait for what is being written, and hear of it."""
         self.saving.wait()
         self._hear()
+
+    @contextmanager
+    def _tracked(self, track: TrackerName | Tracker | None) -> Generator[None]:
+        """Within, metrics go to a tracker too, if there is one."""
+        if track is None:
+            yield
+            return
+        path, config = (self.folder.path, self.folder.config) if self.folder else (None, self.settings)
+        self.tracking = tracking = Tracking(track, path, self.start, _config.to_table(config, KINDS))
+        finished = False
+        try:
+            yield
+            finished = True
+        finally:
+            tracking.close(finished)
 
     def _stepped(self, progress: Progress) -> bool:
         """Go through the steps; False if they go on after a rollback."""
@@ -188,6 +213,7 @@ class _Loop:
             edge = done % settings.log_every == 0 or done == settings.steps
             if edge:
                 self._log(done, norm, progress)
+            collect(done)
             if self.judge and (done % self.judge_every == 0 or done == settings.steps):
                 self._judge(done, self.judge, progress)
             due = settings.checkpoint_every and done % settings.checkpoint_every == 0
@@ -244,23 +270,28 @@ class _Loop:
         loss = self.journal.enter(done)
         if loss is None:
             return
-        progress.tell(loss)
+        held = memory(self.world.device)
+        progress.tell(loss, held)
+        facts = {
+            "norm": norm.item() if bool(norm.isfinite()) else None,
+            "lr": rate(done - 1, self.settings),
+            "seconds": self.journal.seconds[-1],
+        }
+        self._write({"step": done, "loss": loss, **facts, **held})
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        """A line of metrics, to whoever keeps them."""
         if self.folder is not None and self.world.rank == 0:
-            facts = {
-                "norm": norm.item() if bool(norm.isfinite()) else None,
-                "lr": rate(done - 1, self.settings),
-                "seconds": self.journal.seconds[-1],
-            }
-            self.folder.log({"step": done, "loss": loss, **facts})
-        gc.collect(1)
+            self.folder.log(record)
+        if self.tracking is not None:
+            self.tracking.log(record)
 
     def _judge(self, done: int, judge: Callable[[Any], float], progress: Progress) -> None:
         self.engine.settled()
         value = self.engine.judge(judge)
         self.journal.judged.append((done, value))
         progress.say(f"step {done}/{self.settings.steps}  judged {value:.6g}")
-        if self.folder is not None and self.world.rank == 0:
-            self.folder.log({"step": done, "judged": value})
+        self._write({"step": done, "judged": value})
 
     def _resume(self, folder: RunFolder) -> None:
         world = self.world
@@ -309,7 +340,7 @@ class _Loop:
             raise RunError(explain("to write the final weights", f"{error}", fix)) from error
 
     def _explained(self, error: NotFinite) -> Exception:
-        return self.engine.explain(error, next(self._stream(error.step)))
+        return self.engine.explain(error, next(self._stream(error.step)), self.debug)
 
 
 def _describe(settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None) -> Run:
@@ -332,17 +363,3 @@ def _threads(number: int | None) -> Generator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-@contextmanager
-def _frozen_heap() -> Generator[None]:
-    """Within, the cycle collector leaves alone what was there before, so that no step stalls on it."""
-    if gc.get_freeze_count():  # somebody else's
-        yield
-        return
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

@@ -2,11 +2,13 @@
 
     config.toml          how to build the model and how it is trained
     environment.json     versions, machine, code, command
-    metrics.jsonl        one line per log interval: step, loss, norm, lr, seconds
+    metrics.jsonl        one line per log interval: step, loss, norm, lr, seconds, memory
     checkpoints/         see `checkpoint`
     averages/            see `averages`, where several widths are followed
     model.safetensors    the averaged weights, when the run is done
     manifest.json        size and SHA-256 of config.toml and model.safetensors, written last
+    failure.txt          what it failed with, if it did; a signal is no failure
+    tracking.json        what trackers call it, if there are any
 
 One process writes to a folder at a time (a lock on `lock`); any number may read. Where the manifest is
 missing the run is not done, and the newest checkpoint speaks for it.
@@ -15,9 +17,10 @@ missing the run is not done, and the newest checkpoint speaks for it.
 import json
 import os
 import platform
+import time
 import warnings
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import IO, Any
@@ -42,10 +45,15 @@ from pushforward.training.files import (
     write_json,
     write_tensors,
 )
+from pushforward.training.signals import Interrupted
 from pushforward.training.weights import not_finite, put_weights, weights
 
-CONFIG, WEIGHTS, METRICS = "config.toml", "model.safetensors", "metrics.jsonl"
-_FREE = frozenset({"steps", "on_nan", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"})
+_TRIES = 5
+CONFIG, WEIGHTS, METRICS, FAILURE = "config.toml", "model.safetensors", "metrics.jsonl", "failure.txt"
+_FREE = frozenset(
+    {"steps", "on_nan", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"}
+    | {"recompute", "compile"}
+)
 
 
 def load(run: str | os.PathLike[str], model: Model | None = None, device: str = "cpu") -> Model:
@@ -153,6 +161,7 @@ class RunFolder:
         forget_snapshots(self.path, step)
         remove(self.path / MANIFEST)
         remove(self.path / WEIGHTS)
+        remove(self.path / FAILURE)
         write_text(self.path / CONFIG, _config.dumps(self.config, KINDS), alone=True)
         write_json(self.path / "environment.json", facts)
         path = self.path / METRICS
@@ -190,6 +199,12 @@ class RunFolder:
         config = write_text(self.path / CONFIG, _config.dumps(self.config, KINDS), alone=True)
         seal(self.path, {CONFIG: config, WEIGHTS: write_tensors(self.path / WEIGHTS, tensors)})
 
+    def fail(self, error: Exception) -> None:
+        """Note what a run that had begun failed with."""
+        if self._metrics is not None and not isinstance(error, Interrupted):
+            with suppress(OSError):
+                write_text(self.path / FAILURE, f"{type(error).__name__}: {error}\n", alone=True)
+
     def close(self) -> None:
         """Close the metrics."""
         if self._metrics is not None:
@@ -223,6 +238,9 @@ def locked(path: Path, config: Run) -> Generator[RunFolder]:
         folder = RunFolder(path, config)
         try:
             yield folder
+        except Exception as error:
+            folder.fail(error)
+            raise
         finally:
             folder.close()
 
@@ -234,7 +252,14 @@ def _lock(file: IO[str], path: Path) -> None:
     except ImportError:  # not a POSIX system: trust the user
         return
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not left:
+                    raise
+                time.sleep(0.05)  # `held` may be looking
     except BlockingIOError as error:
         file.seek(0)
         got = f"{str(path)!r}, in use by {' '.join(file.read(200).split()) or 'another run'}"
@@ -246,6 +271,21 @@ def _lock(file: IO[str], path: Path) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}\n")
     file.flush()
+
+
+def held(path: Path) -> str:
+    """Who is writing to a run folder, in words; '' if nobody is, or the system does not say."""
+    try:
+        import fcntl
+
+        with (path / "lock").open(encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return " ".join(file.read(200).split()) or "another process"
+    except (ImportError, OSError):
+        pass
+    return ""
 
 
 def _final_weights(folder: Path) -> dict[str, Tensor]:

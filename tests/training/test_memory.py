@@ -1,0 +1,98 @@
+"""A training run holds what it held; the cycle collector has its times."""
+
+import gc
+
+import pytest
+import torch
+
+from pushforward.training import Settings, train
+from pushforward.training import memory as room
+from pushforward.training.memory import memory, resident
+from training.stand_in import Circle, Straight, flow_matching
+
+
+def tensors() -> int:
+    return sum(issubclass(type(each), torch.Tensor) for each in gc.get_objects())
+
+
+def growth(steps: int, path, **changes) -> tuple[int, int]:
+    """Bytes and tensors that a run holds at its end and did not hold after a fifth of it, without the collector."""
+    seen = []
+
+    def look(model) -> float:
+        seen.append((resident()[0] or 0, tensors()))
+        return 0.0
+
+    gc.collect()
+    gc.disable()
+    try:
+        settings = Settings(steps=steps, batch=8, device="cpu", threads=1, log_every=10, checkpoint_every=steps // 5)
+        train(Straight(), Circle(), flow_matching, settings=settings, progress=False, run=path,
+              judge=look, judge_every=steps // 5, **changes)  # fmt: skip
+    finally:
+        gc.enable()
+    return seen[-1][0] - seen[0][0], seen[-1][1] - seen[0][1]
+
+
+@pytest.mark.parametrize("changes", [{}, {"recompute": True, "accumulate": 2}], ids=["plain", "recomputed"])
+def test_1000_steps_without_the_collector_hold_nothing_more(tmp_path, changes):  # which conftest makes idle
+    grown, more = growth(1_000, tmp_path, **changes)
+    assert more == 0
+    assert grown < 4e6
+
+
+@pytest.mark.slow
+def test_10_000_steps_without_the_collector_hold_nothing_more(tmp_path):
+    grown, more = growth(10_000, tmp_path)
+    print(f"\n10,000 steps: {grown / 1e6:+.2f} MB and {more:+d} tensors after the first 2,000")
+    assert more == 0
+    assert grown < 4e6
+
+
+def test_a_leak_would_be_seen(tmp_path):
+    kept = []
+
+    def leaking(model, batch, draw):
+        kept.append(torch.zeros(2**14))  # 65 kB a step
+        return flow_matching(model, batch, draw)
+
+    leaking.__qualname__ = "flow_matching"
+    seen = []
+    settings = Settings(steps=500, batch=8, device="cpu", threads=1)
+    train(Straight(), Circle(), leaking, settings=settings, progress=False,
+          judge=lambda _: seen.append((resident()[0], tensors())) or 0.0, judge_every=100)  # fmt: skip
+    assert seen[-1][1] - seen[0][1] == 400
+    assert seen[-1][0] - seen[0][0] > 15e6
+
+
+@pytest.mark.parametrize(("steps", "log_every"), [(250, 7), (250, 100)])
+def test_the_collector_runs_at_steps_that_no_setting_moves(steps, log_every, monkeypatch):
+    at, step = [], [0]
+
+    def counting(model, batch, draw):
+        step[0] = draw.step
+        return flow_matching(model, batch, draw)
+
+    monkeypatch.setattr(gc, "collect", lambda generation=2: at.append((step[0] + 1, generation)))
+    settings = Settings(steps=steps, batch=4, device="cpu", threads=1, log_every=log_every)
+    train(Straight(), Circle(), counting, settings=settings, progress=False)
+    assert at[1:] == [(100, 2), (200, 2)]  # the first is before training
+
+
+def test_full_collections_have_no_other_time_within():
+    before = gc.get_threshold()
+    with room.frozen_heap():
+        assert gc.get_threshold() == (before[0], before[1], 1_000_000)
+        assert gc.isenabled()
+    assert gc.get_threshold() == before
+
+
+def test_memory_is_bytes_and_its_peak_is_no_less():
+    now = memory(torch.device("cpu"))
+    block = torch.ones(2**24)  # 67 MB
+    then = memory(torch.device("cpu"))
+    assert then["memory"] - now["memory"] > 50e6
+    del block
+    after = memory(torch.device("cpu"))
+    assert after["memory_peak"] > then["memory"] - 1e6  # the kernel counts in lumps
+    assert set(after) == {"memory", "memory_peak"}
