@@ -10,6 +10,7 @@ import pushforward as pf
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve
 from pushforward.cli.reflow import pairs_of, student_folder, teacher_of, train_student
+from pushforward.cli.steering import Steering
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Distill:
     """Pairs of noise and sample that the run makes."""
     teacher: Solve = Solve()
     settings: Annotated[Settings, FLAT] = field(default_factory=lambda: Settings(steps=1_000, lr=3e-4))
+    steering: Annotated[Steering, FLAT] = Steering()
     session: Annotated[Session, FLAT] = Session()
 
 

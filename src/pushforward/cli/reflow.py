@@ -15,6 +15,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
+from pushforward.cli.steering import Steering
 from pushforward.cli.units import Units, data_of, read_units
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Reflow:
     """Add as many pairs that start from the real training data: their data end is exact."""
     teacher: Solve = Solve()
     settings: Annotated[Settings, FLAT] = field(default_factory=lambda: Settings(steps=1_000, lr=3e-4))
+    steering: Annotated[Steering, FLAT] = Steering()
     session: Annotated[Session, FLAT] = Session()
 
 
@@ -136,7 +138,8 @@ def train_student(
     """Train the model on the pairs as a new run."""
     recipe, data = pf.training.read_run(options.run).model, Remembered(pairs, units, path)
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
-    history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe)
+    steering = options.steering.arguments()
+    history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe, **steering)
     conclude(history, path, units)
 
 

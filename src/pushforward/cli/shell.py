@@ -35,6 +35,7 @@ VERBS: Final = {
     "distill": "Teach a run to reach in a few jumps what it walked in many steps.",
     "tune": "Find the best solver of a run for a budget of network calls.",
     "report": "Write one HTML page about a run.",
+    "watch": "See how a run is doing, while it trains or afterwards.",
     "positions compare": "Train small models with each position encoding on your text, and judge them beyond it.",
     "positions audit": "Say what a checkpoint does about positions, how exactly, and what is known to go wrong.",
     "info": "Say what a run, a data set or this installation is.",

@@ -4,7 +4,8 @@
 leaves a folder that `load` turns back into a model. `build` makes a model from a recipe. `FlowDensity` is a flow over a
 table with scikit-learn's words. `language_model` makes a small language model with one of the `ENCODINGS`, and
 `train_language` trains it. `Settings`, the recipes and `Run` are values without torch. One file per idea: `schedule`,
-`average`, `optimizer`, `precision`, `blocks` (recomputed, compiled), `memory`, `guard` (what is not finite), `debugging`, `tracking`, `finding` (a learning rate, a batch size), `engine` (one update), `distributed`, `weights`,
+`average`, `optimizer`, `precision`, `blocks` (recomputed, compiled), `memory`, `guard` (what is not finite),
+`debugging`, `tracking`, `finding` (a learning rate, a batch size), `engine` (one update), `distributed`, `weights`,
 `files`, `checkpoint`, `saving`, `stream`, `run`, `environment`, `signals`, `progress`, `journal`, `loop`, `rows`,
 `estimator`, `shards` (many events in many files), `stored_pairs`, `encodings`, `language`. May import objectives,
 models and what stands below them.
@@ -40,8 +41,8 @@ from pushforward.training.stored_pairs import StoredPairs, store_pairs, store_re
 from pushforward.training.tracking import Tracker
 
 __all__ = [
-    "BatchSearch", "Data", "Diffusion", "ENCODINGS", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP", "NAF", "NICE",
-    "NSF", "Objective", "RateSearch", "RealNVP", "Recipe", "Run", "Settings", "Shards", "Sizes", "StoredPairs", "Table",
-    "Tracker", "Transformer", "build", "find_batch", "find_lr", "fingerprint", "language_model", "load", "read_run", "save_run", "store_pairs",
-    "store_real_pairs", "train", "train_language",
+    "BatchSearch", "Data", "Diffusion", "ENCODINGS", "FlowDensity", "History", "Interrupted", "KINDS", "MAF", "MLP",
+    "NAF", "NICE", "NSF", "Objective", "RateSearch", "RealNVP", "Recipe", "Run", "Settings", "Shards", "Sizes",
+    "StoredPairs", "Table", "Tracker", "Transformer", "build", "find_batch", "find_lr", "fingerprint",
+    "language_model", "load", "read_run", "save_run", "store_pairs", "store_real_pairs", "train", "train_language",
 ]  # fmt: skip

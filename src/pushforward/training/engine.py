@@ -82,7 +82,9 @@ class Engine:
         self._dropout = Draw(settings.seed, "dropout")
         self._generator = _default_generator(world.device)
 
-    def advance(self, step: int, batch: Batch, stop: bool = False, lr: float | None = None) -> tuple[Tensor, Tensor, Tensor | bool]:
+    def advance(
+        self, step: int, batch: Batch, stop: bool = False, lr: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | bool]:
         """One update.
 
         Args:

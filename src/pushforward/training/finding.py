@@ -21,10 +21,9 @@ what larger batches are good for.
 
 import copy
 import gc
-import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -232,7 +231,9 @@ def _sizes(sizes: list[int], seconds: list[float], full: int) -> BatchSearch:
     chosen = next(size for size, each in zip(sizes, speed) if each >= best / _ENOUGH)
     end = f"{full} does not fit into memory" if full else f"{sizes[-1]} fits too" if sizes[-1] > chosen else "all fit"
     within = "the best throughput" if chosen == sizes[speed.index(best)] else "within a tenth of the best throughput"
-    return BatchSearch(tuple(sizes), tuple(seconds), chosen, f"the smallest with {within}, {best:,.0f} samples/s; {end}")
+    return BatchSearch(
+        tuple(sizes), tuple(seconds), chosen, f"the smallest with {within}, {best:,.0f} samples/s; {end}"
+    )
 
 
 def _stream(data: Any, settings: Settings) -> Iterator[Batch]:
@@ -240,7 +241,7 @@ def _stream(data: Any, settings: Settings) -> Iterator[Batch]:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[World]:
+def _alone(settings: Settings) -> Generator[World]:
     """This process, with the caller's random numbers put back.
 
     Raises:
