@@ -19,8 +19,8 @@ _EIGHTHS: Final = " ▁▂▃▄▅▆▇█"
 def plot(values: Sequence[float], width: int = 60, rows: int = 6, fine: bool | None = None) -> list[str]:
     """Values as a filled curve, its highest and lowest written beside it.
 
-    >>> print(*plot([4, 3, 2, 1, 1, 1], width=6, rows=2), sep="\\n")
-         4 █▅
+    >>> print(*plot([4, 3, 2, 1, 1, 1], rows=2, fine=True), sep="\\n")
+         4 █▃
          1 ██▆▁▁▁
 
     Args:
