@@ -15,6 +15,7 @@ from pushforward.cli.few_steps import Recipe, Stage, chosen, needs_pairs, renois
 from pushforward.cli.options import FLAT, Session, Solve
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
 from pushforward.cli.runs import Remembered, announce, conclude, speak
+from pushforward.cli.steering import Steering
 from pushforward.cli.units import Units, data_of
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Distill:
     settings: Annotated[Settings, FLAT] = field(
         default_factory=lambda: Settings(steps=2_000, lr=1e-3, batch=128, betas=(0.9, 0.99), ema=0.995)
     )
+    steering: Annotated[Steering, FLAT] = Steering()
     session: Annotated[Session, FLAT] = Session()
 
 
@@ -132,4 +134,5 @@ class _Work:
         what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"
         announce(what, student, f"a flow map of {options.run}", settings, place)
         data, objective = Remembered(self.source, units, place), stage.objective(self.teacher, before)
-        return student, pf.train(student, data, objective, settings=settings, run=place, recipe=recipe)
+        steering = options.steering.arguments()
+        return student, pf.train(student, data, objective, settings=settings, run=place, recipe=recipe, **steering)

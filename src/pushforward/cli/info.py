@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 import pushforward as pf
+from pushforward.cli.curves import Metrics, pace
 from pushforward.cli.options import FLAT, Machine, Session, saved_solvers
 from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import FILE, read_units
@@ -20,7 +21,7 @@ class Info:
 
     Examples:
       pushforward info                versions and devices
-      pushforward info runs/digits    how it was trained, on what, how large it is
+      pushforward info runs/digits    how it was trained, on what, how large it is, how fast it was
       pushforward info my.csv         what would be read from it
     """
 
@@ -72,8 +73,16 @@ def _run(path: Path) -> list[str]:
     return [
         f"{path}: {type(model).__name__}, {weights:,} parameters, events {'x'.join(map(str, model.shape))}",
         f"learned from {learned}{conditioned}",
+        *_spent(Metrics.of(path)),
         *([f"tuned solvers: {', '.join(saved)}"] if (saved := saved_solvers(path)) else []),
         *kinds,
         "",
         text.strip(),
     ]
+
+
+def _spent(metrics: Metrics) -> list[str]:
+    """How long a step took, and how much memory."""
+    each, held = metrics.seconds_per_step(), metrics.memory()
+    timed = [pace(each)] if each is not None else []
+    return [f"{metrics.step:,} steps, {', '.join([*timed, *([f'memory {held}'] if held else [])])}"] if timed else []

@@ -18,6 +18,7 @@ from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, fo
 from pushforward.cli.parts import told
 from pushforward.cli.reflowed import tell_stages
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
+from pushforward.cli.steering import Steering
 from pushforward.cli.units import Units, data_of, read_units
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Reflow:
     """Samples by which teacher and student are then compared, with advice whether to go on; 0 leaves it out."""
     teacher: Solve = Solve()
     settings: Annotated[Settings, FLAT] = field(default_factory=lambda: Settings(steps=1_000, lr=3e-4))
+    steering: Annotated[Steering, FLAT] = Steering()
     session: Annotated[Session, FLAT] = Session()
 
 
@@ -182,5 +184,6 @@ def train_student(
     """Train the model on the pairs as a new run."""
     recipe, data = pf.training.read_run(options.run).model, Remembered(pairs, units, path)
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
-    history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe)
+    steering = options.steering.arguments()
+    history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe, **steering)
     conclude(history, path, units)

@@ -37,6 +37,7 @@ VERBS: Final = {
     "ema": "Make averages of a run's weights of any width, after training.",
     "tune": "Find the best solver of a run for a budget of network calls.",
     "report": "Write one HTML page about a run.",
+    "watch": "See how a run is doing, while it trains or afterwards.",
     "positions compare": "Train small models with each position encoding on your text, and judge them beyond it.",
     "positions audit": "Say what a checkpoint does about positions, how exactly, and what is known to go wrong.",
     "info": "Say what a run, a data set or this installation is.",

@@ -34,6 +34,8 @@ from pushforward._recipe import (
 )
 from pushforward.cli.options import FLAT, Session, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
+from pushforward.cli.search import search
+from pushforward.cli.steering import Steering
 from pushforward.cli.tables import is_table, learned, open_mixed, units_of_table
 from pushforward.cli.units import FILE, Reading, read_units, units_of
 
@@ -57,6 +59,9 @@ class Train:
       pushforward train digits --model nice --steps 400          a normalizing flow
       pushforward train digits --flow-map                        a model that jumps: sampled in one network call
       pushforward train --config runs/digits/config.toml --lr 3e-4    a run again, with one thing changed
+      pushforward train photos/ --find lr                        which learning rate; --find batch: which batch size
+      pushforward train photos/ --recompute --compile            less memory for activations; compiled blocks
+      pushforward train photos/ --track tensorboard              metrics to a tracker too; see also pushforward watch
       torchrun --nproc-per-node 8 -m pushforward train photos/   on eight GPUs
     """
 
@@ -88,7 +93,10 @@ class Train:
     naf: NAF = field(default_factory=NAF)
     conditionals: float = 0.5
     """Share of the training of a table's flow spent on rows some of whose values are given, for `sample --given`."""
+    find: Literal["lr", "batch"] | None = None
+    """Search for a learning rate or a batch size in place of training; it takes seconds and writes nothing."""
     settings: Annotated[Settings, FLAT] = field(default_factory=Settings)
+    steering: Annotated[Steering, FLAT] = Steering()
     session: Annotated[Session, FLAT] = Session()
 
 
@@ -114,9 +122,13 @@ def run(options: Train) -> None:
     recipe, units = recipe_of(options, data.kind), units_of(data, options.data, options.reading, options.conditional)
     path = run_folder(options.out, data.name)
     model = started(recipe, seen, options.settings.seed)
+    objective = objective_of(recipe)
+    if options.find is not None:
+        return search(options.find, model, seen, objective, options.settings)
     announce(data.describe(), model, spelled(recipe), options.settings, path)
     source = Remembered(seen, units, path, skipped=tuple(ledger.rows))
-    history = pf.train(model, source, objective_of(recipe), settings=options.settings, run=path, recipe=recipe)
+    steering = options.steering.arguments()
+    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe, **steering)
     return conclude(history, path, units)
 
 
@@ -134,12 +146,15 @@ def _train_table(options: Train) -> None:
     path, units = run_folder(options.out, table.name), units_of_table(table, options.data, options.reading)
     model = built(recipe, (len(table.kinds),), 0, options.settings.seed)
     rows, columns = learned(table, model, recipe, options.settings.seed)
+    objective = pf.objectives.Likelihood()
+    if options.find is not None:
+        return search(options.find, model, rows, objective, options.settings)
     require_columns(columns, path)
     announce(table.describe(), model, spelled(recipe), options.settings, path)
     source = Remembered(rows, units, path, lambda run: write_columns(columns, run))
-    objective = pf.objectives.Likelihood()
-    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe)
-    conclude(history, path, units)
+    steering = options.steering.arguments()
+    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe, **steering)
+    return conclude(history, path, units)
 
 
 def _refuse_table_options(options: Train) -> None:

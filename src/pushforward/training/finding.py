@@ -20,7 +20,6 @@ what larger batches are good for.
 """
 
 import copy
-import gc
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -188,7 +187,8 @@ def find_batch(
                 if not out_of_memory(error):
                     raise
                 full = size
-            _release()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what the last try held
             if full:
                 break
             sizes.append(size)
@@ -257,10 +257,3 @@ def _alone(settings: Settings) -> Generator[World]:
             yield world
     finally:
         torch.set_num_threads(threads)
-
-
-def _release() -> None:
-    """Give back what the last try held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
