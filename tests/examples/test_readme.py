@@ -48,7 +48,9 @@ def test_the_program_runs(tmp_path, monkeypatch):
 def test_the_verbs_of_the_readmes_exist():
     shell = "\n".join(block for block in blocks(READMES[0]) if block.startswith("```sh"))
     verbs = set(re.findall(r"^pushforward (\w+)", shell, re.MULTILINE))
-    assert verbs == {"train", "sample", "evaluate", "tune", "reflow", "distill", "report"}
+    assert verbs == {
+        "train", "sample", "evaluate", "tune", "reflow", "distill", "report", "compare", "ema", "watch",
+    }  # fmt: skip
     for verb in verbs:
         assert (ROOT / "src" / "pushforward" / "cli" / f"{verb}.py").is_file()
 

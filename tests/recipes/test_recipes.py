@@ -45,8 +45,8 @@ def test_a_recipe_that_is_killed_goes_on_to_the_same_bits(name, folder, tmp_path
     assert "test" in capsys.readouterr().out
     wrote = run.RunFolder.checkpoint
 
-    def killed(self, checkpoint):
-        wrote(self, checkpoint)
+    def killed(self, checkpoint, *rest):
+        wrote(self, checkpoint, *rest)
         if checkpoint.step == 8:
             raise KeyboardInterrupt
 
