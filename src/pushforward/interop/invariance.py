@@ -35,7 +35,7 @@ def score_errors(encoding: Phased, features: int, lengths: Sequence[int]) -> dic
         lengths: positions run from 0 to each length - 1; of long ones the last are looked at.
 
     >>> errors = score_errors(Rotary(), 8, [1_000, 1_000_000])
-    >>> errors["exact"][1] < 1e-6 < 1e-2 < errors["float32"][1]
+    >>> errors["exact"][1] < 1e-6 < 1e-3 < errors["float32"][1]
     True
     """
     return {way: [_error(encoding, features, length, way) for length in lengths] for way in WAYS}
