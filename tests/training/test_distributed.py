@@ -72,6 +72,12 @@ def test_resumed_is_never_stopped(two, kind, whole):
     assert two[1][0][kind] == two[1][0][whole]
 
 
+@pytest.mark.parametrize(("kind", "plain"), [("recomputed", "copied"), ("recomputed sharded", "sharded")])
+def test_recomputed_blocks_have_the_same_bits_on_two_processes(two, kind, plain):
+    assert "error" not in two[1][0][kind], two[1][0][kind]
+    assert two[1][0][kind] == two[1][0][plain]
+
+
 def test_both_stop_at_a_bad_step_and_one_names_the_sample(two):
     first, second = (found["poisoned"]["error"] for found in two[1])
     assert "step 3: the batch's x is not finite (samples 1 of this process)" in first

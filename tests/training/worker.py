@@ -63,6 +63,8 @@ def main(folder: Path, rank: int, size: int) -> None:
         "resumed sharded": resumed(folder / "sharded", folder / "resumed-sharded", shard=True),
         "mean flow": outcome(None, mean_flow=True),
         "mean flow sharded": outcome(None, mean_flow=True, shard=True),
+        "recomputed": outcome(None, recompute=True),
+        "recomputed sharded": outcome(None, recompute=True, shard=True),
         "poisoned": outcome(None, Circle(poison=3)),
     }
     (folder / f"rank-{rank}.json").write_text(json.dumps(found))
