@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pushforward.training import run
+from pushforward.training import engine
 
 FOLDER = Path(__file__).parents[2] / "recipes"
 
@@ -43,17 +43,17 @@ def test_a_recipe_that_is_killed_goes_on_to_the_same_bits(name, folder, tmp_path
     options = [str(folder), *SMALL]
     whole = module.main(module.parser().parse_args([*options, f"--out={tmp_path / 'whole'}"]))
     assert "test" in capsys.readouterr().out
-    wrote = run.RunFolder.checkpoint
+    advance = engine.Engine.advance
 
-    def killed(self, checkpoint, *rest):
-        wrote(self, checkpoint, *rest)
-        if checkpoint.step == 8:
+    def killed(self, step, *rest):
+        if step == 10:
             raise KeyboardInterrupt
+        return advance(self, step, *rest)
 
-    monkeypatch.setattr(run.RunFolder, "checkpoint", killed)
+    monkeypatch.setattr(engine.Engine, "advance", killed)
     options = module.parser().parse_args([*options, f"--out={tmp_path / 'killed'}"])
     with pytest.raises(KeyboardInterrupt):
         module.main(options)
-    monkeypatch.setattr(run.RunFolder, "checkpoint", wrote)
+    monkeypatch.setattr(engine.Engine, "advance", advance)
     assert module.main(options) == whole
     assert np.isfinite(whole.value)
