@@ -17,6 +17,7 @@ from pushforward.interop import load_folder, save_folder
 from pushforward.training import Shards, build, load, read_run, save_run
 from pushforward.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
 from pushforward.training.run import locked
+from pushforward.training.tracking import keep_name, kept_names
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,10 @@ WRITERS = {
     "data.toml": Writer(
         lambda folder, v: write_units(Units(**{**vars_of(UNITS), "levels": v}), folder),
         lambda folder: read_units(folder).levels or 0,
+    ),
+    "tracking.json": Writer(
+        lambda folder, v: keep_name(folder, "wandb", str(v)),
+        lambda folder: int(kept_names(folder)["wandb"]),
     ),
     "report": Writer(
         lambda folder, v: page(v).save(folder / "a.html"),

@@ -136,19 +136,23 @@ def _opening(name: str, path: Path | None, step: int, config: Mapping[str, Any])
     require(name)
     if path is None:
         raise ConfigError(explain(f"a run folder for track = {name!r}", "none", "Pass run=, where its name is kept."))
-    names = _names(path)
-    place = Place(path, names.get(name), step, _flat(config))
+    place = Place(path, kept_names(path).get(name), step, _flat(config))
 
     def opened() -> Tracker:
         tracker, known = _TRACKERS[name](place)
         if known != place.known:
-            write_json(path / FILE, {**names, name: known})
+            keep_name(path, name, known)
         return tracker
 
     return opened
 
 
-def _names(path: Path) -> dict[str, str]:
+def keep_name(path: Path, tracker: str, known: str) -> None:
+    """Write down what a tracker calls the run of this folder."""
+    write_json(path / FILE, {**kept_names(path), tracker: known})
+
+
+def kept_names(path: Path) -> dict[str, str]:
     """What trackers call this run; a damaged file is as good as none."""
     try:
         found = read_json(path / FILE) if (path / FILE).is_file() else {}
