@@ -83,7 +83,7 @@ def train(
             say. It goes to the history and the metrics.
         judge_every: steps from one judgement to the next; one is made at the end.
         track: where the metrics go besides: the name of a tracker, whose run is kept with the folder, or one's own.
-        pdb_on_nan: open the debugger in the middle of a step whose loss is not finite.
+        pdb_on_nan: open the debugger in the middle of a step whose loss is not finite, on the first process.
         **changes: settings by name, `steps=500`, over those in `settings`.
 
     Returns:
@@ -99,7 +99,7 @@ def train(
     if chosen.on_nan == "rollback" and run is None:
         raise ConfigError(explain("a run folder for on_nan = 'rollback'", "none", "Pass run=, or choose 'skip'."))
     if isinstance(track, str):
-        require(track)
+        require(track, run)
     if judge_every < 1:
         raise ConfigError(explain("judge_every to be 1 or more", f"{judge_every}", "Change the value."))
     with ExitStack() as stack:

@@ -115,11 +115,11 @@ class Tracking:
             self._trouble = " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def require(name: str) -> None:
-    """See that a tracker can be had, before anything is computed.
+def require(name: str, run: object) -> None:
+    """See that a tracker can be had for a run, before anything is computed.
 
     Raises:
-        ConfigError: there is no such tracker, or its package is missing.
+        ConfigError: there is no such tracker, its package is missing, or there is no run folder to keep its name in.
     """
     if name not in _TRACKERS:
         raise ConfigError(explain(f"a tracker ({', '.join(_TRACKERS)})", repr(name), "Choose one of these."))
@@ -130,12 +130,13 @@ def require(name: str) -> None:
     if not found:
         fix = f"Install it: pip install 'pushforward[{name}]'; or leave it out, metrics.jsonl has the same numbers."
         raise ConfigError(explain(f"the package {name} for tracking", "none installed", fix))
+    if run is None:
+        raise ConfigError(explain(f"a run folder for track = {name!r}", "none", "Pass run=, where its name is kept."))
 
 
 def _opening(name: str, path: Path | None, step: int, config: Mapping[str, Any]) -> Callable[[], Tracker]:
-    require(name)
-    if path is None:
-        raise ConfigError(explain(f"a run folder for track = {name!r}", "none", "Pass run=, where its name is kept."))
+    require(name, path)
+    assert path is not None
     place = Place(path, kept_names(path).get(name), step, _flat(config))
 
     def opened() -> Tracker:
