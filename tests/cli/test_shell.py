@@ -80,8 +80,8 @@ def test_every_option_is_explained(verb: str, capsys: pytest.CaptureFixture[str]
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_can_be_debugged_seeded_and_placed(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     page = help_of(capsys, *verb.split())
-    places = () if verb == "watch" else ("--seed", "--device", "--threads")  # which computes nothing
-    assert all(flag in page for flag in ("--pdb", "--debug", "--config", *places))
+    placed = () if verb == "watch" else ("--seed", "--device", "--threads")  # it reads files and computes nothing
+    assert all(flag in page for flag in ("--pdb", "--debug", "--config", *placed))
 
 
 @pytest.mark.parametrize("verb", VERBS)

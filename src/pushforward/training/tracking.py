@@ -66,12 +66,12 @@ class Tracking:
 
     Args:
         what: its name, or a tracker of one's own.
-        path: the run folder; None if there is none.
+        path: the run folder; None is for trackers of one's own.
         step: updates made so far.
         config: what the run is, nested.
 
     Raises:
-        ConfigError: the package is missing, there is no such tracker, or there is no run folder to keep its name in.
+        ConfigError: the package is missing, or there is no such tracker.
     """
 
     def __init__(self, what: TrackerName | Tracker, path: Path | None, step: int, config: Mapping[str, Any]) -> None:
@@ -115,11 +115,11 @@ class Tracking:
             self._trouble = " ".join(f"{type(error).__name__}: {error}".split())[:300]
 
 
-def require(name: str, run: object) -> None:
-    """See that a tracker can be had for a run, before anything is computed.
+def require(name: str) -> None:
+    """See that a tracker can be had, before anything is computed.
 
     Raises:
-        ConfigError: there is no such tracker, its package is missing, or there is no run folder to keep its name in.
+        ConfigError: there is no such tracker, or its package is missing.
     """
     if name not in _TRACKERS:
         raise ConfigError(explain(f"a tracker ({', '.join(_TRACKERS)})", repr(name), "Choose one of these."))
@@ -130,13 +130,11 @@ def require(name: str, run: object) -> None:
     if not found:
         fix = f"Install it: pip install 'pushforward[{name}]'; or leave it out, metrics.jsonl has the same numbers."
         raise ConfigError(explain(f"the package {name} for tracking", "none installed", fix))
-    if run is None:
-        raise ConfigError(explain(f"a run folder for track = {name!r}", "none", "Pass run=, where its name is kept."))
 
 
 def _opening(name: str, path: Path | None, step: int, config: Mapping[str, Any]) -> Callable[[], Tracker]:
-    require(name, path)
-    assert path is not None
+    require(name)
+    assert path is not None, "the loop sees to it"
     place = Place(path, kept_names(path).get(name), step, _flat(config))
 
     def opened() -> Tracker:
