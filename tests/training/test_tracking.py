@@ -214,7 +214,7 @@ def test_what_is_missing_is_said_before_anything_is_done(tmp_path, monkeypatch):
         trained(tmp_path / "run", "neptune")
     assert not (tmp_path / "run").exists()
     monkeypatch.setattr(room.importlib.util, "find_spec", lambda name: object())
-    with pytest.raises(ConfigError, match="a run folder for track = 'wandb'"):
+    with pytest.raises(ConfigError, match=r"a run folder, .*; got track = 'wandb' without one"):
         trained(None, "wandb")
 
 

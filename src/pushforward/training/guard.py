@@ -132,7 +132,7 @@ def diagnose(
         where, fix = f"the weight {bad_weight!r} is not finite", "Start from other weights."
     elif found:
         where = f"{found[0]!r} is the first module whose output is not finite"
-        fix = "Lower lr, raise warmup, or set clip; --pdb stops where it happened."
+        fix = "Lower lr, raise warmup, or set clip; --pdb-on-nan opens the debugger in the middle of it."
     elif rows:
         where = "every module's output is finite, so the objective itself is not"
         fix = "Look for a division or a logarithm of 0 in the objective."

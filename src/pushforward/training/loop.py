@@ -83,7 +83,7 @@ def train(
             say. It goes to the history and the metrics.
         judge_every: steps from one judgement to the next; one is made at the end.
         track: where the metrics go besides: the name of a tracker, whose run is kept with the folder, or one's own.
-        pdb_on_nan: open the debugger in the middle of a step whose loss is not finite.
+        pdb_on_nan: open the debugger in the middle of a step whose loss is not finite, on the first process.
         **changes: settings by name, `steps=500`, over those in `settings`.
 
     Returns:
@@ -112,7 +112,17 @@ def train(
         note = stack.enter_context(noted(folder is not None))
         loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
         loop.debug = pdb_on_nan and world.rank == 0
-        return loop.run(progress and world.rank == 0, track if world.rank == 0 else None)
+        return loop.run(progress and world.rank == 0, track)
+
+
+def _require_possible(settings: Settings, run: object, judge_every: int, track: object) -> None:
+    """Refuse arguments that cannot go together, before anything is begun."""
+    if settings.on_nan == "rollback" and run is None:
+        raise ConfigError(explain("a run folder for on_nan = 'rollback'", "none", "Pass run=, or choose 'skip'."))
+    if judge_every < 1:
+        raise ConfigError(explain("judge_every to be 1 or more", f"{judge_every}", "Change the value."))
+    if isinstance(track, str):
+        require(track)
 
 
 def _require_possible(settings: Settings, run: object, judge_every: int, track: object) -> None:
@@ -167,8 +177,11 @@ class _Loop:
 
     @contextmanager
     def _tracked(self, track: TrackerName | Tracker | None) -> Generator[None]:
-        """Within, metrics go to a tracker too, if there is one."""
-        if track is None:
+        """Within, metrics go to a tracker too, if there is one; the first process tells it."""
+        if isinstance(track, str) and self.folder is None:
+            got = f"track = {track!r} without one"
+            raise ConfigError(explain("a run folder, where a tracker's name for the run is kept", got, "Pass run=."))
+        if track is None or self.world.rank:
             yield
             return
         path, config = (self.folder.path, self.folder.config) if self.folder else (None, self.settings)

@@ -66,12 +66,12 @@ class Tracking:
 
     Args:
         what: its name, or a tracker of one's own.
-        path: the run folder; None if there is none.
+        path: the run folder; None is for trackers of one's own.
         step: updates made so far.
         config: what the run is, nested.
 
     Raises:
-        ConfigError: the package is missing, there is no such tracker, or there is no run folder to keep its name in.
+        ConfigError: the package is missing, or there is no such tracker.
     """
 
     def __init__(self, what: TrackerName | Tracker, path: Path | None, step: int, config: Mapping[str, Any]) -> None:
@@ -134,8 +134,7 @@ def require(name: str) -> None:
 
 def _opening(name: str, path: Path | None, step: int, config: Mapping[str, Any]) -> Callable[[], Tracker]:
     require(name)
-    if path is None:
-        raise ConfigError(explain(f"a run folder for track = {name!r}", "none", "Pass run=, where its name is kept."))
+    assert path is not None, "the loop sees to it"
     place = Place(path, kept_names(path).get(name), step, _flat(config))
 
     def opened() -> Tracker:
