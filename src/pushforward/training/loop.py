@@ -125,16 +125,6 @@ def _require_possible(settings: Settings, run: object, judge_every: int, track: 
         require(track)
 
 
-def _require_possible(settings: Settings, run: object, judge_every: int, track: object) -> None:
-    """Refuse arguments that cannot go together, before anything is begun."""
-    if settings.on_nan == "rollback" and run is None:
-        raise ConfigError(explain("a run folder for on_nan = 'rollback'", "none", "Pass run=, or choose 'skip'."))
-    if judge_every < 1:
-        raise ConfigError(explain("judge_every to be 1 or more", f"{judge_every}", "Change the value."))
-    if isinstance(track, str):
-        require(track)
-
-
 class _Loop:
     """One call of `train`."""
 
