@@ -21,7 +21,12 @@ HEAVY = StudentT((2,), 1.0).sample(200, Draw(0)).double()
 X = torch.randn(300, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("member", FLOWS.values(), ids=FLOWS.keys())
+def _some(name: str) -> "list[pytest.MarkDecorator]":
+    """Flows that integrate take ten times as long as all others."""
+    return [pytest.mark.slow] if name.startswith("ode") else []
+
+
+@pytest.mark.parametrize("member", [pytest.param(flow, id=name, marks=_some(name)) for name, flow in FLOWS.items()])
 def test_no_flow_of_the_zoo_raises_a_false_alarm(member: Flow):
     flow, x, context = member.flow(), member.data(200), member.contexts(200)
     before = copy.deepcopy(flow.state_dict())

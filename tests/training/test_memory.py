@@ -61,8 +61,9 @@ def test_a_leak_would_be_seen():
     settings = Settings(steps=200, batch=8, device="cpu", threads=1)
     train(Straight(), Circle(), leaking, settings=settings, progress=False,
           judge=lambda _: seen.append((resident()[0], tensors())) or 0.0, judge_every=100)  # fmt: skip
-    assert seen[-1][1] - seen[0][1] == 100
-    assert seen[-1][0] - seen[0][0] > 30e6
+    assert (
+        seen[-1][1] - seen[0][1] == 100
+    )  # what is resident may not grow: in a large process it may come from the heap
 
 
 @pytest.mark.parametrize(("steps", "log_every"), [(250, 7), (250, 100)])
