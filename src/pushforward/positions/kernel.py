@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from pushforward._derivatives import transformed
 from pushforward.positions.layout import Layout
 
 PIECE = 1 << 18
@@ -69,8 +69,7 @@ def usable(x: Tensor, cos: Tensor, sin: Tensor) -> bool:
     """Whether these kernels apply: eager, on a processor, outside of torch.func, with tables that are not trained."""
     if torch.compiler.is_compiling() or x.device.type != "cpu" or cos.requires_grad or sin.requires_grad:
         return False
-    transformed = torch._C._are_functorch_transforms_active()  # pyright: ignore[reportAttributeAccessIssue]
-    return forward_ad._current_level < 0 and not transformed
+    return not transformed()
 
 
 def _interleaved(x: Tensor, table: Tensor, out: Tensor) -> None:

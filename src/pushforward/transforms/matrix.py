@@ -32,6 +32,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pushforward._derivatives import transformed
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
@@ -93,7 +94,7 @@ class Matrix(Transform, abc.ABC):
     def _keep(self) -> _Kept | None:
         weights = (*self.parameters(), *self.buffers())
         learning = torch.is_grad_enabled() and any(weight.requires_grad for weight in weights)
-        if self.training or learning or torch.compiler.is_compiling() or _transformed():
+        if self.training or learning or torch.compiler.is_compiling() or transformed():
             self._kept = None
             return None
         kept = self._kept
@@ -294,11 +295,6 @@ def _square(v: Tensor) -> Tensor:
 def _rotation(n: int, seed: int) -> Tensor:
     q, r = torch.linalg.qr(Draw(seed, "transforms/rotation").normal(n, (n,), torch.float64))
     return q * r.diagonal().sign()  # makes it uniform over all orthogonal matrices
-
-
-def _transformed() -> bool:
-    """Whether torch.func is at work, whose tensors must not outlive it."""
-    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
