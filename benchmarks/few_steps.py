@@ -1,7 +1,8 @@
 """Every few-step recipe on the same network, data and budget: how good are 1, 2 and 4 network calls?
 
     python benchmarks/few_steps.py [--data digits|PATH] [--seeds 0 1 2] [--recipes mean_flow shortcut ...]
-                                   [--steps 1000] [--teacher-steps 2000] [--samples 2000] [--out FOLDER] [--quick]
+                                   [--steps 1000] [--teacher-steps 2000] [--patch 7] [--samples 2000] [--out FOLDER]
+                                   [--quick]
 
 For each seed a rectified flow is trained (the demonstration's recipe). Every student starts from its weights
 (`FlowMap.of`) and gets `steps` updates at the same batch; those called "from scratch" start from nothing and get the
@@ -59,6 +60,7 @@ class Budget:
     batch: int = FULL.flow.batch
     samples: int = 2_000
     pairs: int = 16_384
+    patch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,8 @@ class Studio:
 
     @property
     def recipe(self) -> _recipe.Diffusion:
-        """The demonstration's network, with patches that the network chooses on other data."""
-        return FLOW if self.budget.data == "digits" else replace(FLOW, net=replace(FLOW.net, patch=None))
+        """The demonstration's network, with patches of the budget's size on other data."""
+        return FLOW if self.budget.data == "digits" else replace(FLOW, net=replace(FLOW.net, patch=self.budget.patch))
 
     def teacher(self) -> Diffusion:
         """The trained flow."""
@@ -267,7 +269,7 @@ class Cells:
     def __init__(self, file: Path, budget: Budget) -> None:
         self.file, self.budget = file, asdict(budget)
         said = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"budget": self.budget, "cells": []}
-        if said["budget"] != self.budget:
+        if asdict(Budget(**said["budget"])) != self.budget:
             raise SystemExit(f"{file} was measured with {said['budget']}. Use another folder for {self.budget}.")
         self.cells = [Cell(**each) for each in said["cells"]]
 
@@ -293,6 +295,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=Budget.steps)
     parser.add_argument("--teacher-steps", type=int, default=Budget.teacher_steps)
     parser.add_argument("--samples", type=int, default=Budget.samples)
+    parser.add_argument("--pairs", type=int, default=Budget.pairs, help="that the teacher makes for `pairs` and `dmd`")
+    parser.add_argument("--patch", type=int, help="pixels a side, not on digits; the network's own choice if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/few_steps"))
     parser.add_argument("--quick", action="store_true", help="seconds, to see that everything runs")
     return parser.parse_args()
@@ -301,7 +305,9 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Fill the cells that are missing, seed by seed, and print the table."""
     asked = options()
-    budget = Budget(asked.data, asked.teacher_steps, asked.steps, samples=asked.samples)
+    budget = Budget(
+        asked.data, asked.teacher_steps, asked.steps, samples=asked.samples, pairs=asked.pairs, patch=asked.patch
+    )
     seeds, out = asked.seeds, asked.out
     if asked.quick:
         budget, seeds = Budget(asked.data, 20, 8, 32, 100, 64), asked.seeds[:1]
