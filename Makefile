@@ -55,8 +55,9 @@ venv: $(DEV)
 demo: $(CORE)
 	$(BIN)/pushforward demo --out runs/demo $(ARGS)
 
+# As many processes as there are cores, each with one thread of its own; ARGS="-n 0" is a single one.
 test: $(DEV)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 $(ARGS)
 
 slow: $(DEV)
 	$(BIN)/python -m pytest -m slow $(ARGS)
