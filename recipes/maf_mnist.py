@@ -28,7 +28,7 @@ def main(options: argparse.Namespace) -> pf.report.Estimate:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     return on_mnist.parser(
-        __doc__, out=Path("runs/maf_mnist"), epochs=30, hidden=1_024, layers=1, weight_decay=0.5, clip=10.0
+        __doc__, out=Path("runs/maf_mnist"), epochs=16, hidden=1_024, layers=1, weight_decay=0.5, clip=10.0
     )
 
 
