@@ -4,6 +4,7 @@ For a coupling that is a mixture of joint normals (x0, eps) ~ sum_k w_k N(m_k, C
 the component, x_t and eps - x0 are normal together, and posterior weights of the components do the rest.
 """
 
+import importlib.util
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,12 @@ import torch
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
 from pushforward.models import Diffusion, FromTorch
-from pushforward.objectives import Pairs, Regression, pairs
-from pushforward.paths import TimeDistribution
+from pushforward.objectives import Pairs, Regression, matched, pairs
+from pushforward.paths import OptimalTransport, TimeDistribution
 from pushforward.report import straightness
 from pushforward.solvers import RK4
 
+needs_pot = pytest.mark.skipif(importlib.util.find_spec("ot") is None, reason="POT is not installed (extra 'ot')")
 SOLVER = RK4(steps=40)
 COSTS = {
     "square": lambda d: d.square().sum(-1),
@@ -184,3 +186,42 @@ def test_of_normals_the_second_reflow_changes_nothing():
     assert losses.max() < 1e-9
     assert straightness(second, SOLVER, n=512).relative < 1e-9 < bent.relative
     torch.testing.assert_close(second.decode(made.eps, solver=SOLVER), made.x, rtol=0, atol=1e-5)
+
+
+def moved(made):
+    """The mean squared length of the lines."""
+    return (made.eps - made.x).square().sum(1).mean().item()
+
+
+@needs_pot
+def test_matched_among_more_events_lines_are_shorter_and_ends_the_same():
+    """Towards W2**2 of the normals, 2 (1 - 0.5)**2 in the plane, from above: few points cannot be matched as well."""
+    x = 0.5 * Draw(2).normal(1024, (2,))
+    made = {among: matched(x, OptimalTransport(), 3, among=among) for among in (1, 16, 128, 1024)}
+    costs = [moved(each) for each in made.values()]
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] == pytest.approx(0.5, abs=0.06)
+    assert costs[0] > 2.3  # alone, an event has nothing to choose from
+    for each in made.values():
+        assert torch.equal(each.x, x)
+        assert each.eps.std().item() == pytest.approx(1, abs=0.05)
+    again = matched(x[:128], OptimalTransport(), 3, among=128)  # a block is a function of its events, seed and number
+    assert torch.equal(again.eps, made[128].eps[:128])
+    assert not torch.equal(matched(x[:128], OptimalTransport(), 4, among=128).eps, again.eps)
+
+
+@needs_pot
+def test_matched_classes_are_not_mixed():
+    """Two classes far apart each get the whole of the noise, in blocks of their own where there are enough of them."""
+    label = torch.arange(600) % 2
+    x = Draw(2).normal(600, (2,)) + 6.0 * label[:, None]
+    made, careless = (matched(x, OptimalTransport(), 0, given, among=300) for given in (label, None))
+    assert torch.equal(made.context.sort().values, label.sort().values)
+    for each in (0, 1):
+        mine = made.context == each
+        assert torch.equal(made.x[mine], x[label == each])
+        assert made.eps[mine].mean(0).abs().max() < 0.15
+        assert mine.nonzero().flatten().diff().max() == 1
+    assert careless.eps[careless.x[:, 0] > 3].mean() > 0.4  # matched together, a class gets the side next to it
+    with pytest.raises(ValueError, match="among=0"):
+        matched(x, OptimalTransport(), among=0)

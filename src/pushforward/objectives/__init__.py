@@ -1,11 +1,12 @@
 """Objectives: pure losses, one number per sample.
 
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
-`Regression` on `pairs`), `Interpolation` for two-sided interpolants, `Distillation` for few-step students and
-`Imitation` for flows that learn from an ODE, `Noisy`, `Online` and `Redrawn` around any of them. `weightings` are the
-table of weights over time, and `presets` the formulations of the papers. `FlowMapMatching` trains flow maps by a `Rule`
-on `Intervals`, `DistributionMatching` by scores, and `few_steps` are the recipes of the papers. `hide_words` and
-`hidden_loss` are masked language modelling as functions, `next_token` and `next_token_loss` causal language modelling.
+`Regression` on `pairs`, optimal transport among many events on `matched` ones), `Interpolation` for two-sided
+interpolants, `Distillation` for few-step students and `Imitation` for flows that learn from an ODE, `Noisy`, `Online`
+and `Redrawn` around any of them. `weightings` are the table of weights over time, and `presets` the formulations of
+the papers. `FlowMapMatching` trains flow maps by a `Rule` on `Intervals`, `DistributionMatching` by scores, and
+`few_steps` are the recipes of the papers. `hide_words` and `hidden_loss` are masked language modelling as functions,
+`next_token` and `next_token_loss` causal language modelling.
 May import `models` and below.
 """
 
@@ -26,7 +27,7 @@ from pushforward.objectives.objective import Objective
 from pushforward.objectives.online import Online
 from pushforward.objectives.presets import Formulation
 from pushforward.objectives.redrawn import Redrawn
-from pushforward.objectives.reflow import Pairs, pairs, pairs_from
+from pushforward.objectives.reflow import Pairs, matched, pairs, pairs_from
 from pushforward.objectives.regression import Regression
 from pushforward.objectives.uncertainty import Uncertainty
 from pushforward.objectives.weighting import Weighting
@@ -35,6 +36,6 @@ __all__ = [
     "Between", "Composition", "Distillation", "DistributionMatching", "Eulerian", "FlowMapMatching", "Formulation",
     "Halving", "Imitation", "Interpolation", "Interval", "Intervals", "Lagrangian", "Likelihood", "Noisy", "Objective",
     "Online", "Pairs", "Redrawn", "Regression", "Rule", "Shrinking", "Standing", "Stops", "ToData", "Uncertainty",
-    "Weighting", "few_steps", "hidden_loss", "hide_words", "next_token", "next_token_loss", "pairs", "pairs_from",
-    "presets", "weightings",
+    "Weighting", "few_steps", "hidden_loss", "hide_words", "matched", "next_token", "next_token_loss", "pairs",
+    "pairs_from", "presets", "weightings",
 ]  # fmt: skip
