@@ -125,8 +125,8 @@ def fitted(
 ) -> Diffusion:
     """The model, trained."""
     train(
-        model, data, Regression(times or Uniform(), coupling), steps=steps, batch=256, lr=2e-3, ema=0.999, clip=0.0, seed=seed,
-        progress=False, threads=1,
+        model, data, Regression(times or Uniform(), coupling), steps=steps, batch=256, lr=2e-3, ema=0.999, clip=0.0,
+        seed=seed, progress=False, threads=1,
     )  # fmt: skip
     return model
 

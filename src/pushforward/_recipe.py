@@ -151,6 +151,8 @@ class Diffusion:
     """From data to noise."""
     prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
     """What the network's output means."""
+    dropped: float = 0.0
+    """Share of the samples that learn without their class, for guidance (`objectives.Dropped`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,8 @@ class FlowMap:
     """Network calls that a sample takes where nobody says."""
     renoise: float = 0.0
     """How much of each jump's noise is fresh, from 0 to 1: 1 is how consistency models make several jumps."""
+    guidance: float = 1.0
+    """How far its teacher was guided, which it does by itself; 1 is not at all."""
 
 
 @dataclass(frozen=True, slots=True)

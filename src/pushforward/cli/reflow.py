@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
+from pushforward.cli.guiding import said
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
 from pushforward.cli.parts import told
 from pushforward.cli.reflowed import tell_stages
@@ -136,7 +137,8 @@ def pairs_of(
     worker, workers = _place() if alone else share(options.pairs_shard)
     solver, context = teaching(options), units.classes(options.pairs, 0, None)
     claim(path)
-    made = {"solver": solver, "worker": worker, "workers": workers, "progress": worker == 0 or not alone}
+    made: dict[str, Any] = {"solver": solver, "worker": worker, "workers": workers}
+    made |= {"progress": worker == 0 or not alone, "about": said(getattr(options, "guidance", 1.0))}
     training, folders, seed = pf.training, [path / "pairs"], options.settings.seed
     training.store_pairs(model, folders[0], options.pairs, seed=seed, context=context, **made)
     if real:
