@@ -24,11 +24,7 @@ FORMAT_VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train.
-
-    >>> Settings(steps=100).changed(lr=1e-4).lr
-    0.0001
-    """
+    """How to train."""
 
     steps: int = 2_000
     """Updates of the weights."""
@@ -96,6 +92,9 @@ class Settings:
 
     def changed(self, **changes: object) -> "Settings":
         """These settings with some changed.
+
+        >>> Settings(steps=100).changed(lr=1e-4).lr
+        0.0001
 
         Raises:
             ConfigError: a setting that does not exist, or an impossible value.

@@ -37,10 +37,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path) -> None:
+def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jumps = "1" if "dmd" in recipe else "2"
     teacher = ["--pairs", "64", "--teacher.steps", "2"]
     assert main(["distill", "flow", "--recipe", recipe, "--jumps", jumps, *teacher, *BRIEF, "-o", recipe]) == 0
+    assert capsys.readouterr().out.endswith(f"  pushforward compare flow {recipe}\n")
     assert main(["sample", recipe, "-n", "9", "-o", f"{recipe}.npz"]) == 0
     model, again = load(recipe), read_run(recipe).model
     assert isinstance(model, pf.models.FlowMap)
@@ -201,6 +202,7 @@ def test_guidance_on_the_command_line(classes: Path, capsys: pytest.CaptureFixtu
     assert main(["distill", "classes", *words, "--guidance", "2", "-o", "one-guidance"]) == 0
     capsys.readouterr()
     mistakes = {
+        "distill one-guidance --recipe direct": "It jumps already",
         "distill classes --guidance 4 -o one-guidance " + " ".join(words): "guidance",
         "sample flow --guidance 2": "--drop-labels 0.1",
         "sample one-guidance --guidance 2": "a FlowMap",

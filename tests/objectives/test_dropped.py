@@ -39,7 +39,7 @@ def test_a_share_of_the_contexts_says_nothing_and_each_is_a_function_of_its_samp
 
 
 def test_one_network_learns_both_and_guidance_goes_beyond_the_class():
-    """Classes at -1 and 1: without a class the network says their mean, and guided it says 2 where the class is at 1."""
+    """Classes at -1 and 1: without a class the network says their mean, and guided it says 2 for the class at 1."""
     torch.manual_seed(0)
     net = nets.MLP((1,), hidden=16, layers=1, classes=2)
     model, objective = Diffusion(net), Dropped(Regression(), nothing=2, share=0.3)

@@ -46,8 +46,8 @@ class Distill:
     recipe: Recipe = "auto"
     """auto: pairs-dmd for one jump, shortcut for several. From pairs of noise and sample that the teacher makes: pairs
     (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's velocity:
-    shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, progressive (stages of
-    8, 4, 2 and 1 times the jumps, each with all --steps), consistency and continuous (sCM)."""
+    shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, consistency, continuous
+    (sCM) and progressive (stages of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
     jumps: int = 1
     """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
@@ -85,7 +85,7 @@ def run(options: Distill) -> None:
         if history.steps:
             speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
     _, history = work.done(last, path, before)
-    conclude(history, path, units)
+    conclude(history, path, units, options.run)
 
 
 def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffusion", path: Path) -> Any:

@@ -109,8 +109,10 @@ def diffusion_of(path: Path, device: "torch.device") -> "tuple[Units, pf.Diffusi
     """
     units, model = read_units(path), pf.load(path, device=str(device))
     if not isinstance(model, pf.Diffusion):
-        got = f"{str(path)!r}, a {type(model).__name__}"
-        raise ConfigError(explain("the run of a diffusion model, which has paths", got, "Train one without --model."))
+        got, fix = f"{str(path)!r}, a {type(model).__name__}", "Train one without --model."
+        if isinstance(model, pf.models.FlowMap):
+            fix = "It jumps already: name the run that it was made from."
+        raise ConfigError(explain("the run of a diffusion model, which has paths", got, fix))
     return units, model
 
 
@@ -188,4 +190,4 @@ def train_student(
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
     steering = options.steering.arguments()
     history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe, **steering)
-    conclude(history, path, units)
+    conclude(history, path, units, options.run)
