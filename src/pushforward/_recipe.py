@@ -24,11 +24,7 @@ FORMAT_VERSION: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to train.
-
-    >>> Settings(steps=100).changed(lr=1e-4).lr
-    0.0001
-    """
+    """How to train."""
 
     steps: int = 2_000
     """Updates of the weights."""
@@ -97,6 +93,9 @@ class Settings:
     def changed(self, **changes: object) -> "Settings":
         """These settings with some changed.
 
+        >>> Settings(steps=100).changed(lr=1e-4).lr
+        0.0001
+
         Raises:
             ConfigError: a setting that does not exist, or an impossible value.
         """
@@ -151,6 +150,8 @@ class Diffusion:
     """From data to noise."""
     prediction: Literal["velocity", "x0", "eps", "v", "score", "edm"] = "velocity"
     """What the network's output means."""
+    dropped: float = 0.0
+    """Share of the samples that learn without their class, for guidance (`objectives.Dropped`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,8 @@ class FlowMap:
     """Network calls that a sample takes where nobody says."""
     renoise: float = 0.0
     """How much of each jump's noise is fresh, from 0 to 1: 1 is how consistency models make several jumps."""
+    guidance: float = 1.0
+    """How far its teacher was guided, which it does by itself; 1 is not at all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from pushforward._recipe import FlowMap
 from pushforward.cli import main
 from pushforward.cli.few_steps import Recipe, chosen, stages
 from pushforward.cli.options import Solve
+from pushforward.models import guided
 from pushforward.solvers import Euler, Heun, Jumps
 from pushforward.training import Settings, load, read_run
 
@@ -35,10 +37,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path) -> None:
+def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jumps = "1" if "dmd" in recipe else "2"
     teacher = ["--pairs", "64", "--teacher.steps", "2"]
     assert main(["distill", "flow", "--recipe", recipe, "--jumps", jumps, *teacher, *BRIEF, "-o", recipe]) == 0
+    assert capsys.readouterr().out.endswith(f"  pushforward compare flow {recipe}\n")
     assert main(["sample", recipe, "-n", "9", "-o", f"{recipe}.npz"]) == 0
     model, again = load(recipe), read_run(recipe).model
     assert isinstance(model, pf.models.FlowMap)
@@ -146,3 +149,67 @@ def test_reflow_says_whether_another_round_pays(place: Path, capsys: pytest.Capt
     assert "pay" in shown or "Go on from flow" in shown
     assert main(["reflow", "flow", *words, "--measure", "0", "-o", "silent"]) == 0
     assert "Bend" not in capsys.readouterr().out
+
+
+@pytest.fixture(scope="module")
+def classes(place: Path) -> Path:
+    """A run on two classes of points that has learned to go without them too."""
+    x, label = Draw(0).normal(400, (2,)).numpy(), np.arange(400) % 2
+    np.savez(place / "two.npz", x=x * 0.5 + 4.0 * label[:, None], y=label)
+    words = ["--conditional", "--drop-labels", "0.2", "--mlp.hidden", "16", "--mlp.layers", "1", *BRIEF]
+    assert main(["train", "two.npz", *words, "--steps", "200", "--batch", "64", "-o", "classes"]) == 0
+    return place / "classes"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_classes_and_guidance_reach_every_recipe(recipe: str, classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What each stage learns from has classes, and who teaches is the guided model; the student itself is plain."""
+    teacher, plain, stages = guided(load(classes), 3.0), load(classes), []
+
+    def watched(model, data, objective, **words):  # type: ignore[no-untyped-def]
+        stages.append((model, next(data.batches(16, Draw(0))), getattr(objective, "teacher", None), words["recipe"]))
+        return pf.training.History([], [], [])
+
+    monkeypatch.setattr(pf, "train", watched)
+    words = ["--guidance", "3", "--recipe", recipe, "--pairs", "64", "--teacher.steps", "4", *BRIEF]
+    assert main(["distill", "classes", *words, "-o", f"guided-{recipe}"]) == 0
+    t = torch.linspace(0.2, 0.9, 16)
+    for number, (student, batch, taught, made) in enumerate(stages):
+        assert set(batch.context.tolist()) == {0, 1}
+        wanted, own = (each.velocity(batch.x, t, batch.context) for each in (teacher, plain))
+        assert not torch.allclose(wanted, own, atol=1e-2)
+        torch.testing.assert_close(student.velocity(batch.x, t, batch.context), own)
+        if batch.eps is not None:
+            torch.testing.assert_close(batch.x, teacher.decode(batch.eps, batch.context, Heun(4)), rtol=1e-4, atol=1e-4)
+        if isinstance(taught, pf.Diffusion):
+            torch.testing.assert_close(taught.velocity(batch.x, t, batch.context), wanted)
+        assert taught is not None or batch.eps is not None
+        assert isinstance(taught, pf.Diffusion | None) or number > 0  # later stages learn from the one before
+        assert isinstance(made, FlowMap)
+        assert made.guidance == 3
+        assert (student.critic is not None) == made.critic
+
+
+def test_guidance_on_the_command_line(classes: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "classes", "-n", "8", "--label", "1", "--guidance", "2.5", "-o", "eight.npz"]) == 0
+    made = guided(load(classes), 2.5).sample(8, torch.ones(8, dtype=torch.long), Heun(20), 0)
+    known = pf.data.open_data("two.npz")
+    torch.testing.assert_close(torch.from_numpy(np.load("eight.npz")["samples"]), known.scaling.to_values(made))
+    assert main(["train", "--config", "classes/config.toml", "-o", "classes-again"]) == 0
+    assert (classes / "model.safetensors").read_bytes() == Path("classes-again/model.safetensors").read_bytes()
+    words = ["--recipe", "pairs", "--pairs", "64", "--teacher.steps", "4", *BRIEF, "--steps", "4"]
+    assert main(["distill", "classes", *words, "--guidance", "2", "-o", "one-guidance"]) == 0
+    capsys.readouterr()
+    mistakes = {
+        "distill one-guidance --recipe direct": "It jumps already",
+        "distill classes --guidance 4 -o one-guidance " + " ".join(words): "guidance",
+        "sample flow --guidance 2": "--drop-labels 0.1",
+        "sample one-guidance --guidance 2": "a FlowMap",
+        "train points.csv --drop-labels 0.1": "Add --conditional",
+        "train two.npz --conditional --drop-labels 2": "a share from 0 to 1",
+        "train two.npz --conditional --drop-labels 0.1 --flow-map": "pushforward distill RUN --guidance 2",
+        "train two.npz --conditional --drop-labels 0.1 --model nsf": "--model nsf",
+    }
+    for command, message in mistakes.items():
+        assert main(command.split()) == 2, command
+        assert message in capsys.readouterr().err

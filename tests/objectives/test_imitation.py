@@ -7,7 +7,7 @@ from pushforward import models
 from pushforward._errors import ConfigError, ShapeError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
-from pushforward.models import Diffusion, ModelBase, Normal, NormalizingFlow, real_nvp
+from pushforward.models import Diffusion, ModelBase, Normal, NormalizingFlow, real_nvp, tarflow
 from pushforward.objectives import Imitation, pairs
 from pushforward.solvers import RK4
 from pushforward.transforms import Chain, DiagonalScale, Shift
@@ -61,6 +61,25 @@ def test_couplings_come_near_a_ring():
         error = (flow.decode(z) - teacher.decode(z.double(), solver=SOLVER)).square().mean().sqrt()
         spread = teacher.decode(z.double(), solver=SOLVER).std()
     assert error < 0.3 * spread
+
+
+def test_a_transformer_flow_learns_to_encode_as_an_ode_does_and_knows_its_density():
+    """Four correlated numbers: the encodings are the ODE's, and with them the log-density is the data's, which no loss
+    has named."""
+    torch.manual_seed(0)
+    root = torch.eye(4) + 0.5 * torch.diag(torch.ones(3), -1)
+    teacher = models.gaussian(torch.zeros(4, 1), covariance=root @ root.mT / 2)
+    made = pairs(teacher, 2048, RK4(steps=10))
+    flow = tarflow((4, 1), transforms=2, width=16, layers=1, heads=2)
+    flow = learned(flow, Imitation(encode=1), type(made)(made.x.float(), made.eps.float()), steps=150, lr=1e-2)
+    fresh = pairs(teacher, 256, RK4(steps=10), seed=5)
+    x = fresh.x.float()
+    with torch.no_grad():
+        encoded, density = flow.encode(x), flow.log_prob(x)
+    known = torch.distributions.MultivariateNormal(torch.zeros(4), root @ root.mT / 2).log_prob(x[..., 0])
+    assert (encoded - fresh.eps).square().mean().sqrt() < 0.1
+    assert (density - known).abs().mean() < 0.2
+    torch.testing.assert_close(flow.decode(encoded), x, rtol=1e-3, atol=1e-3)
 
 
 def test_a_flow_is_the_start_of_another_ode():

@@ -12,6 +12,7 @@ from pushforward import _recipe
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.few_steps import Recipe, Stage, chosen, needs_pairs, renoise, stages
+from pushforward.cli.guiding import guided
 from pushforward.cli.options import FLAT, Session, Solve
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
 from pushforward.cli.runs import Remembered, announce, conclude, speak
@@ -34,6 +35,7 @@ class Distill:
       pushforward sample runs/one-step -o grid.png                  jumps, as often as it was trained to
       pushforward distill runs/digits --jumps 4 -o runs/four        four calls
       pushforward distill runs/digits --recipe mean-flow --jumps 2 --steps 4000
+      pushforward distill runs/classes --guidance 2.5               what --guidance does, without its cost
       pushforward compare runs/digits runs/one-step runs/four       was it worth it?
     """
 
@@ -44,8 +46,8 @@ class Distill:
     recipe: Recipe = "auto"
     """auto: pairs-dmd for one jump, shortcut for several. From pairs of noise and sample that the teacher makes: pairs
     (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's velocity:
-    shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, progressive (stages of
-    8, 4, 2 and 1 times the jumps, each with all --steps), consistency and continuous (sCM)."""
+    shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, consistency, continuous
+    (sCM) and progressive (stages of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
     jumps: int = 1
     """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
@@ -57,6 +59,9 @@ class Distill:
     """Make this share of the pairs only, counted from 0; the same command without it goes on with all of them."""
     real: bool = False
     """Add pairs that start from the real training data: their data end is exact."""
+    guidance: float = 1.0
+    """How far the teacher is pushed towards each class, for runs trained with --conditional --drop-labels: the student
+    samples like that by itself, in one pass where the teacher takes two. 1 is not at all."""
     teacher: Solve = Solve()
     settings: Annotated[Settings, FLAT] = field(
         default_factory=lambda: Settings(steps=2_000, lr=1e-3, batch=128, betas=(0.9, 0.99), ema=0.995)
@@ -68,18 +73,19 @@ class Distill:
 def run(options: Distill) -> None:
     """Make pairs if the recipe wants some, train a flow map stage by stage, say what to do next."""
     path, recipe = student_folder(options.out, options.run, "distilled"), chosen(options.recipe, options.jumps)
-    units, teacher = teacher_of(options.run, options.settings)
-    source, before = source_of(options, recipe, units, teacher, path), teacher
+    units, plain = teacher_of(options.run, options.settings)
+    teacher: Any = guided(plain, options.run, options.guidance)
+    source, before = source_of(options, recipe, units, teacher, path), plain
     if source is None:  # a share of the pairs was made
         return
     *first, last = stages(recipe, options.jumps, options.loss, options.settings)
-    work = _Work(options, units, source, teacher, renoise(recipe))
+    work = _Work(options, units, source, teacher, plain, renoise(recipe))
     for stage in first:
         before, history = work.done(stage, path.with_name(f"{path.name}-{stage.name}"), before)
         if history.steps:
             speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
     _, history = work.done(last, path, before)
-    conclude(history, path, units)
+    conclude(history, path, units, options.run)
 
 
 def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffusion", path: Path) -> Any:
@@ -113,7 +119,8 @@ class _Work:
         options: of the verb.
         units: of the data.
         source: what is learned from.
-        teacher: the run's model.
+        teacher: what is taught: the run's model, guided or not.
+        plain: the run's model itself.
         renoise: how several jumps are made.
     """
 
@@ -121,6 +128,7 @@ class _Work:
     units: Units
     source: Any
     teacher: "pf.Diffusion"
+    plain: "pf.Diffusion"
     renoise: float
 
     def done(
@@ -129,8 +137,8 @@ class _Work:
         """A stage as a run of its own, from the model before it."""
         options, units, settings = self.options, self.units, stage.settings
         of: Any = pf.training.read_run(options.run).model
-        recipe = _recipe.FlowMap(of.net, of.path, of.prediction, stage.critic, stage.jumps, self.renoise)
-        student = student_of(before, self.teacher, stage, options.settings.seed)
+        words = of.net, of.path, of.prediction, stage.critic, stage.jumps, self.renoise, options.guidance
+        student, recipe = student_of(before, self.plain, stage, options.settings.seed), _recipe.FlowMap(*words)
         what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"
         announce(what, student, f"a flow map of {options.run}", settings, place)
         data, objective = Remembered(self.source, units, place), stage.objective(self.teacher, before)

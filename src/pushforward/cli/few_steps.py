@@ -103,7 +103,10 @@ def _matching(teacher: "Diffusion", _: "Model") -> "pf.objectives.Objective":
 
 
 def _progressive(jumps: int) -> "Maker":
-    return lambda teacher, before: pf.objectives.few_steps.progressive(before, jumps)
+    def make(teacher: "Diffusion", before: "Model") -> "pf.objectives.Objective":
+        return pf.objectives.few_steps.progressive(before if isinstance(before, pf.models.FlowMap) else teacher, jumps)
+
+    return make
 
 
 _SINGLE: "Final[Mapping[str, Callable[[Diffusion, int], pf.objectives.Objective]]]" = MappingProxyType(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
+from pushforward.cli.guiding import guided, said
 from pushforward.cli.output import SUFFIXES, write_samples
 from pushforward.cli.units import Units
 
@@ -47,8 +48,8 @@ def sample_parts(options: "Sample", folder: Path, units: Units, device: "torch.d
     """Make what is missing of a share of the samples, and a file of them all if asked."""
     solver, seed = options.solve.build(options.run), options.machine.seed
     labels, worker = units.classes(options.n, options.first, options.label), _share(options.shard)
-    model = pf.load(options.run, device=str(device))
-    plan = {"samples": units.name, "first": options.first, "label": options.label}
+    model = guided(pf.load(options.run, device=str(device)), options.run, options.guidance)
+    plan = {"samples": units.name, "first": options.first, "label": options.label} | said(options.guidance)
     shards = pf.training.Shards.begin(folder, options.n, options.batch, plan | _made_by(model, solver, seed))
 
     def make(first: int, count: int) -> "dict[str, torch.Tensor]":

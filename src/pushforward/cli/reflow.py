@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
+from pushforward.cli.guiding import said
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
 from pushforward.cli.parts import told
 from pushforward.cli.reflowed import tell_stages
@@ -108,8 +109,10 @@ def diffusion_of(path: Path, device: "torch.device") -> "tuple[Units, pf.Diffusi
     """
     units, model = read_units(path), pf.load(path, device=str(device))
     if not isinstance(model, pf.Diffusion):
-        got = f"{str(path)!r}, a {type(model).__name__}"
-        raise ConfigError(explain("the run of a diffusion model, which has paths", got, "Train one without --model."))
+        got, fix = f"{str(path)!r}, a {type(model).__name__}", "Train one without --model."
+        if isinstance(model, pf.models.FlowMap):
+            fix = "It jumps already: name the run that it was made from."
+        raise ConfigError(explain("the run of a diffusion model, which has paths", got, fix))
     return units, model
 
 
@@ -136,7 +139,8 @@ def pairs_of(
     worker, workers = _place() if alone else share(options.pairs_shard)
     solver, context = teaching(options), units.classes(options.pairs, 0, None)
     claim(path)
-    made = {"solver": solver, "worker": worker, "workers": workers, "progress": worker == 0 or not alone}
+    made: dict[str, Any] = {"solver": solver, "worker": worker, "workers": workers}
+    made |= {"progress": worker == 0 or not alone, "about": said(getattr(options, "guidance", 1.0))}
     training, folders, seed = pf.training, [path / "pairs"], options.settings.seed
     training.store_pairs(model, folders[0], options.pairs, seed=seed, context=context, **made)
     if real:
@@ -186,4 +190,4 @@ def train_student(
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
     steering = options.steering.arguments()
     history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe, **steering)
-    conclude(history, path, units)
+    conclude(history, path, units, options.run)

@@ -104,14 +104,14 @@ class Remembered:
         return self.data.batches(size, draw, start, rank, world)
 
 
-def conclude(history: "pf.training.History", path: Path, units: Units) -> None:
-    """How it went, and what one would do next."""
+def conclude(history: "pf.training.History", path: Path, units: Units, teacher: Path | None = None) -> None:
+    """How it went, and what one would do next; a student is compared with its teacher."""
     if history.steps:
         speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
-    point_on(path, units)
+    point_on(path, units, teacher)
 
 
-def point_on(path: Path, units: Units) -> None:
+def point_on(path: Path, units: Units, teacher: Path | None = None) -> None:
     """What one would do next."""
     suffix = (
         "png"
@@ -125,4 +125,5 @@ def point_on(path: Path, units: Units) -> None:
         f"  pushforward sample {path} -n 64 -o samples.{suffix}",
         f"  pushforward evaluate {path}",
         *([] if is_mixed(path) else [f"  pushforward report {path}"]),
+        *([f"  pushforward compare {teacher} {path}"] if teacher else []),
     )

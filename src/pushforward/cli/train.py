@@ -57,6 +57,7 @@ class Train:
       pushforward train my.csv --model nsf --kinds hour=circular:24 share=bounded:0:1    ... with known bounds
       pushforward train photos/ --transformer.patch 8            a folder of images, one sub-folder per class
       pushforward train digits --model nice --steps 400          a normalizing flow
+      pushforward train digits --conditional --drop-labels 0.1   classes, and guidance towards them
       pushforward train digits --flow-map                        a model that jumps: sampled in one network call
       pushforward train --config runs/digits/config.toml --lr 3e-4    a run again, with one thing changed
       pushforward train photos/ --find lr                        which learning rate; --find batch: which batch size
@@ -83,6 +84,9 @@ class Train:
     and `pushforward distill` makes one of a run that was trained without it."""
     conditional: bool = False
     """Learn each class apart, so that one can ask for a class when sampling."""
+    drop_labels: float = 0.0
+    """With --conditional: the share of samples that learn without their class. It is what `sample --guidance` needs to
+    push samples further towards a class; 0.1 is usual."""
     reading: Annotated[Reading, FLAT] = Reading()
     transformer: Transformer = field(default_factory=Transformer)
     mlp: MLP = field(default_factory=MLP)
@@ -118,11 +122,14 @@ def run(options: Train) -> None:
     if options.conditional and not data.classes:
         fix = "Leave --conditional out, or put the images of each class in a sub-folder."
         raise ConfigError(explain("data with classes for --conditional", data.describe(), fix))
+    if options.drop_labels and not options.conditional:
+        fix = "Add --conditional, or leave --drop-labels out."
+        raise ConfigError(explain("--drop-labels with --conditional", "it alone", fix))
     seen = data if options.conditional else data.unlabelled()
     recipe, units = recipe_of(options, data.kind), units_of(data, options.data, options.reading, options.conditional)
     path = run_folder(options.out, data.name)
     model = started(recipe, seen, options.settings.seed)
-    objective = objective_of(recipe)
+    objective = objective_of(recipe, data.classes)
     if options.find is not None:
         return search(options.find, model, seen, objective, options.settings)
     announce(data.describe(), model, spelled(recipe), options.settings, path)
@@ -166,9 +173,11 @@ def _refuse_table_options(options: Train) -> None:
         raise ConfigError(explain(expected, got, "Add --model nsf or drop it."))
 
 
-def objective_of(recipe: Recipe) -> "pf.objectives.Objective":
-    """What a model of this recipe learns by from data alone."""
+def objective_of(recipe: Recipe, classes: int = 0) -> "pf.objectives.Objective":
+    """What a model of this recipe learns by from data alone, of so many classes."""
     objectives = pf.objectives
+    if isinstance(recipe, Diffusion) and recipe.dropped:
+        return objectives.Dropped(objectives.Regression(), classes, recipe.dropped)
     if isinstance(recipe, FlowMap):
         return objectives.few_steps.mean_flow(diagonal=0.5, times=pf.paths.Uniform())
     return objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
@@ -214,11 +223,15 @@ def recipe_of(options: Train, kind: str) -> Recipe:
     if flow and options.flow_map:
         fix = "Drop it: a normalizing flow takes one pass as it is."
         raise ConfigError(explain(f"no --flow-map for the flow {chosen!r}", "--flow-map", fix))
+    if options.drop_labels and (flow or options.flow_map):
+        got = "--flow-map" if options.flow_map else f"--model {chosen}"
+        fix = "Drop --drop-labels; for guided jumps, distil a diffusion model: pushforward distill RUN --guidance 2."
+        raise ConfigError(explain("--drop-labels with a diffusion model, which can be guided", got, fix))
     if flow:
         return getattr(options, chosen)
     net = getattr(options, chosen)
     words = options.path, options.prediction
-    return FlowMap(net, *words) if options.flow_map else Diffusion(net, *words)
+    return FlowMap(net, *words) if options.flow_map else Diffusion(net, *words, options.drop_labels)
 
 
 def spelled(recipe: Recipe) -> str:
@@ -250,6 +263,7 @@ def adopt(table: Mapping[str, Any], file: Path) -> Train:
         prediction=diffusion.prediction,
         flow_map=isinstance(run.model, FlowMap),
         conditional=run.classes > 0,
+        drop_labels=run.model.dropped if isinstance(run.model, Diffusion) else 0.0,
         conditionals=run.model.conditionals if isinstance(run.model, Table) else 0.5,
         reading=units.reading if units else Reading(),
         settings=run.settings,

@@ -7,7 +7,7 @@ alone.
 Reference: Liu et al. 2022 (arXiv 2209.03003) for pairs; the format is `shards`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ def store_pairs(
     worker: int = 0,
     workers: int = 1,
     progress: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Fill a folder with `n` pairs, or go on filling it; pair i depends on (seed, i) alone.
 
@@ -51,11 +52,12 @@ def store_pairs(
         size: pairs to a file, and computed at a time.
         worker, workers: whose share to make.
         progress: show it on stderr.
+        about: what else the pairs are functions of, and the weights do not show: how far a model is guided, say.
 
     Raises:
         ConfigError: the folder was begun with another model, solver, seed or number.
     """
-    shards = Shards.begin(folder, n, size, _maker(model, solver, seed, context))
+    shards = Shards.begin(folder, n, size, _maker(model, solver, seed, context) | dict(about or {}))
 
     def make(first: int, count: int) -> dict[str, Tensor]:
         given = None if context is None else context[first : first + count].to(model.device)
@@ -76,9 +78,10 @@ def store_real_pairs(
     worker: int = 0,
     workers: int = 1,
     progress: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> None:
     """Fill a folder with real events, [n, *event], and the noise the model carries each from; the rest as above."""
-    maker = _maker(model, solver, None, context) | {"events": _digest(x)}
+    maker = _maker(model, solver, None, context) | {"events": _digest(x)} | dict(about or {})
     shards = Shards.begin(folder, len(x), size, maker)
 
     def make(first: int, count: int) -> dict[str, Tensor]:
