@@ -115,6 +115,10 @@ class StoredPairs:
                 got = f"{str(folder)!r} with {len(damaged)} of {len(shards)} files missing or damaged"
                 raise RunError(explain("complete pairs", got, "Run the command that makes them again: it goes on."))
         parts = tuple(view for folder in folders for view in Shards.open(folder).views())
+        for part in parts:
+            if not {"x", "eps"} <= part.keys() or len({each.shape[:1] for each in part.values()}) != 1:
+                got = f"{', '.join(f'{name} {each.shape}' for name, each in part.items())[:200] or 'none'}"
+                raise RunError(explain("pairs x and eps, as many of each", got, "Make them again in a new folder."))
         kinds = {tuple((name, *part[name].shape[1:]) for name in sorted(part)) for part in parts}
         if len(kinds) != 1:
             raise ShapeError(
