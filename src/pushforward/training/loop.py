@@ -9,7 +9,7 @@ same bits as those of a run that was never stopped. Several processes (torchrun)
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -72,7 +72,7 @@ def train(
 
     Args:
         model: what to train. It is moved to the settings' device.
-        data: a data set, or anything with its `shape` and `batches`.
+        data: a data set, or anything with its `shape` and `batches`. If it has `named` too, errors name its rows.
         objective: per-sample losses `objective(model, batch, draw)`, [batch].
         settings: how to train.
         run: a folder for metrics, checkpoints and the result. Where it holds an unfinished run, that goes on.
@@ -348,7 +348,15 @@ class _Loop:
             raise RunError(explain("to write the final weights", f"{error}", fix)) from error
 
     def _explained(self, error: NotFinite) -> Exception:
-        return self.engine.explain(error, next(self._stream(error.step)), self.debug)
+        names = self._named(error.step)
+        return self.engine.explain(error, next(self._stream(error.step)), self.debug, names)
+
+    def _named(self, step: int) -> Sequence[str]:
+        """What this process's rows of a step are called, by data that can tell."""
+        named, world = getattr(self.data, "named", None), self.world
+        if named is None:
+            return ()
+        return named(self.settings.batch, Draw(self.settings.seed, "data"), step, world.rank, world.size)
 
 
 def _describe(settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None) -> Run:

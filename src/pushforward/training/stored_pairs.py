@@ -141,6 +141,10 @@ class StoredPairs:
             found = {name: self._rows(name, rows.numpy()) for name in self.parts[0]}
             yield Batch(found["x"], found.get("context"), found["eps"])
 
+    def named(self, size: int, draw: Draw, step: int, rank: int = 0, world: int = 1) -> list[str]:
+        """As `data.Dataset.named`."""
+        return [f"pair {row + 1}" for row in next(order(len(self), size, draw, step, rank, world))[1].tolist()]
+
     def _rows(self, name: str, rows: np.ndarray) -> Tensor:
         """These rows of one tensor, in this order."""
         where = np.searchsorted(self.starts, rows, side="right") - 1
