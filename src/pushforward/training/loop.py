@@ -35,7 +35,7 @@ from pushforward.training.run import RunFolder, locked
 from pushforward.training.saving import Saving, snapshot
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
-from pushforward.training.stream import steady
+from pushforward.training.stream import steady, worker_died
 from pushforward.training.tracking import Tracker, TrackerName, Tracking, require
 from pushforward.training.weights import not_finite, weights
 
@@ -196,6 +196,8 @@ class _Loop:
             progress.advance()
             return False
         except (RuntimeError, MemoryError) as error:
+            if (died := worker_died(error)) is not None:
+                raise died from error
             if not out_of_memory(error):
                 raise
             pieces = 2 * self.settings.accumulate

@@ -250,6 +250,7 @@ def locked(path: Path, config: Run) -> Generator[RunFolder]:
             raise
         finally:
             folder.close()
+            _unlock(file)
 
 
 def _lock(file: IO[str], path: Path) -> None:
@@ -278,6 +279,14 @@ def _lock(file: IO[str], path: Path) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}\n")
     file.flush()
+
+
+def _unlock(file: IO[str]) -> None:
+    """Give the lock back: closing the file does not, where a data worker that was forked off still has it open."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def held(path: Path) -> str:
