@@ -38,7 +38,7 @@ def ranks(parent: int) -> list[int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="children are found through /proc")
-@pytest.mark.parametrize("restarts", [0, KILLS], ids=["the command is given again", "torchrun restarts"])
+@pytest.mark.parametrize("restarts", [0, 3 * KILLS], ids=["the command is given again", "torchrun restarts"])
 def test_a_rank_killed_three_times_changes_no_bit(tmp_path, restarts):
     """Of the two either, between two checkpoints or while one is written: whenever it comes."""
     rng, places, victims = random.Random(restarts), [], []
@@ -54,8 +54,10 @@ def test_a_rank_killed_three_times_changes_no_bit(tmp_path, restarts):
         places.append(newest(tmp_path / "killed"))
         victims.append(victim)
         if not restarts:
-            child.communicate(timeout=180)
+            said = child.communicate(timeout=180)[1]
             assert child.returncode == 1  # torchrun's
+            assert "Traceback" not in said.partition("torch.distributed")[0]
+            assert "Expected all processes to be there; got one that is gone" in said
             assert not (tmp_path / "killed/manifest.json").exists(), "it ended before the trial did: raise STEPS"
             child = begun(tmp_path / "killed", restarts)
     for process in (child, begun(tmp_path / "whole", 0)):

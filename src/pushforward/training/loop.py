@@ -24,7 +24,7 @@ from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.data.batch import Batch
 from pushforward.models.model import Model
 from pushforward.training.checkpoint import read_checkpoint
-from pushforward.training.distributed import World, connect
+from pushforward.training.distributed import World, connect, peer_lost
 from pushforward.training.engine import Engine, Objective, borrowed_randomness
 from pushforward.training.environment import environment
 from pushforward.training.guard import LIMIT, NotFinite
@@ -198,6 +198,8 @@ class _Loop:
         except (RuntimeError, MemoryError) as error:
             if (died := worker_died(error)) is not None:
                 raise died from error
+            if (lost := peer_lost(error)) is not None:
+                raise lost from error
             if not out_of_memory(error):
                 raise
             pieces = 2 * self.settings.accumulate
