@@ -59,7 +59,7 @@ def refused(kind: Kind, path: Path, data: bytes, root: Path) -> bool:
     path.write_bytes(data)
     before, said = {}, ""
     try:
-        with at_once(), warnings.catch_warnings():
+        with at_once(60), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             before = listing(root)
             kind.read(path)

@@ -34,14 +34,14 @@ def spared(monkeypatch):
 
 
 @contextmanager
-def at_once() -> Iterator[None]:
+def at_once(seconds: int = SECONDS) -> Iterator[None]:
     """Fails what hangs."""
 
     def late(*_: object) -> None:
         raise AssertionError("it hangs")
 
     before = signal.signal(signal.SIGALRM, late)
-    signal.alarm(SECONDS)
+    signal.alarm(seconds)
     try:
         yield
     finally:

@@ -65,7 +65,7 @@ def test_a_killed_worker_is_replaced_and_no_bit_changes():
         if left and step == left[0]:
             killed(workers[left.pop(0) % 2])
 
-    with at_once(), pytest.warns(UserWarning, match=r"The data broke at step (9|15) .*worker.*killed") as told:
+    with at_once(180), pytest.warns(UserWarning, match=r"The data broke at step (9|15) .*worker.*killed") as told:
         model = trained(Loaded(act=act))
     assert len(told) == 2
     assert same(model, trained(Circle()))
@@ -77,7 +77,7 @@ def test_a_worker_that_is_killed_again_and_again_is_an_error_with_the_step():
             killed(workers[0])
 
     with (
-        at_once(),
+        at_once(180),
         pytest.warns(UserWarning, match="The data broke at step 9"),
         pytest.raises(DataError, match=r"the batch of step 9; got RuntimeError: DataLoader worker .*\(3 times\)"),
     ):
@@ -95,6 +95,6 @@ def test_a_worker_that_dies_during_an_update_is_an_error_and_the_run_goes_on_fro
 
     objective.__qualname__ = "flow_matching"
     data = Loaded(act=lambda step, workers: pids.__setitem__(slice(None), workers))
-    with at_once(), pytest.raises(DataError, match=r"worker.*killed.*Run it again"):
+    with at_once(180), pytest.raises(DataError, match=r"worker.*killed.*Run it again"):
         trained(data, objective, run=tmp_path)
     assert same(trained(data, run=tmp_path), trained(Circle()))
