@@ -23,6 +23,7 @@ from pushforward.training import Settings
 from pushforward.training.distributed import World
 from pushforward.training.engine import Engine
 from pushforward.training.loop import _Loop
+from pushforward.training.memory import frozen_heap
 from pushforward.training.progress import Progress
 from pushforward.training.signals import StopNote
 
@@ -98,7 +99,7 @@ def complete(model: nn.Module, data: Points, batch: int) -> Callable[[int], floa
 
     def run(steps: int) -> float:
         loop.settings = replace(settings, steps=loop.start + steps)
-        with Progress(10**9, 0, shown=False) as progress:
+        with Progress(10**9, 0, shown=False) as progress, frozen_heap():
             began = time.thread_time()
             loop._steps(progress)
             loop.start += steps

@@ -91,11 +91,11 @@ def from_table(
     >>> from_table(Size, loads("width = 8"))
     Size(width=8)
     """
-    if KIND in table or cls is None:
+    if KIND in table or not dataclasses.is_dataclass(cls):
         found = _look_up(table.get(KIND), kinds, where)
         if cls is not None and not _is_a(found, cls):
             expected = f"{_place(where)} to be one of {_listed(_kinds_of((cls,), kinds))}"
-            raise ConfigError(explain(expected, f"kind = {table[KIND]!r}", "Change the kind."))
+            raise ConfigError(explain(expected, f"kind = {_shown(table[KIND])}", "Change the kind."))
         cls = typing.cast("type[T]", found)
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, cls)) if field.init}
@@ -195,7 +195,7 @@ def _from_value(hint: Any, value: Any, kinds: Kinds, where: str, missing: object
             return fitted
     words = [word for choice in choices for word in (typing.get_args(choice) if _is_literal(choice) else ())]
     fix = suggest(value, map(str, words)) if words and isinstance(value, str) else "Change the value."
-    raise ConfigError(explain(f"{_place(where)} to be {_spelled(hint)}", repr(value), fix))
+    raise ConfigError(explain(f"{_place(where)} to be {_spelled(hint)}", _shown(value), fix))
 
 
 def _fit(choice: Any, value: Any, kinds: Kinds, where: str, missing: object) -> object:
@@ -240,8 +240,13 @@ def _members(hint: Any) -> tuple[Any, ...]:
 def _look_up(kind: object, kinds: Kinds, where: str) -> type:
     if isinstance(kind, str) and kind in kinds:
         return kinds[kind]
-    got = "none" if kind is None else repr(kind)
+    got = "none" if kind is None else _shown(kind)
     raise ConfigError(explain(f"a kind for {_place(where)}", got, suggest(str(kind), kinds)))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 200 else f"{text[:200]}..."
 
 
 def _is_a(cls: type, parent: Any) -> bool:

@@ -12,13 +12,15 @@ import contextlib
 import hashlib
 import os
 import uuid
+from collections import deque
 from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_PIECE = 1 << 20
+_PIECE, _BEHIND = 1 << 20, 1 << 28
+"""Bytes that are written at a time, and that may wait to be hashed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +39,22 @@ class Facts:
 def put(path: Path, parts: Iterable[bytes | memoryview]) -> Facts:
     """Write a file and sync it. A crash leaves part of it, so its place is beside another or in a new folder.
 
-    A thread hashes a part while it is written: the disk is waited for anyway, and the file is not read again.
+    A thread hashes while this one writes and waits for the disk, so the file is not read again; it may be behind by a
+    few parts, since to wait for it at each would cost more than it does on a machine that is busy.
     """
     size, digest = 0, hashlib.sha256()
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with ThreadPoolExecutor(1) as pool:
-            hashed: Future[None] | None = None
+            behind, waiting = 0, deque[tuple[int, Future[None]]]()
             for part in parts:
                 view = memoryview(part)
-                if hashed is not None:
-                    hashed.result()  # one part waits at most
-                hashed = None if len(view) < _PIECE else pool.submit(digest.update, view)
-                if hashed is None:
-                    digest.update(view)
+                behind += len(view)
+                waiting.append((len(view), pool.submit(digest.update, view)))
+                while behind > _BEHIND:
+                    length, hashed = waiting.popleft()
+                    hashed.result()
+                    behind -= length
                 while view:
                     count = os.write(descriptor, view[:_PIECE])
                     size, view = size + count, view[count:]

@@ -45,9 +45,9 @@ def killed(folder: Path, number: int, rng: random.Random) -> tuple[int, str]:
     return child.returncode, said
 
 
-def whole(folder: Path) -> dict[str, bytes]:
-    """The final weights and the average, as bytes."""
-    found = read_checkpoint(folder / f"checkpoints/step-{STEPS:08d}")
+def whole(folder: Path, steps: int = STEPS) -> dict[str, bytes]:
+    """The final weights, the average and the optimizer's state, as bytes."""
+    found = read_checkpoint(folder / f"checkpoints/step-{steps:08d}")
     parts = {"model": found.model, "ema": found.ema, "optim": found.optim}
     tensors = {f"{part}.{name}": tensor for part, named in parts.items() for name, tensor in named.items()}
     return {"final": (folder / "model.safetensors").read_bytes()} | {k: v.numpy().tobytes() for k, v in tensors.items()}

@@ -80,7 +80,7 @@ def test_recomputed_blocks_have_the_same_bits_on_two_processes(two, kind, plain)
 
 def test_both_stop_at_a_bad_step_and_one_names_the_sample(two):
     first, second = (found["poisoned"]["error"] for found in two[1])
-    assert "step 3: the batch's x is not finite (samples 1 of this process)" in first
+    assert "step 3: the batch's x is not finite (sample 1 of the batch)" in first
     assert "step 3: it did not happen again here" in second
 
 

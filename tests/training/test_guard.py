@@ -56,7 +56,7 @@ def test_the_weights_are_from_before_the_bad_step(lazy, monkeypatch):
     monkeypatch.setattr(Guard, "__init__", lambda self, device, skip: judge(self, device, lazy, skip))
     good, bad = Straight(), Straight()
     run(good, steps=5, clip=0.0)
-    with pytest.raises(TrainingError, match=r"step 5: the batch's x is not finite.*samples 1 of this process"):
+    with pytest.raises(TrainingError, match=r"step 5: the batch's x is not finite.*sample 1 of the batch"):
         run(bad, Circle(poison=5), clip=0.0)
     assert all(torch.equal(a, b) for a, b in zip(good.parameters(), bad.parameters()))
 

@@ -76,11 +76,9 @@ class Client:
     def update_run(self, number, status):
         self.told.append(("init", {"id": number, "status": status}))
 
-    def log_param(self, number, name, value):
-        self.told.append((name, value))
-
-    def log_metric(self, number, name, value, step):
-        self.told.append((step, {name: value}))
+    def log_batch(self, number, metrics=(), params=()):
+        self.told.extend((each.key, each.value) for each in params)
+        self.told.extend((each.step, {each.key: each.value}) for each in metrics)
 
     def set_terminated(self, number, status):
         self.told.append(("finish", {"status": status}))
@@ -111,13 +109,17 @@ def test_mlflow_keeps_its_run_and_says_how_it_ended(tmp_path, monkeypatch):
     module = ModuleType("mlflow")
     module.MlflowClient = lambda: Client(told)
     monkeypatch.setitem(sys.modules, "mlflow", module)
+    entities = ModuleType("mlflow.entities")
+    entities.Metric = lambda key, value, timestamp, step: SimpleNamespace(key=key, value=value, step=step)
+    entities.Param = lambda key, value: SimpleNamespace(key=key, value=value)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
     with pytest.raises(Interrupted):
         trained(tmp_path, "mlflow", Stopped())
     trained(tmp_path, "mlflow")
     assert [each for what, each in told if what == "init"][1] == {"id": "abc", "status": "RUNNING"}
     assert [each["status"] for what, each in told if what == "finish"] == ["KILLED", "FINISHED"]
     assert points(told) == [(line["step"], line["loss"]) for line in lines(tmp_path)]
-    assert told.count(("settings.batch", 16)) == 1  # mlflow refuses another value
+    assert told.count(("settings.batch", "16")) == 1  # mlflow refuses another value
 
 
 def test_tensorboard_reads_back_what_was_logged(tmp_path):

@@ -16,7 +16,7 @@ from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import Units, write_units
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pushforward as pf
     from pushforward._random import Draw
@@ -102,6 +102,11 @@ class Remembered:
                 lines = (json.dumps({"skipped": row}, ensure_ascii=False) + "\n" for row in self.skipped)
                 write_text(self.path / "bad_rows.jsonl", "".join(lines))
         return self.data.batches(size, draw, start, rank, world)
+
+    def named(self, size: int, draw: "Draw", step: int, rank: int = 0, world: int = 1) -> "Sequence[str]":
+        """What the data call the rows of a step, if they can tell."""
+        named = getattr(self.data, "named", None)
+        return () if named is None else named(size, draw, step, rank, world)
 
 
 def conclude(history: "pf.training.History", path: Path, units: Units, teacher: Path | None = None) -> None:

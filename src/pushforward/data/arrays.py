@@ -17,7 +17,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward.data.dataset import Dataset
-from pushforward.data.faults import BadRows, check_bad_rows, faulty, judge
+from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, judge
 from pushforward.data.scaling import Scaling
 
 PIXELS = Scaling(offset=-1.0, scale=2 / 256, levels=256)
@@ -37,6 +37,7 @@ def from_array(
     seed: int = 0,
     source: str = "",
     file: str = "",
+    places: Places | None = None,
 ) -> Dataset:
     """A data set from rows in memory, or memory-mapped.
 
@@ -51,6 +52,7 @@ def from_array(
         seed: of the split.
         source: where it came from.
         file: what errors call it; the name by default.
+        places: where each row came from; the rows of `file` by default.
 
     Raises:
         DataError: fewer than 5 rows, constant columns, rows that are not finite, values that are no numbers.
@@ -62,13 +64,11 @@ def from_array(
     """
     if not 0 < held_out < 1:
         raise ConfigError(explain("a held-out share between 0 and 1", f"{held_out}", "Use 0.2, say."))
-    rows, given, note = _usable(values, context, file or name, bad_rows)
+    rows, given, places, note = _usable(values, context, file or name, bad_rows, places=places)
     train, held = _split(rows, held_out, seed)
-    parts = [
-        (rows[part], None if given is None else given[part if isinstance(part, slice) else part.numpy()])
-        for part in (train, held)
-    ]
-    return _assembled(parts[0], parts[1], (name, file or name), tuple(columns), f"{source} {note}".strip())
+    parts = [(rows[part], None if given is None else given[part]) for part in (train, held)]
+    names, places = (name, file or name), places.some(train)
+    return _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places)
 
 
 def from_parts(
@@ -82,6 +82,7 @@ def from_parts(
     bad_rows: BadRows = "error",
     source: str = "",
     file: str = "",
+    places: Places | None = None,
 ) -> Dataset:
     """A data set whose split is given; other arguments and errors as `from_array`.
 
@@ -91,8 +92,8 @@ def from_parts(
         DataError: parts of different shapes or types, or classes for one part alone.
     """
     file = file or name
-    train, labels, note = _usable(values, context, file, bad_rows)
-    held, held_labels, held_note = _usable(held_out, held_out_context, f"{file} (held out)", bad_rows, fewest=1)
+    train, labels, places, note = _usable(values, context, file, bad_rows, places=places)
+    held, held_labels, _, held_note = _usable(held_out, held_out_context, f"{file} (held out)", bad_rows, fewest=1)
     if train.shape[1:] != held.shape[1:] or train.dtype != held.dtype:
         got = f"{tuple(train.shape[1:])} to train on and {tuple(held.shape[1:])} held out in {file}"
         raise faulty("training and held-out events of one shape and type", got, "Make them agree.")
@@ -100,7 +101,7 @@ def from_parts(
         got = f"classes for only one of the two parts of {file}"
         raise faulty("classes for both parts, or for none", got, "Add the missing ones.")
     source = " ".join(f"{source} {note} {held_note}".split())
-    return _assembled((train, labels), (held, held_labels), (name, file), tuple(columns), source)
+    return _assembled((train, labels), (held, held_labels), (name, file), tuple(columns), source, places)
 
 
 def _usable(
@@ -109,21 +110,22 @@ def _usable(
     name: str,
     bad_rows: BadRows,
     fewest: int = _FEWEST,
-) -> tuple[Tensor, np.ndarray | None, str]:
-    """Enough finite rows or images [n, channels, h, w], their classes, and what was skipped."""
+    places: Places | None = None,
+) -> tuple[Tensor, np.ndarray | None, Places, str]:
+    """Enough finite rows or images [n, channels, h, w], their classes and places, and what was skipped."""
     check_bad_rows(bad_rows)
     rows = numbers(values, name)
     labels = _labels(context, len(rows), name)
-    note = ""
+    places, note = places or Places(name, range(1, len(rows) + 1)), ""
     if is_image(rows):
         rows = channels_first(rows, name)
     else:
-        rows, labels, note = _finite(rows, labels, name, bad_rows)
+        rows, labels, places, note = _finite(rows, labels, places, name, bad_rows)
     if len(rows) < fewest:
         got = f"{len(rows)} row{'' if len(rows) == 1 else 's'} in {name}"
         fix = "A model cannot be fitted and checked on so few; add data."
         raise faulty(f"at least {fewest} row{'' if fewest == 1 else 's'}", got, fix)
-    return rows, labels, note
+    return rows, labels, places, note
 
 
 def _assembled(
@@ -132,6 +134,7 @@ def _assembled(
     names: tuple[str, str],
     columns: tuple[str, ...],
     source: str,
+    places: Places,
 ) -> Dataset:
     """The data set of two usable parts; `names` are the one for reports and the one for errors."""
     values, labels = train
@@ -148,6 +151,7 @@ def _assembled(
         columns=columns,
         labels=() if known is None else tuple(map(str, known)),
         source=source,
+        places=places,
     )
 
 
@@ -235,23 +239,23 @@ def standardised(values: Tensor, name: str, columns: Sequence[str] = ()) -> Scal
     return Scaling(offset=-(mean / std).item(), scale=1 / std.item())
 
 
-def _split(rows: Tensor, held_out: float, seed: int) -> tuple[Tensor | slice, Tensor | slice]:
+def _split(rows: Tensor, held_out: float, seed: int) -> "tuple[np.ndarray, np.ndarray] | tuple[slice, slice]":
     held = min(len(rows) - 1, max(1, round(len(rows) * held_out)))
     if rows.numel() * rows.element_size() > _LARGE:
         return slice(0, len(rows) - held), slice(len(rows) - held, None)
-    shuffled = Draw(seed, "split").permutation(len(rows))
+    shuffled = Draw(seed, "split").permutation(len(rows)).numpy()
     return shuffled[held:], shuffled[:held]
 
 
 def _finite(
-    rows: Tensor, labels: np.ndarray | None, name: str, bad_rows: BadRows
-) -> tuple[Tensor, np.ndarray | None, str]:
+    rows: Tensor, labels: np.ndarray | None, places: Places, name: str, bad_rows: BadRows
+) -> tuple[Tensor, np.ndarray | None, Places, str]:
     finite = torch.cat([part.isfinite().flatten(1).all(1) for part in _chunks(rows)] or [torch.ones(0).bool()])
     bad = (~finite).nonzero().flatten().tolist()
     if not bad:
-        return rows, labels, ""
+        return rows, labels, places, ""
     note = judge((f"{name}:{i + 1} (not finite)" for i in bad), len(bad), len(rows), name, bad_rows)
-    return rows[finite], None if labels is None else labels[finite.numpy()], note
+    return rows[finite], None if labels is None else labels[finite.numpy()], places.some(finite.numpy()), note
 
 
 def _chunks(rows: Tensor) -> Sequence[Tensor]:

@@ -18,6 +18,7 @@ from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._random import Draw
 from pushforward._typing import PerSample, Sample
 from pushforward.data.batch import Batch
+from pushforward.data.faults import Places
 from pushforward.data.order import order
 from pushforward.data.scaling import Scaling
 from pushforward.data.stream import Stream
@@ -42,6 +43,7 @@ class Dataset:
         source: where it came from, its licence if known, and how it was read.
         density: the exact log-density in the model's units, where it is known.
         stream: where training events are read from when they are more than memory holds; `values` are some of them.
+        places: where each training event came from, if it came from files.
 
     Raises:
         ShapeError: parts that do not fit each other.
@@ -59,6 +61,7 @@ class Dataset:
     source: str = ""
     density: Callable[[Sample], PerSample] | None = None
     stream: Stream | None = None
+    places: Places | None = None
 
     def __post_init__(self) -> None:
         if self.held_out.shape[1:] != self.values.shape[1:] or not len(self.values):
@@ -105,6 +108,14 @@ class Dataset:
             self._batch(values.index_select(0, rows), None if context is None else context.index_select(0, rows), step)
             for step, rows in steps
         )
+
+    def named(self, size: int, draw: Draw, step: int, rank: int = 0, world: int = 1) -> list[str]:
+        """What the rows of the batch of one step are called, `cars.csv:17`; arguments as `batches`."""
+        if self.stream is not None:
+            return self.stream.named(size, draw, step, rank, world)
+        _, rows = next(order(len(self.values), size, draw, step, rank, world))
+        places = self.places or Places(f"{self.name} (training rows)", range(1, len(self.values) + 1))
+        return [places.of(row) for row in rows.tolist()]
 
     def held_out_batch(self, draw: Draw, n: int | None = None, first: int = 0) -> Batch:
         """`n` held-out events (all by default) from the `first` on, in model units; the same at every call."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from pushforward._errors import ConfigError, DataError, explain
 
 SHOWN = 10
@@ -30,6 +32,30 @@ class Ledger:
     """
 
     rows: list[str] = field(default_factory=list[str])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Places:
+    """Where rows came from, for whoever must name one.
+
+    Args:
+        file: the file's name; empty if `rows` says it all.
+        rows: each row's place in it, counted from 1 as an editor does, or in words.
+
+    >>> Places("cars.csv", range(2, 40)).of(15)
+    'cars.csv:17'
+    """
+
+    file: str
+    rows: "range | np.ndarray"
+
+    def of(self, row: int) -> str:
+        """Where one came from."""
+        return f"{self.file}:{self.rows[row]}" if self.file else str(self.rows[row])
+
+    def some(self, chosen: "np.ndarray | slice") -> "Places":
+        """Those of some rows, in this order."""
+        return Places(self.file, self.rows[chosen] if isinstance(chosen, slice) else np.asarray(self.rows)[chosen])
 
 
 BadRows = str | Ledger

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from pushforward._errors import ConfigError, explain
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.dataset import Dataset
-from pushforward.data.faults import BadRows, check_bad_rows, faulty, judge, reading
+from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, judge, reading
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 _TESTS = ("test", "val", "valid", "validation")
@@ -52,13 +52,13 @@ def open_images(
         inside = {entry.name.lower(): entry for entry in sorted(path.iterdir()) if entry.is_dir()}
     test = next((inside[part] for part in _TESTS if part in inside), None)
     if test is None or "train" not in inside:
-        images, labels, note = _read(path, size, bad_rows)
+        images, labels, places, note = _read(path, size, bad_rows)
         source = f"Images of {path.name}. {note}".strip()
-        return from_array(images, labels, name=name, held_out=held_out, seed=seed, source=source)
-    images, labels, note = _read(inside["train"], size, bad_rows)
-    others, other_labels, other_note = _read(test, size, bad_rows)
+        return from_array(images, labels, name=name, held_out=held_out, seed=seed, source=source, places=places)
+    images, labels, places, note = _read(inside["train"], size, bad_rows)
+    others, other_labels, _, other_note = _read(test, size, bad_rows)
     source = " ".join(f"Images of {path.name}, held out: {test.name}. {note} {other_note}".split())
-    return from_parts(*_same_channels(images, others), labels, other_labels, name=name, source=source)
+    return from_parts(*_same_channels(images, others), labels, other_labels, name=name, source=source, places=places)
 
 
 def has_images(path: Path) -> bool:
@@ -66,8 +66,8 @@ def has_images(path: Path) -> bool:
     return any(file.suffix.lower() in SUFFIXES for file in path.rglob("*"))
 
 
-def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """All images of a folder [n, h, w] or [n, h, w, 3], their classes, and what was skipped."""
+def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, np.ndarray | None, Places, str]:
+    """All images of a folder [n, h, w] or [n, h, w, 3], their classes and files, and what was skipped."""
     files = _files(path)
     kept: list[np.ndarray] = []
     good: list[Path] = []
@@ -87,7 +87,9 @@ def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, 
     colour = any(image.ndim == 3 for image in kept)
     images = np.stack([_coloured(image) if colour and image.ndim == 2 else image for image in kept])
     flat = all(file.parent == path for file in good)
-    return images, None if flat else np.array([file.relative_to(path).parts[0] for file in good]), note
+    names = [file.relative_to(path) for file in good]
+    places = Places("", np.array([f"{path.name}/{name.as_posix()}" for name in names]))
+    return images, None if flat else np.array([name.parts[0] for name in names]), places, note
 
 
 def _files(path: Path) -> list[Path]:

@@ -167,4 +167,5 @@ def _from_table(path: Path, table: Table, held_out: float, seed: int) -> Dataset
         seed=seed,
         source=source,
         file=path.name,
+        places=table.places,
     )

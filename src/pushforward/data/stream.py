@@ -104,17 +104,27 @@ class Stream:
         self, size: int, draw: Draw, start: int, rank: int, world: int
     ) -> Iterator[tuple[Draw, Tensor, Tensor | None]]:
         """For each step without end: its draw, this rank's rows in raw units, and their classes."""
-        starts, kept = self.parts.starts - self.parts.starts // self.every, Kept()
-        if self.parts.buffer is None or self.parts.buffer >= len(self):
-            steps = order(len(self), size, draw, start, rank, world)
-        else:
-            steps = windowed(starts, self.parts.buffer, size, draw, start, rank, world)
-        for step, indices in steps:
-            rows = self.row(indices.numpy())
+        kept = Kept()
+        for step, rows in self._steps(size, draw, start, rank, world):
             classes = (
                 None if self.parts.classes is None else torch.from_numpy(self.parts.classes[rows].astype(np.int64))
             )
             yield step, self.parts.rows(rows, kept), classes
+
+    def named(self, size: int, draw: Draw, step: int, rank: int, world: int) -> list[str]:
+        """What this rank's rows of one step are called, `many-0003.tar:17`."""
+        _, rows = next(self._steps(size, draw, step, rank, world))
+        parts = np.searchsorted(self.parts.starts, rows, side="right") - 1
+        firsts = self.parts.starts[parts]
+        return [self.parts.where(int(part), int(row - first)) for part, row, first in zip(parts, rows, firsts)]
+
+    def _steps(self, size: int, draw: Draw, start: int, rank: int, world: int) -> Iterator[tuple[Draw, np.ndarray]]:
+        starts = self.parts.starts - self.parts.starts // self.every
+        if self.parts.buffer is None or self.parts.buffer >= len(self):
+            steps = order(len(self), size, draw, start, rank, world)
+        else:
+            steps = windowed(starts, self.parts.buffer, size, draw, start, rank, world)
+        return ((step, self.row(indices.numpy())) for step, indices in steps)
 
     def row(self, index: np.ndarray) -> np.ndarray:
         """The row of a training row."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pushforward.data.faults import SHOWN, BadRows, check_file, faulty, judge, reading
+from pushforward.data.faults import SHOWN, BadRows, Places, check_file, faulty, judge, reading
 
 MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "?", "-"])
 """What stands for a missing value, in small letters."""
@@ -31,11 +31,13 @@ class Table:
     Args:
         columns: their names.
         values: [rows, columns], float64.
+        places: where each row came from.
         note: how many rows were skipped, or nothing.
     """
 
     columns: tuple[str, ...]
     values: np.ndarray
+    places: Places
     note: str = ""
 
 
@@ -215,13 +217,14 @@ def _judged(path: Path, scan: _Scan, bad_rows: BadRows) -> Table:
             numeric = [i for i in range(scan.width) if 2 * scan.words[i] <= len(scan.lines)]
             raise _no_numbers(file, scan.names, column, numeric, f"{scan.example[column][:40]!r}")
     values = np.frombuffer(scan.cells, dtype=np.float64).reshape(-1, len(names))
-    finite = np.isfinite(values).all(1)
+    finite = np.asarray(np.isfinite(values).all(1))
     bad = sorted([*scan.ragged, *(scan.lines[i] for i in np.flatnonzero(~finite))])
     where = {scan.lines[i]: int(np.flatnonzero(~np.isfinite(values[i]))[0]) for i in np.flatnonzero(~finite)}
     odd = {line: f"{names[column]} is missing or not finite" for line, column in where.items()} | scan.said
     said = (f"{file}:{line} ({odd.get(line, 'another number of fields')})" for line in bad)
     note = judge(said, len(bad), total, file, bad_rows)
-    return Table(tuple(names), values[finite] if bad else values, note)
+    places = Places(file, np.array(scan.lines))
+    return Table(tuple(names), values[finite] if bad else values, places.some(finite) if bad else places, note)
 
 
 def _no_numbers(file: str, names: Sequence[str], column: int, numeric: Sequence[int], example: str) -> Exception:

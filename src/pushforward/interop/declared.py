@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushforward._errors import RunError, explain
+from pushforward.interop.foreign import size, understood
 from pushforward.interop.rope import Settings, rotary_from
 from pushforward.positions import (
     T5,
@@ -65,6 +66,9 @@ SPOKEN: Final = frozenset((
 """Any of these says that queries and keys are turned."""
 
 _T5: Final = (("num_buckets", 32), ("max_distance", 128))
+
+_MOST, _FAR, _SHOWN = 2**12, 2**15, 2**13
+"""Heads and their sizes; distances that are told apart; rows of a table that shows what a trained one promises."""
 
 LENGTHS: Final = (
     "max_position_embeddings",
@@ -123,14 +127,20 @@ def declared(path: str | os.PathLike[str]) -> Declared:
 
 def declared_by(config: Settings) -> Declared:
     """What a configuration, as a mapping, says about positions."""
+    with understood(f"that of {str(config.get('model_type', 'an unknown model'))[:100]!r}"):
+        return _declared(config)
+
+
+def _declared(config: Settings) -> Declared:
     outer = str(config.get("model_type", ""))
     settings = dict(config.get("text_config") or config)
     kind = str(settings.get("model_type") or outer)
-    heads = int(_first(settings, "num_attention_heads", "n_head", "n_heads", "num_heads") or 1)
-    width = int(_first(settings, "hidden_size", "n_embd", "d_model") or heads)
-    features = int(_first(settings, "qk_rope_head_dim", "head_dim", "d_kv") or width // heads)
+    heads = size(_first(settings, "num_attention_heads", "n_head", "n_heads", "num_heads") or 1, "heads", most=_MOST)
+    width = size(_first(settings, "hidden_size", "n_embd", "d_model") or heads, "the width")
+    features = _first(settings, "qk_rope_head_dim", "head_dim", "d_kv") or width // heads
+    features = size(features, "the size of a head", most=_MOST)
     trained = _first(settings, *LENGTHS)
-    trained = None if trained is None or int(trained) < 1 else int(trained)
+    trained = None if trained is None or int(trained) < 1 else size(trained, "the trained length")
     words, encodings = _encodings(kind, settings, heads, features, trained)
     return Declared(kind or "unknown", words, encodings, trained, features, heads, settings)
 
@@ -143,7 +153,7 @@ def _encodings(
     if (kind == "bloom" or settings.get("alibi") or dict(settings.get("attn_config") or {}).get("alibi")) and heads > 1:
         return "ALiBi: a straight slope of the distance per head", {"": ALiBi(heads)}
     if kind in T5_LIKE:
-        buckets, far = (int(settings.get(f"relative_attention_{each}", n)) for each, n in _T5)
+        buckets, far = (size(settings.get(f"relative_attention_{each}", n), each, most=_FAR) for each, n in _T5)
         return f"T5: a trained bias for each of {buckets} buckets of the distance, the last from {far} on", {
             "": T5(heads, buckets, far, scale=1.0)
         }
@@ -171,7 +181,7 @@ def _encodings(
         return "fixed waves, sines before cosines, added to the tokens", {"": Sinusoidal(layout="half")}
     if kind in LEARNED or "position_embedding_type" in settings:
         return f"a trained vector for each of {trained or 'so many'} positions, added to the token", {
-            "": Learned(trained or 512, 8 * heads)
+            "": Learned(min(trained or 512, _SHOWN), 8 * heads)
         }
     return f"unknown: nothing is known here about positions in models of the kind {kind!r}", {}
 
@@ -207,7 +217,7 @@ def _deberta(settings: Settings) -> tuple[int, int | None]:
     farthest = int(settings.get("max_relative_positions") or -1)
     farthest = farthest if farthest > 0 else int(settings.get("max_position_embeddings") or 512)
     buckets = int(settings.get("position_buckets") or -1)
-    return farthest, buckets if buckets > 0 else None
+    return size(farthest, "distances", most=_FAR), size(buckets, "buckets", most=_FAR) if buckets > 0 else None
 
 
 def _first(settings: Settings, *keys: str) -> Any:

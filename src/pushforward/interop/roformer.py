@@ -26,9 +26,11 @@ from torch import Tensor
 
 from pushforward._durable import make, remove
 from pushforward._errors import ConfigError, RunError, explain
+from pushforward.interop.foreign import size, understood
 from pushforward.nets import RoFormer, RoFormerConfig
 from pushforward.nets.roformer_config import Activation
 from pushforward.positions import Rotary
+from pushforward.training.build import fitting_in
 from pushforward.training.files import read_json, read_tensors, write_json, write_tensors
 
 FIELDS: Final = {
@@ -38,6 +40,9 @@ FIELDS: Final = {
     "pooler": "pooler_activation",
 }  # fmt: skip
 """Our fields and theirs, where one is the other."""
+
+_SIZES: Final = frozenset(["vocabulary", "width", "layers", "heads", "hidden", "kinds"])
+_SWITCHES: Final = frozenset(["turns_values", "causal", "cross", "tied", "bias"])
 
 ACTS: Final[Mapping[str, Activation]] = {
     "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu", "silu": "silu",
@@ -90,7 +95,7 @@ def load_roformer(
     settings = read_json(folder / "config.json")
     tensors = _prefixed(_tensors(folder) if weights is None else weights)
     config = roformer_config(settings, tensors)
-    with torch.device("meta"):
+    with torch.device("meta"), fitting_in(tensors):
         model = RoFormer(config)
     taken, ours = {TABLE}, dict[str, Tensor]()
     for name, wanted in model.state_dict().items():
@@ -146,6 +151,11 @@ def roformer_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
     Raises:
         ConfigError: of another model, or with an activation or a norm that this one has not.
     """
+    with understood("that of a RoFormer"):
+        return _config(settings, tensors)
+
+
+def _config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> RoFormerConfig:
     kind, act, norm = settings.get("model_type"), settings.get("hidden_act", "gelu"), settings.get("norm_type")
     if kind != "roformer":
         raise ConfigError(explain("a configuration with model_type 'roformer'", repr(kind), "Check the path."))
@@ -155,7 +165,12 @@ def roformer_config(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) 
             explain(f"an activation of {', '.join(ACTS)} and a norm of layer_norm, rms_norm", got, "No other is known.")
         )
     known = {ours: settings[theirs] for ours, theirs in FIELDS.items() if theirs in settings and ours != "pooler"}
-    width, embedded = int(settings["hidden_size"]), int(settings.get("embedding_size") or 0)
+    for ours in _SIZES & known.keys():
+        known[ours] = size(known[ours], FIELDS[ours], least=0)
+    for ours in _SWITCHES & known.keys():
+        known[ours] = bool(known[ours])
+    known |= {"eps": float(known["eps"])} if "eps" in known else {}
+    width, embedded = size(settings["hidden_size"], "hidden_size"), int(settings.get("embedding_size") or 0)
     labels = tensors.get("classifier.out_proj.weight")
     pooled = "roformer.pooler.dense.weight" in tensors
     return RoFormerConfig(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pushforward._errors import ConfigError, explain
+from pushforward.interop.foreign import understood
 from pushforward.positions import (
     DynamicNTK,
     Extension,
@@ -45,6 +46,11 @@ def rotary_from(
     >>> rotary_from({"rope_theta": 5e5, "rope_scaling": {"type": "linear", "factor": 2.0}, "head_dim": 64}).base
     500000.0
     """
+    with understood("a configuration of rotary positions"):
+        return _rotary(config, length, layout, precision)
+
+
+def _rotary(config: Settings, length: int | None, layout: Layout, precision: Precision) -> Rotary | Multimodal:
     rope = dict(config.get("rope_scaling") or {}) | dict(config.get("rope_parameters") or {})
     if any(isinstance(value, Mapping) for value in rope.values()):
         raise ConfigError(explain(

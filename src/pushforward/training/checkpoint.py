@@ -102,12 +102,22 @@ def read_checkpoint(place: Path, check: bool = True) -> Checkpoint:
         verify(place, _FILES)
     tensors = {name: read_tensors(place / f"{name}.safetensors") for name in _TENSORS}
     profiles = read_tensors(place / _PROFILES) if (place / _PROFILES).exists() else {}
+    step, state = read_state(place)
+    return Checkpoint(step=step, state=state, config=read_json(place / "config.json"), profiles=profiles, **tensors)
+
+
+def read_state(place: Path) -> tuple[int, dict[str, Any]]:
+    """The step of a checkpoint, and the rest of its state.
+
+    Raises:
+        RunError: there is none.
+    """
     state = read_json(place / "state.json")
     step = state.pop("step", None)
     if type(step) is not int or step < 0:
         fix = "Take it away: the one before is found then."
-        raise RunError(explain("the step of a checkpoint", f"{step!r} in {str(place)!r}", fix))
-    return Checkpoint(step=step, state=state, config=read_json(place / "config.json"), profiles=profiles, **tensors)
+        raise RunError(explain("the step of a checkpoint", f"{repr(step)[:100]} in {str(place)!r}", fix))
+    return step, state
 
 
 def newest_checkpoint(folder: Path, only: Anchors = lambda step: True) -> Path | None:
@@ -121,7 +131,6 @@ def newest_checkpoint(folder: Path, only: Anchors = lambda step: True) -> Path |
         RunError: there are checkpoints, but all are damaged.
     """
     problems: list[RunError] = []
-    passed = "A checkpoint is passed over for the one before"
     passed = "A checkpoint is passed over for the one before"
     for place in filter(lambda place: only(_step(place)), _steps(folder)):
         try:

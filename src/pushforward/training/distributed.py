@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pushforward._errors import ConfigError, PushforwardError, explain
+from pushforward._errors import ConfigError, PushforwardError, TrainingError, explain
 from pushforward.transforms import Transform
 
 T = TypeVar("T")
@@ -91,6 +91,17 @@ def connect(device: str) -> World:
     if where.type == "cuda":
         torch.cuda.set_device(where)
     return World(where, dist.get_rank(), dist.get_world_size())
+
+
+def peer_lost(error: Exception) -> TrainingError | None:
+    """What to say of an error by which torch tells that another process is gone; None of any other."""
+    said = " ".join(str(error).split())
+    if not isinstance(error, dist.DistError) and not any(
+        word in said for word in ("Connection closed by peer", "gloo/")
+    ):
+        return None
+    fix = "Start all of them again: they go on from the checkpoint, to the same bits."
+    return TrainingError(explain("all processes to be there", f"one that is gone ({said[:200]})", fix))
 
 
 def choose(device: str, number: int) -> torch.device:

@@ -9,7 +9,7 @@ numbers of processes and pieces.
 """
 
 import copy
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,7 @@ from pushforward.training.averages import Averages, named
 from pushforward.training.blocks import Rerouted, can_compile
 from pushforward.training.checkpoint import Checkpoint
 from pushforward.training.distributed import World, local, part, quietly, whole, wrap
-from pushforward.training.guard import Guard, NotFinite, diagnose
+from pushforward.training.guard import Guard, NotFinite, Samples, diagnose
 from pushforward.training.optimizer import AdamW, gradients
 from pushforward.training.precision import LossScale, caster, resolve
 from pushforward.training.schedule import rate
@@ -134,15 +134,23 @@ class Engine:
         """The steps whose update was left out since this was asked last, as far as they are known."""
         return self._guard.taken()
 
-    def explain(self, error: NotFinite, batch: Batch, debug: bool = False) -> TrainingError:
-        """Run a withheld step again and say where it went wrong; the debugger opens there if asked."""
+    def explain(self, error: NotFinite, batch: Batch, debug: bool = False, names: Sequence[str] = ()) -> TrainingError:
+        """Run a withheld step again and say where it went wrong; the debugger opens there if asked.
+
+        Args:
+            error: which step.
+            batch: its samples.
+            debug: open the debugger.
+            names: what the samples' rows are called, if that is known.
+        """
         first, _ = self._world.slice(self._settings.batch)
         whole_batch = batch.to(str(self._world.device))
 
         def losses() -> Tensor:
             return self._losses(error.step, 0, whole_batch, first)
 
-        return diagnose(error.step, self._model, whole_batch, losses, not self._settings.shard, debug)
+        samples = Samples(first, tuple(names))
+        return diagnose(error.step, self._model, whole_batch, losses, not self._settings.shard, debug, samples)
 
     def checkpoint(self, step: int, state: Mapping[str, Any], config: Mapping[str, Any]) -> Checkpoint:
         """Everything, as whole tensors; a collective call."""

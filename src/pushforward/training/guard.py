@@ -17,6 +17,7 @@ import functools
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -100,6 +101,28 @@ class Guard:
         return steps
 
 
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What this process's samples of a step are called.
+
+    Args:
+        first: the number of the first in the global batch.
+        rows: each one's row and file, if they are known.
+    """
+
+    first: int = 0
+    rows: tuple[str, ...] = ()
+
+    def said(self, bad: list[int]) -> str:
+        """Some of them, counted from 0 here: their numbers in the global batch, and their rows.
+
+        >>> Samples(8, ("a.csv:3", "a.csv:9")).said([1])
+        'sample 9 of the batch: a.csv:9'
+        """
+        numbers = f"sample{'s' * (len(bad) > 1)} {_listed([str(self.first + i) for i in bad])} of the batch"
+        return f"{numbers}: {_listed([self.rows[i] for i in bad])}" if self.rows else numbers
+
+
 def diagnose(
     step: int,
     model: nn.Module,
@@ -107,6 +130,7 @@ def diagnose(
     losses: Callable[[], Tensor],
     differentiate: bool = True,
     debug: bool = False,
+    samples: Samples = Samples(),
 ) -> TrainingError:
     """Run a bad step again, watched, and say where it went wrong.
 
@@ -117,6 +141,7 @@ def diagnose(
         losses: computes their losses exactly as that step did.
         differentiate: look at the gradients too, if the losses are finite.
         debug: open the debugger at the first module whose output is not finite, else where the losses are known.
+        samples: what the samples are called.
     """
     stop = functools.partial(stop_here, step, model, batch) if debug else None
     with torch.enable_grad(), _watched(model, stop) as found:
@@ -140,7 +165,7 @@ def diagnose(
         names = _bad_gradients(model, values) if differentiate else []
         where = f"the loss is finite, the gradient of {names[0]!r} is not" if names else "it did not happen again here"
         fix = "Look for a square root or a norm at 0, or lower lr."
-    got = f"step {step}: {where}" + (f" (samples {_listed(rows)} of this process)" if rows else "")
+    got = f"step {step}: {where}" + (f" ({samples.said(rows)})" if rows else "")
     return TrainingError(explain("a finite loss and gradient", got, f"The weights are from before it. {fix}"))
 
 
@@ -183,5 +208,5 @@ def _bad_gradients(model: nn.Module, values: Tensor) -> list[str]:
     return [name for name, g in zip(named, found) if not (g is None or bool(g.isfinite().all()))]  # pyright: ignore[reportUnnecessaryComparison]
 
 
-def _listed(rows: list[int]) -> str:
-    return ", ".join(map(str, rows[:10])) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")
+def _listed(rows: list[str]) -> str:
+    return ", ".join(rows[:10]) + (f" and {len(rows) - 10} more" if len(rows) > 10 else "")

@@ -9,7 +9,7 @@ same bits as those of a run that was never stopped. Several processes (torchrun)
 
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.data.batch import Batch
 from pushforward.models.model import Model
 from pushforward.training.checkpoint import read_checkpoint
-from pushforward.training.distributed import World, connect
+from pushforward.training.distributed import World, connect, peer_lost
 from pushforward.training.engine import Engine, Objective, borrowed_randomness
 from pushforward.training.environment import environment
 from pushforward.training.guard import LIMIT, NotFinite
@@ -35,7 +35,7 @@ from pushforward.training.run import RunFolder, locked
 from pushforward.training.saving import Saving, snapshot
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
-from pushforward.training.stream import steady
+from pushforward.training.stream import steady, worker_died
 from pushforward.training.tracking import Tracker, TrackerName, Tracking, require
 from pushforward.training.weights import not_finite, weights
 
@@ -72,7 +72,7 @@ def train(
 
     Args:
         model: what to train. It is moved to the settings' device.
-        data: a data set, or anything with its `shape` and `batches`.
+        data: a data set, or anything with its `shape` and `batches`. If it has `named` too, errors name its rows.
         objective: per-sample losses `objective(model, batch, draw)`, [batch].
         settings: how to train.
         run: a folder for metrics, checkpoints and the result. Where it holds an unfinished run, that goes on.
@@ -196,6 +196,10 @@ class _Loop:
             progress.advance()
             return False
         except (RuntimeError, MemoryError) as error:
+            if (died := worker_died(error)) is not None:
+                raise died from error
+            if (lost := peer_lost(error)) is not None:
+                raise lost from error
             if not out_of_memory(error):
                 raise
             pieces = 2 * self.settings.accumulate
@@ -348,7 +352,15 @@ class _Loop:
             raise RunError(explain("to write the final weights", f"{error}", fix)) from error
 
     def _explained(self, error: NotFinite) -> Exception:
-        return self.engine.explain(error, next(self._stream(error.step)), self.debug)
+        names = self._named(error.step)
+        return self.engine.explain(error, next(self._stream(error.step)), self.debug, names)
+
+    def _named(self, step: int) -> Sequence[str]:
+        """What this process's rows of a step are called, by data that can tell."""
+        named, world = getattr(self.data, "named", None), self.world
+        if named is None:
+            return ()
+        return named(self.settings.batch, Draw(self.settings.seed, "data"), step, world.rank, world.size)
 
 
 def _describe(settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None) -> Run:

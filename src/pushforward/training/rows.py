@@ -48,6 +48,11 @@ class Rows:
         for step, rows in order(len(self.values), size, draw, start, rank, world):
             yield self._batch(self.values[rows], self.middle[rows], step)
 
+    def named(self, size: int, draw: Draw, step: int, rank: int = 0, world: int = 1) -> list[str]:
+        """As `data.Dataset.named`."""
+        _, rows = next(order(len(self.values), size, draw, step, rank, world))
+        return [f"training row {row + 1}" for row in rows.tolist()]
+
     def _batch(self, values: Tensor, middle: Tensor, draw: Draw) -> Batch:
         n, there, z = len(values), ~values.isnan(), middle
         if self.columns.discrete.any():

@@ -34,7 +34,14 @@ from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.models.model import Model
 from pushforward.training.averages import forget_snapshots, write_snapshot
 from pushforward.training.build import build, fitting_in
-from pushforward.training.checkpoint import Anchors, Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
+from pushforward.training.checkpoint import (
+    Anchors,
+    Checkpoint,
+    newest_checkpoint,
+    read_checkpoint,
+    read_state,
+    write_checkpoint,
+)
 from pushforward.training.files import (
     MANIFEST,
     read_json,
@@ -150,7 +157,7 @@ class RunFolder:
             return None
         begun = _config.from_table(Run, read_json(place / "config.json"), KINDS)
         _require_same(begun, self.config, self.path)
-        made, steps = read_json(place / "state.json")["step"], self.config.settings.steps
+        made, steps = read_state(place)[0], self.config.settings.steps
         if made > steps:
             fix = "Ask for as many or more, or use another folder."
             raise ConfigError(explain(f"at least the {made} steps this run has made", f"steps = {steps}", fix))
@@ -243,6 +250,7 @@ def locked(path: Path, config: Run) -> Generator[RunFolder]:
             raise
         finally:
             folder.close()
+            _unlock(file)
 
 
 def _lock(file: IO[str], path: Path) -> None:
@@ -271,6 +279,14 @@ def _lock(file: IO[str], path: Path) -> None:
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}\n")
     file.flush()
+
+
+def _unlock(file: IO[str]) -> None:
+    """Give the lock back: closing the file does not, where a data worker that was forked off still has it open."""
+    with suppress(ImportError, OSError):
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def held(path: Path) -> str:

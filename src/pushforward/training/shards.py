@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from tqdm import tqdm
 
@@ -30,6 +31,7 @@ from pushforward._recipe import FORMAT_VERSION
 from pushforward.training.files import as_json, pieces, read_json, require_version
 from pushforward.training.signals import Interrupted, noted
 
+_MOST: Final = 10**6
 _TYPES: Final = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "U8": np.uint8}
 
 
@@ -41,11 +43,23 @@ class Shards:
         folder: where the files are.
         total: how many events there will be.
         size: how many are made at a time.
+
+    Raises:
+        ConfigError: no event, or more files than their names have room for.
     """
 
     folder: Path
     total: int
     size: int
+
+    def __post_init__(self) -> None:
+        if self.total < 1 or self.size < 1:
+            got = f"{self.total} and {self.size}"
+            raise ConfigError(explain("an event or more, and one or more to a file", got, "Ask."))
+        if len(self) > _MOST:
+            raise ConfigError(
+                explain(f"at most {_MOST:,} files", f"{len(self):,}", "Put more into one: a larger size.")
+            )
 
     @classmethod
     def begin(cls, folder: Path, total: int, size: int, maker: Mapping[str, Any]) -> "Shards":
@@ -58,8 +72,7 @@ class Shards:
             ConfigError: no event, or the folder was begun with another plan.
             RunError: the folder holds something else.
         """
-        if total < 1 or size < 1:
-            raise ConfigError(explain("an event or more, and one or more to a file", f"{total} and {size}", "Ask."))
+        shards = cls(folder, total, size)
         make(folder)
         plan = {"format_version": FORMAT_VERSION, "total": total, "size": size, **maker}
         path = folder / "plan.json"
@@ -72,7 +85,7 @@ class Shards:
                 expected = f"{name} = {before.get(name)!r}, as {str(folder)!r} was begun"
                 fix = "Go on with what it was begun with, or use another folder."
                 raise ConfigError(explain(expected, f"{plan.get(name)!r}", fix))
-        return cls(folder, total, size)
+        return shards
 
     @classmethod
     def open(cls, folder: Path) -> "Shards":
@@ -83,7 +96,13 @@ class Shards:
         """
         plan = read_json(folder / "plan.json")
         require_version(plan.get("format_version"), folder)
-        return cls(folder, int(plan["total"]), int(plan["size"]))
+        total, size = plan.get("total"), plan.get("size")
+        if type(total) is not int or type(size) is not int:
+            got = f"{str(folder / 'plan.json')!r} without one"
+            raise RunError(
+                explain("a plan of so many events, so many to a file", got, "Make it again in a new folder.")
+            )
+        return cls(folder, total, size)
 
     def __len__(self) -> int:
         """How many files there will be."""
@@ -208,7 +227,18 @@ def _refuse_strangers(folder: Path) -> None:
 
 
 def _mapped(file: Path) -> dict[str, np.ndarray]:
-    """The tensors of a safetensors file without reading them: its head says where each begins."""
+    """The tensors of a safetensors file without reading them: its head, once checked, says where each begins.
+
+    Raises:
+        RunError: it is not whole, or has numbers that are not made here.
+    """
+    try:
+        with safe_open(file, "np") as checked:
+            odd = [name for name in checked.keys() if checked.get_slice(name).get_dtype() not in _TYPES]  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise RunError(explain("a safetensors file", f"{str(file)!r}: {error}", "Make it again.")) from error
+    if odd:
+        raise RunError(explain(f"numbers of types {', '.join(_TYPES)}", f"others in {str(file)!r}", "Make it again."))
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         head = json.loads(stream.read(length))

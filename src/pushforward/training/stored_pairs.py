@@ -118,6 +118,10 @@ class StoredPairs:
                 got = f"{str(folder)!r} with {len(damaged)} of {len(shards)} files missing or damaged"
                 raise RunError(explain("complete pairs", got, "Run the command that makes them again: it goes on."))
         parts = tuple(view for folder in folders for view in Shards.open(folder).views())
+        for part in parts:
+            if not {"x", "eps"} <= part.keys() or len({each.shape[:1] for each in part.values()}) != 1:
+                got = f"{', '.join(f'{name} {each.shape}' for name, each in part.items())[:200] or 'none'}"
+                raise RunError(explain("pairs x and eps, as many of each", got, "Make them again in a new folder."))
         kinds = {tuple((name, *part[name].shape[1:]) for name in sorted(part)) for part in parts}
         if len(kinds) != 1:
             raise ShapeError(
@@ -139,6 +143,10 @@ class StoredPairs:
         for _, rows in order(len(self), size, draw, start, rank, world):
             found = {name: self._rows(name, rows.numpy()) for name in self.parts[0]}
             yield Batch(found["x"], found.get("context"), found["eps"])
+
+    def named(self, size: int, draw: Draw, step: int, rank: int = 0, world: int = 1) -> list[str]:
+        """As `data.Dataset.named`."""
+        return [f"pair {row + 1}" for row in next(order(len(self), size, draw, step, rank, world))[1].tolist()]
 
     def _rows(self, name: str, rows: np.ndarray) -> Tensor:
         """These rows of one tensor, in this order."""

@@ -15,6 +15,19 @@ TRIES = 3
 """How often one step's batch is asked for."""
 
 
+def worker_died(error: Exception) -> DataError | None:
+    """What to say of an error by which torch tells that a DataLoader's process died; None of any other.
+
+    It tells so wherever the program is at that moment. Outside of the data nobody knows what of an update was made, so
+    the weights in memory are not to be gone on with; those of the checkpoint are.
+    """
+    said = " ".join(str(error).split())
+    if not said.startswith("DataLoader worker"):
+        return None
+    fix = "Run it again: with a run folder it goes on from its checkpoint, to the same bits."
+    return DataError(explain("data workers that live", f"{said} It happened during an update", fix))
+
+
 def steady(open_at: Callable[[int], Iterator[Batch]], start: int) -> Iterator[Batch]:
     """The batches of `open_at(start)`, opened again where they break off as processes and files do.
 

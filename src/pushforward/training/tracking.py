@@ -14,6 +14,7 @@ import math
 import queue
 import secrets
 import threading
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 
 FILE: Final = "tracking.json"
 PROJECT: Final = "pushforward"
-PATIENCE: Final = 20.0
+PATIENCE: Final = 60.0
 """Seconds that the end of training waits for a tracker."""
 
 
@@ -204,14 +205,16 @@ class _Wandb:
 
 
 class _MLflow:
-    """A run by its number, through the client, which keeps no global state."""
+    """A run by its number, through the client, which keeps no global state. A line is one transaction."""
 
     def __init__(self, client: Any, number: str) -> None:
         self._client, self._number = client, number
+        self._metric: Any = importlib.import_module("mlflow.entities").Metric
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._client.log_metric(self._number, name, value, step=step)
+        now = int(1000 * time.time())
+        metrics = [self._metric(name, value, now, step) for name, value in values.items()]
+        self._client.log_batch(self._number, metrics=metrics)
 
     def close(self, finished: bool) -> None:
         self._client.set_terminated(self._number, "FINISHED" if finished else "KILLED")
@@ -245,8 +248,8 @@ def _mlflow(place: Place) -> tuple[Tracker, str]:
     experiment = client.get_experiment_by_name(PROJECT)
     number = client.create_experiment(PROJECT) if experiment is None else experiment.experiment_id
     known = str(client.create_run(number, run_name=place.path.resolve().name).info.run_id)
-    for name, value in place.config.items():
-        client.log_param(known, name, value)
+    param: Any = importlib.import_module("mlflow.entities").Param
+    client.log_batch(known, params=[param(name, str(value)) for name, value in place.config.items()])
     return _MLflow(client, known), known
 
 
