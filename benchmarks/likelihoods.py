@@ -117,7 +117,7 @@ def pushforward(name: str, n: int) -> Made | None:
     small = {"hidden": HIDDEN, "layers": LAYERS}
     table: dict[str, Callable[[], pf.models.NormalizingFlow]] = {
         "nice": lambda: m.nice((n,), COUPLINGS, **small, base="normal", spread=None),
-        "real_nvp": lambda: m.real_nvp((n,), COUPLINGS, **small, bound=5.0, zero_output=False),
+        "real_nvp": lambda: m.real_nvp((n,), COUPLINGS, **small, zero_output=False),
         "maf": lambda: m.maf((n,), AUTOREGRESSIVE, **small),
         "nsf": lambda: m.nsf((n,), COUPLINGS, HIDDEN, 1, bins=BINS, reach=REACH),
         "nsf_autoregressive": lambda: m.nsf_autoregressive(

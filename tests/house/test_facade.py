@@ -46,7 +46,17 @@ def test_importing_rooms_loads_no_heavy_library() -> None:
     rooms = ", ".join(
         f"pushforward.{room}" for shelf in SHELVES[:5] for room in shelf
     )  # reports draw, so they load more
-    heavy = ["torch._dynamo", "torch._inductor", "sympy", "scipy", "sklearn", "matplotlib", "pandas"]
+    heavy = [
+        "PIL",
+        "matplotlib",
+        "pandas",
+        "scipy",
+        "sklearn",
+        "sympy",
+        "torch._dynamo",
+        "torch._inductor",
+        "transformers",
+    ]
     code = f"import sys, {rooms}; sys.exit(' '.join(m for m in {heavy} if m in sys.modules) or 0)"
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     run = subprocess.run([sys.executable, "-c", code], check=False, env=environment, capture_output=True, text=True)

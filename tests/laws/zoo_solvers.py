@@ -49,5 +49,6 @@ SOLVERS = {
     "heun-power": solvers.Heun(steps=6, grid=solvers.Power(2.0)),
     "adaptive": solvers.Adaptive(rtol=1e-6, atol=1e-8),
     "retraced": solvers.Retraced(steps=6),
+    "adjoint": solvers.Adjoint(solvers.Adaptive(rtol=1e-6, atol=1e-8)),
     **NEED_PATH,
 }

@@ -11,7 +11,7 @@ from torch.testing import assert_close
 from pushforward._errors import ConfigError
 from pushforward.models import Diffusion, NormalizingFlow, ffjord, maf, ring
 from pushforward.nets import MaskedDense
-from pushforward.solvers import DDIM, RK4, Adaptive, Exact, Hutchinson, Retraced, drain
+from pushforward.solvers import DDIM, RK4, Adaptive, Exact, Hutchinson, Retraced, counted, drain
 from pushforward.transforms import Affine, Autoregressive, Chain
 
 
@@ -48,7 +48,7 @@ def test_retraced_gradients_are_those_of_backpropagation_through_the_same_steps(
     ours = torch.autograd.grad(model.log_prob(x, c).sum(), wanted)
     follow = Retraced.follow
     try:
-        Retraced.follow = lambda self, field, x, start, end, weights: drain(self.trajectory(field, x, start, end))
+        Retraced.follow = lambda self, field, x, start, end, weights: counted(self.trajectory(field, x, start, end))
         whole = torch.autograd.grad(model.log_prob(x, c).sum(), wanted)
     finally:
         Retraced.follow = follow
@@ -90,7 +90,7 @@ def test_retraced_memory_does_not_grow_with_steps():
 
 class _Kept:
     def __init__(self, tensor: torch.Tensor):
-        self.tensor = tensor
+        self.tensor = tensor.detach()  # with its graph, an output that is kept would hold itself
 
 
 def held(model: Diffusion, x: torch.Tensor) -> int:

@@ -125,26 +125,6 @@ def test_what_cannot_be_is_refused():
         gaussianize(torch.randn(4, 2))
 
 
-class Kept:
-    """Bytes that autograd keeps for the backward pass."""
-
-    def __init__(self):
-        self.bytes, self.seen = 0, set()
-
-    def pack(self, tensor):
-        key = tensor.untyped_storage().data_ptr()
-        self.bytes += 0 if key in self.seen else tensor.untyped_storage().nbytes()
-        self.seen.add(key)
-        return tensor
-
-
-def kept_by(model, x):
-    kept = Kept()
-    with torch.autograd.graph.saved_tensors_hooks(kept.pack, lambda tensor: tensor):
-        model.log_prob(x)
-    return kept.bytes
-
-
 @pytest.mark.parametrize("probes", [0, 2])
 def test_ffjord_has_the_gradients_of_the_whole_graph_without_keeping_it(probes):
     torch.manual_seed(0)
@@ -158,16 +138,6 @@ def test_ffjord_has_the_gradients_of_the_whole_graph_without_keeping_it(probes):
         grads.append(torch.autograd.grad(model.log_prob(x).sum(), list(model.parameters())))
     for checkpointed, whole in zip(*grads):
         assert_close(checkpointed, whole, rtol=1e-12, atol=1e-12)
-
-
-def test_ffjord_keeps_one_state_for_each_call_of_its_network():
-    x = torch.randn(32, 3)
-    few, many = (kept_by(ffjord((3,), solver=RK4(steps=steps)), x) for steps in (2, 10))
-    state = 4 * 32 * (3 + 1)
-    assert many - few <= 8 * 4 * 4 * state  # eight steps more, of four calls, of a few states
-    model = ffjord((3,), solver=RK4(steps=10))
-    model.trace = model.trace.trace
-    assert kept_by(model, x) > 100 * many
 
 
 def test_ffjord_learns_by_likelihood():

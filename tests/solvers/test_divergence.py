@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pushforward.solvers import RK4, Exact, Hutchinson, HutchPlus, augmented, drain
+from pushforward.solvers import RK4, Checkpointed, Exact, Hutchinson, HutchPlus, augmented, drain
 
 
 def curl_free(x, t):
@@ -118,3 +118,30 @@ def test_augmented_integrates_the_log_determinant():
     end = drain(RK4(steps=50).trajectory(field, torch.cat([x, x.new_zeros(2, 1)], 1), 0.0, 1.0))
     torch.testing.assert_close(end[:, :3], x @ torch.linalg.matrix_exp(a).T, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(end[:, 3], a.trace().expand(2))
+
+
+def test_checkpointed_calls_have_second_derivatives():
+    x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    rate = torch.randn(2, dtype=torch.float64, requires_grad=True)
+    found = []
+    for trace in (Exact(), Checkpointed(Exact())):
+        slope, divergence = trace.of(lambda x, t: torch.sin(rate * x), x, weights=[rate])(x, torch.zeros(3))
+        (first,) = torch.autograd.grad(slope.square().sum() + divergence.square().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(first.square().sum(), [x, rate]))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_checkpointed_calls_remember_their_precision():
+    net, x = torch.nn.Linear(2, 2), torch.randn(3, 2)
+    kinds = []
+
+    def field(x, t):
+        kinds.append(net(x).dtype)
+        return net(x).float()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        slope, _ = Checkpointed(Exact()).of(field, x, weights=list(net.parameters()))(x, torch.zeros(3))
+    slope.sum().backward()
+    assert kinds == [torch.bfloat16] * len(kinds)
+    assert len(kinds) == 2

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pushforward._errors import ConfigError, explain
 from pushforward.data.arrays import from_array, from_parts
@@ -68,6 +67,8 @@ def has_images(path: Path) -> bool:
 
 def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, np.ndarray | None, Places, str]:
     """All images of a folder [n, h, w] or [n, h, w, 3], their classes and files, and what was skipped."""
+    from PIL import Image, UnidentifiedImageError
+
     files = _files(path)
     kept: list[np.ndarray] = []
     good: list[Path] = []
@@ -108,6 +109,8 @@ def _files(path: Path) -> list[Path]:
 
 def decode(file: Path | BinaryIO, size: int | None) -> np.ndarray:
     """One image as bytes, [h, w] if grey, else [h, w, 3]."""
+    from PIL import Image, ImageOps
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own, milder, limit on pixels; ours follows
         with Image.open(file) as image:

@@ -3,13 +3,21 @@
     dx/dt = f(x, t),      log p(x(0)) = log base(x(1)) + integral over t of div f
 
 A `Diffusion` integrates the same equation, so FFJORD is one whose network is its velocity, with no path behind it to
-regress on: train it with `objectives.Likelihood`. What distinguishes it is the network and how derivatives are had.
+regress on: train it with `objectives.Likelihood`. What distinguishes it is the network and how derivatives are had. The
+solver decides what training keeps in memory, besides the insides of one call of the network (for `Retraced` of eight),
+and how often it calls the network for a step there, and then for its gradient:
+
+    solver                 keeps                       its gradient                     calls
+    RK4(8), the default    the states between calls    of the steps taken               4 + 4
+    Retraced(8)            one pair of states          of the steps taken               8 + 16
+    Adjoint(RK4(8))        one state                   of the ODE, solved backwards     4 + 4
+    Adjoint(Adaptive())    one state                   of the ODE, solved backwards     6 + 6
 """
 
 from pushforward.models.diffusion import Diffusion
 from pushforward.nets.concat_squash import ConcatSquash
 from pushforward.paths import Linear, velocity
-from pushforward.solvers import RK4, Checkpointed, Exact, Hutchinson, Solver
+from pushforward.solvers import RK4, Adjoint, Checkpointed, Exact, Hutchinson, Retraced, Solver
 
 
 def ffjord(
@@ -22,7 +30,10 @@ def ffjord(
     seed: int = 0,
     solver: Solver | None = None,
 ) -> Diffusion:
-    """FFJORD: a free-form velocity, whose memory in training is that of one call of the network.
+    """FFJORD: a free-form velocity, whose memory in training is that of one call of the network and of the states.
+
+    With `solver=Retraced(steps=8)` it is that of one call alone, however many steps there are, and the gradient stays
+    exact; with `solver=Adjoint(Adaptive())` too, by the adjoint method of Chen et al., with any solver.
 
     Args:
         shape: the event's shape.
@@ -32,16 +43,18 @@ def ffjord(
             number of the event.
         seed: of those signs; fixed within a solve, and the same for every solve.
         solver: how to integrate; RK4 in 8 steps by default, a fixed discretisation that is trained as it is used.
-            `Retraced` keeps nothing of its steps in training either, where RK4 keeps the states between calls;
-            `Adaptive` is the choice for evaluation.
+            The module's table has the choices for training; `Adaptive` is the choice for evaluation.
 
     References:
         Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud 2018, arXiv 1810.01367.
+        Chen, Rubanova, Bettencourt, Duvenaud 2018, arXiv 1806.07366 (continuous flows and the adjoint).
 
     >>> import torch
     >>> ffjord((2,), hidden=8).log_prob(torch.zeros(1, 2)).shape
     torch.Size([1])
     """
     net = ConcatSquash(shape, hidden, layers, context)
-    trace = Checkpointed(Hutchinson(probes, seed) if probes else Exact())
+    trace = Hutchinson(probes, seed) if probes else Exact()
+    if not isinstance(solver, Adjoint | Retraced):  # whose graphs are of one call or step anyway
+        trace = Checkpointed(trace)
     return Diffusion(net, Linear(), velocity, solver=RK4(steps=8) if solver is None else solver, trace=trace)

@@ -22,12 +22,13 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.paths import Linear, Path, Prediction, solve
-from pushforward.solvers import Adaptive, Retraced, RungeKutta, Solver, Trace, Trajectory, augmented
+from pushforward.solvers import Adaptive, Adjoint, Retraced, RungeKutta, Solver, Trace, augmented, counted
 
 if TYPE_CHECKING:
     from pushforward.models.diffusion import Diffusion
 
 STRAIGHT: Final = Linear()
+_CARRY: Final = (RungeKutta, Adaptive, Retraced, Adjoint)
 _TINY: Final = 1e-12  # a time at which no sigma is 0 and nothing has moved yet
 
 
@@ -84,14 +85,14 @@ def push(
     """
     (start, h_start), (end, h_end) = (_place(model.path, t) for t in times)
     size, count = math.prod(model.shape), max(1, trace.columns(math.prod(model.shape)))
-    field = augmented(trace.of(straightened(model, context), x, first), model.shape)
+    weights = [*model.parameters(), *([] if context is None else [context])]
+    field = augmented(trace.of(straightened(model, context), x, first, weights), model.shape)
     state = torch.cat([x.flatten(1) / h_start, x.new_zeros(len(x), count)], 1)
     chosen = _solver(model, solver)
-    if isinstance(chosen, Retraced) and torch.is_grad_enabled():
-        weights = [*model.parameters(), *([] if context is None else [context])]
-        state, nfe = chosen.follow(field, state, start, end, weights), 8 * chosen.steps
+    if isinstance(chosen, Adjoint | Retraced) and torch.is_grad_enabled():
+        state, nfe = chosen.follow(field, state, start, end, weights)
     else:
-        state, nfe = _drain(chosen.trajectory(field, state, start=start, end=end, path=STRAIGHT))
+        state, nfe = counted(chosen.trajectory(field, state, start=start, end=end, path=STRAIGHT))
     columns = state[:, size:] + size * math.log(h_end / h_start)
     return Pushed(state[:, :size].unflatten(1, model.shape) * h_end, columns, nfe)
 
@@ -104,18 +105,8 @@ def _place(path: Path, t: float) -> tuple[float, float]:
 
 def _solver(model: "Diffusion", solver: Solver | None) -> Solver:
     if solver is None:
-        return model.solver if isinstance(model.solver, RungeKutta | Adaptive | Retraced) else Adaptive()
-    if not isinstance(solver, RungeKutta | Adaptive | Retraced):
+        return model.solver if isinstance(model.solver, _CARRY) else Adaptive()
+    if not isinstance(solver, _CARRY):
         fix = "Pass RK4(steps=20) or Adaptive(); others are for sampling."
         raise ConfigError(explain("a Runge-Kutta or adaptive solver for a likelihood", repr(solver), fix))
     return solver
-
-
-def _drain(trajectory: Trajectory) -> tuple[Tensor, int]:
-    """The final x and the calls it took."""
-    nfe = 0
-    while True:
-        try:
-            nfe = next(trajectory).nfe
-        except StopIteration as stop:
-            return stop.value, nfe

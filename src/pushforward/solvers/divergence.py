@@ -20,7 +20,7 @@ the two parts of `HutchPlus`.
 import abc
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,13 +39,14 @@ class Trace(abc.ABC):
     """A way to compute the divergence; a frozen dataclass."""
 
     @abc.abstractmethod
-    def of(self, field: Field, x: Sample, first: int = 0) -> Divergence:
+    def of(self, field: Field, x: Sample, first: int = 0, weights: Sequence[Tensor] = ()) -> Divergence:
         """The field with its divergence, for trajectories of events like `x`.
 
         Args:
             field: the velocity.
             x: the events; their number, shape, dtype and device matter, not their values.
             first: the index of x's first event in a larger batch, by which random signs are found.
+            weights: what else the field depends on, for a trace that computes it again (`Checkpointed`).
         """
 
     @abc.abstractmethod
@@ -73,7 +74,7 @@ class Exact(Trace):
     def __post_init__(self) -> None:
         _at_least(1, chunk=self.chunk)
 
-    def of(self, field: Field, x: Sample, first: int = 0) -> Divergence:
+    def of(self, field: Field, x: Sample, first: int = 0, weights: Sequence[Tensor] = ()) -> Divergence:
         size = math.prod(x.shape[1:])
         basis = torch.eye(size, dtype=x.dtype, device=x.device).split(self.chunk)
 
@@ -104,7 +105,7 @@ class Hutchinson(Trace):
     def __post_init__(self) -> None:
         _at_least(1, probes=self.probes)
 
-    def of(self, field: Field, x: Sample, first: int = 0) -> Divergence:
+    def of(self, field: Field, x: Sample, first: int = 0, weights: Sequence[Tensor] = ()) -> Divergence:
         signs = _signs(Draw(self.seed, "hutchinson", first=first, device=str(x.device)), self.probes, x)
 
         def both(x: Sample, t: Time) -> tuple[Sample, Tensor]:
@@ -132,7 +133,7 @@ class HutchPlus(Trace):
     def __post_init__(self) -> None:
         _at_least(1, sketch=self.sketch, probes=self.probes)
 
-    def of(self, field: Field, x: Sample, first: int = 0) -> Divergence:
+    def of(self, field: Field, x: Sample, first: int = 0, weights: Sequence[Tensor] = ()) -> Divergence:
         draw = Draw(self.seed, "hutch++", first=first, device=str(x.device))
         sketch = _signs(draw.of("sketch"), min(self.sketch, math.prod(x.shape[1:])), x)
         signs = _signs(draw.of("probes"), self.probes, x)
@@ -164,8 +165,8 @@ class ByDimension(Trace):
     limit: int = 32
     above: Trace = Hutchinson(probes=8)
 
-    def of(self, field: Field, x: Sample, first: int = 0) -> Divergence:
-        return self._chosen(math.prod(x.shape[1:])).of(field, x, first)
+    def of(self, field: Field, x: Sample, first: int = 0, weights: Sequence[Tensor] = ()) -> Divergence:
+        return self._chosen(math.prod(x.shape[1:])).of(field, x, first, weights)
 
     def columns(self, size: int) -> int:
         return self._chosen(size).columns(size)

@@ -14,6 +14,7 @@ from pushforward._durable import write_text
 from pushforward._errors import ConfigError, explain
 from pushforward.solvers import grids, noise
 from pushforward.solvers.adaptive import Adaptive
+from pushforward.solvers.adjoint import Adjoint
 from pushforward.solvers.ancestral import DDIM, Ancestral
 from pushforward.solvers.dpm import DPMSolver
 from pushforward.solvers.exponential import Exponential
@@ -26,7 +27,7 @@ from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorre
 from pushforward.solvers.tuned import Tuned
 
 _SOLVERS = (
-    Adaptive, Ancestral, DDIM, DPMSolver, Euler, EulerMaruyama, Exponential, Heun, Jumps, Karras, Midpoint,
+    Adaptive, Adjoint, Ancestral, DDIM, DPMSolver, Euler, EulerMaruyama, Exponential, Heun, Jumps, Karras, Midpoint,
     PredictorCorrector, RK4, Retraced, Reversible, Tuned,
 )  # fmt: skip
 _GRIDS = (

@@ -76,8 +76,10 @@ class Retraced(Solver):
                 x = twin = edited
         return x
 
-    def follow(self, field: Field, x: Sample, start: float, end: float, weights: Sequence[Tensor]) -> Sample:
-        """The end of the trajectory of a velocity, with gradients for x and for `weights`, in constant memory.
+    def follow(
+        self, field: Field, x: Sample, start: float, end: float, weights: Sequence[Tensor]
+    ) -> tuple[Sample, int]:
+        """The end of the trajectory of a velocity, with gradients for x and `weights`, and the calls it took.
 
         Args:
             field: the velocity.
@@ -87,7 +89,7 @@ class Retraced(Solver):
         """
         times = checked(self.grid.times(self.steps, start, end, None), None)
         check_state(x)
-        return _Follow.apply(self, field, times, x, *weights)  # pyright: ignore[reportReturnType]
+        return _Follow.apply(self, field, times, x, *weights), 8 * self.steps  # pyright: ignore[reportReturnType]
 
 
 class _Follow(torch.autograd.Function):

@@ -48,11 +48,17 @@ Trajectory = Generator[State, Sample | None, Sample]
 
 def drain(trajectory: Trajectory) -> Sample:
     """Run a trajectory to its end and return the final x."""
+    return counted(trajectory)[0]
+
+
+def counted(trajectory: Trajectory) -> tuple[Sample, int]:
+    """Run a trajectory to its end and return the final x and the network calls it took."""
+    nfe = 0
     while True:
         try:
-            next(trajectory)
+            nfe = next(trajectory).nfe
         except StopIteration as stop:
-            return stop.value
+            return stop.value, nfe
 
 
 class Solver(abc.ABC):

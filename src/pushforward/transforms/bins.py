@@ -51,40 +51,35 @@ class _Ends(torch.autograd.Function):
         rows = params.permute(-1, *axes)
         rows = rows.contiguous() if params.stride(-1) == 1 else rows
         raw = rows[: 2 * bins].unflatten(0, (2, bins))  # [widths and heights, bins, *]
-        e = (raw - raw.amax(1, keepdim=True)).exp_()
-        sums = torch.empty_like(e)
-        sums[:, 0] = e[:, 0]
-        for j in range(1, bins):
-            torch.add(sums[:, j - 1], e[:, j], out=sums[:, j])
-        shares = sums / sums[:, -1:]
-        total, scale = layout.high - layout.low, (layout.high - layout.low) * (1 - layout.least * bins)
-        number = x.permute(axes)
-        steps = _steps(bins, number)
-        searched = torch.add(
-            layout.least * total * (1 + steps[:-1]) + layout.low, shares[int(inverse), :-1], alpha=scale
-        )
-        k = (number >= searched).sum(0, keepdim=True)
-        here = shares.gather(1, k.expand(2, *k.shape)).squeeze(1)
-        before = shares.gather(1, (k - 1).clamp_min_(0).expand(2, *k.shape)).squeeze(1)
-        before.masked_fill_(k == 0, 0.0)
-        even = layout.low + layout.least * total * k.to(x.dtype)
-        first = even + scale * before
-        last = (even + layout.least * total + scale * here).masked_fill_(k == bins - 1, layout.high)
-        read = torch.tensor(layout.slopes, device=x.device)
-        places = torch.stack([read[k[0]], read[k[0] + 1]])
-        slopes = rows[2 * bins :].gather(0, places.clamp_min(0)).masked_fill_(places < 0, 0.0)
-        ctx.save_for_backward(x, params, e, sums[:, -1], k, before, here, places)
+        table = raw.new_empty(3, bins + 1, *raw.shape[2:])  # S_0 = 0 to S_K of both, and the raw slopes at all knots
+        sums, table[:2, 0] = table[:2], 0.0
+        e = torch.sub(raw, raw.amax(1, keepdim=True), out=None if params.requires_grad else sums[:, 1:]).exp_()
+        for j in range(bins):
+            torch.add(sums[:, j], e[:, j], out=sums[:, j + 1])
+        table[2, 1:-1] = rows[2 * bins : 3 * bins - 1]
+        for knot in (0, bins):
+            table[2, knot] = 0.0 if layout.slopes[knot] < 0 else rows[2 * bins + layout.slopes[knot]]
+        least, total, last = layout.least * (layout.high - layout.low), layout.high - layout.low, sums[:, -1]
+        scale, number = total * (1 - layout.least * bins) / last, x.permute(axes)
+        even = layout.low + least * _steps(bins + 1, number)
+        knots = torch.addcmul(even[1:-1], sums[int(inverse), 1:-1], scale[int(inverse)])
+        k = (number >= knots).sum(0)
+        around = torch.stack([k, k + 1])
+        found = table.gather(1, around.expand(3, *around.shape))
+        corners = torch.addcmul(layout.low + least * around.to(x.dtype), found[:2], scale[:, None])
+        corners[:, 1].masked_fill_(k == bins - 1, layout.high)
+        ctx.save_for_backward(x, params, e, last, k, found[:2])
         ctx.layout, ctx.plain = layout, plain
         back = torch.tensor(axes).argsort().tolist()
-        return tuple(end.permute(back) for end in (first[0], last[0], first[1], last[1], slopes[0], slopes[1]))
+        return tuple(end.permute(back) for end in (*corners.flatten(0, 1), *found[2]))
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, params, e, last, k, before, here, places = ctx.saved_tensors
+        x, params, e, last, k, found = ctx.saved_tensors
         if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():  # pyright: ignore[reportAttributeAccessIssue]
             with torch.enable_grad():
-                found = torch.autograd.grad(ctx.plain(x, params), params, grad_outputs, create_graph=True)
-            return None, *found, None, None, None
+                grads = torch.autograd.grad(ctx.plain(x, params), params, grad_outputs, create_graph=True)
+            return None, *grads, None, None, None
         layout: Layout = ctx.layout
         bins = layout.bins
         axes = _axes(params)
@@ -94,10 +89,12 @@ class _Ends(torch.autograd.Function):
         grad = torch.empty_like(params)  # laid out as they are, where they fill their memory
         rows = grad.permute(-1, *axes)
         raw = rows[: 2 * bins].unflatten(0, (2, bins))
-        distance = k.to(e.dtype) - _steps(bins, e[0, 0])  # [j <= k] and [j <= k + 1] are its clamps, j from 1
+        distance = k.to(e.dtype)[None] - _steps(bins, e[0, 0])  # [j <= k] and [j <= k + 1] are its clamps, j from 1
         torch.mul(distance.clamp(0, 1), g_0[:, None], out=raw)
         raw.addcmul_(distance.add_(1).clamp_(0, 1), g_1[:, None])
-        raw.sub_((g_0 * before).addcmul_(g_1, here)[:, None]).mul_(e).mul_((scale / last)[:, None])
+        shares = found / last[:, None]
+        raw.sub_((g_0 * shares[:, 0]).addcmul_(g_1, shares[:, 1])[:, None]).mul_(e).mul_((scale / last)[:, None])
+        places = torch.tensor(layout.slopes, device=x.device)[torch.stack([k, k + 1])]
         slopes = g[4:].masked_fill_(places < 0, 0.0)
         rows[2 * bins :] = 0
         rows[2 * bins :].scatter_add_(0, places.clamp_min(0), slopes)
