@@ -8,9 +8,10 @@ says of x0 at node i for the solver's state and for the flow's there, and p the 
     to the ends   r(p) = (x_N - x_ref) / size
     each by       p <- p - (J^T J + m diag J^T J)^-1 J^T r
 
-with the m of least |r|; no node moves further than a part of its way to the next one, and the rest is solved for given
-that (two nodes that meet never part). A column of J is a difference of two runs, forward and backward by turns. That
-needs no gradients of the network and no memory for a graph, and a change at node i costs the calls after i alone.
+with the best m on the way, and the first that makes |r| less to the ends. No node moves further than a part of its way
+to the next one, and the rest is solved for given that: two nodes that meet never part. A column of J is a difference of
+two runs, forward and backward by turns. That needs no gradients of the network and no memory for a graph, and a change
+at node i costs the calls after i alone.
 
 Both are needed where ends are few places (a data set by heart): a start then goes exactly right or to another place,
 and ends have no slope in p. On the way, while the network still wavers, D changes most for the starts near the border
@@ -139,30 +140,22 @@ class _Fit:
         now, error, damping, idle = self, self.error(way, on), 1e-3, 0
         for count in range(most):
             normal, slope = now._linearised(way, on, -_STEP if count % 2 else _STEP, bar)
-            before, (error, damping, now) = error, now._descended(way, on, error, damping, normal, slope)
-            idle = idle + 1 if before - error < 2e-3 * error else 0
-            if error < before:
+            best, before, found = now, error, 0.0
+            while 1e-6 < damping < 1e6:
+                tried = now._moved(normal, slope, damping)
+                better = (reached := tried.error(way, on)) < error
+                if better:
+                    best, error, found = tried, reached, damping
+                if found and not (better and way):
+                    break
+                damping *= 0.25 if found else 4
+            damping = 1e-3
+            if found:
+                now, damping = best, max(found * (4 if way else 0.125), 4e-6)
                 yield now
+            idle = idle + 1 if before - error < 2e-3 * error else 0
             if idle == 2:
                 break
-
-    def _descended(
-        self, way: bool, on: range, error: float, damping: float, normal: Tensor, slope: Tensor
-    ) -> "tuple[float, float, _Fit]":
-        """The least residual, for dampings that fall from four times the last or, where that is no less, rise."""
-        damping *= 4
-        best, factor = (error, 1e-3, self), None
-        while 1e-5 < damping < 1e6:
-            tried = self._moved(normal, slope, damping)
-            reached = tried.error(way, on)
-            better = reached < best[0]
-            if better:
-                best = (reached, damping, tried)
-            elif best[2] is not self:
-                break
-            factor = factor or (0.25 if better else 4.0)
-            damping *= factor
-        return best
 
     def _free(self) -> list[tuple[int, int]]:
         """The free numbers: (i, 0) is the angle of node i, (i, k) the k-th weight of its step."""
