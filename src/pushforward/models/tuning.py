@@ -75,8 +75,8 @@ def tune(
 
     Args:
         memory: held values that a step may look back at, this call's included.
-        rounds: most rounds of fitting, on the way and again to the ends; each costs about calls**2 (memory + 2) / 2
-            network calls on half of the starts.
+        rounds: most rounds of each of the three fits (to the ends, on the way, and from there to the ends); one costs
+            about calls**2 (memory + 2) / 2 network calls on half of the starts, and two more choose where to begin.
 
     Raises:
         ConfigError: calls, samples, memory or rounds that are too few.
@@ -306,7 +306,7 @@ def _begins(search: Search, solver: Exponential) -> Iterator[Exponential]:
 
 
 def _all_rounds(begins: list[_Fit], rounds: int, bar: "tqdm[Any]") -> Iterator[_Round]:
-    """From the first on to the ends; from the best on the way, and from where that leads to the ends."""
+    """Those to the ends, those on the way from the best start for it, and from there to the ends."""
     on = range(len(begins[0].search.fitting.z))
     yield begins[0].judged()
     yield from _to_ends(begins[0], rounds, on, bar)
