@@ -14,7 +14,8 @@ error among all of a library's rows whose calls do not exceed n, the mean over t
 
 On the digits a call costs hundreds of times more than on the ring: all rows run on the first `screen` starts of the
 first seed, and at each budget the best five, and each library's best, on everything. Libraries that are not
-installed have no rows. `--rows` adds rows that this program wrote before. One thread.
+installed have no rows. `--rows` adds rows that this program wrote before, where it does not measure them anew; so ours
+alone are renewed by `--only pushforward --rows FILE.json`. One thread.
 
 `auto` and `tuned` are searched for each budget on other starts than these are judged on, with their defaults.
 """
@@ -225,6 +226,11 @@ def tables(rows: Sequence[Row]) -> Iterator[str]:
             yield f"| {title[0]}: {title[1]} | " + " | ".join(cells) + " |"
 
 
+def renewed(before: Sequence[Row], now: Sequence[Row]) -> list[Row]:
+    """All rows, each once: what is measured now in place of what was."""
+    return list({(r.oracle, r.path, r.nfe, r.library, r.name): r for r in (*before, *now)}.values())
+
+
 def main(options: argparse.Namespace) -> None:
     """Measure, print and write."""
     torch.set_num_threads(1)
@@ -238,7 +244,7 @@ def main(options: argparse.Namespace) -> None:
             rows += [searched(curve, denoiser, name) for name in options.search]
             rows = [peer for peer in rows if options.only in f"{peer.library}: {peer.name}"]
             screen = min(options.screen, options.starts) if oracle == "digits" else 0
-            found += measured(problem, rows, options.nfe, screen)
+            found = renewed(found, measured(problem, rows, options.nfe, screen))
             print(f"{oracle}, {curve.name}: {len(rows)} rows, {time.perf_counter() - began:.0f} s", file=sys.stderr)
             if options.out is not None:
                 text = json.dumps([asdict(r) for r in found], indent=0)
@@ -258,7 +264,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--screen", type=int, default=60, help="starts of the first pass over the digits; 0 for none")
     parser.add_argument("--only", default="", help="rows whose 'library: name' contains this")
     parser.add_argument("--search", nargs="*", choices=SEARCHES, default=list(SEARCHES), help="what to search for")
-    parser.add_argument("--rows", nargs="*", type=Path, default=[], help="rows written before, to be in the tables")
+    parser.add_argument("--rows", nargs="*", type=Path, default=[], help="rows written before; kept where not renewed")
     parser.add_argument("--out", type=Path, help="rows as JSON; tables beside it as .md")
     parser.add_argument("--quick", action="store_true", help="the ring on VE with 200 starts at 4 and 10 calls")
     options = parser.parse_args()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pushforward import PushforwardError, data, models, paths
+from pushforward.models.tuning import _chosen, _least, _Round
 from pushforward.solvers import DDIM, DPMSolver, Exponential, Tuned, drain, grids, load, save, weights_of
 
 RING = (8, 1.0, 0.1)
@@ -50,6 +51,37 @@ def test_tune_sees_what_decides_between_ends():
     model = models.empirical(few, paths.EDM())
     chosen, tuned = models.auto(model, 6), models.tune(model, 6, rounds=8)
     assert error(model, tuned.solver, n=4000) < 0.65 * error(model, chosen.solver, n=4000)
+
+
+def test_a_fit_does_not_stop_where_nodes_would_meet():
+    """With a border in the way the best on this side of it is taken, and the numbers without one suit it."""
+    draw = torch.Generator().manual_seed(0)
+    half, slope = torch.randn(6, 6, generator=draw).double(), torch.randn(6, generator=draw).double()
+    normal, none = half @ half.T + 0.1 * torch.eye(6).double(), torch.full((6,), math.inf).double()
+    free = _least(normal, slope, -none, none)
+    torch.testing.assert_close(normal @ free, -slope)
+    low = torch.where(torch.arange(6) < 3, free + 0.1, -none)
+    bounded = _least(normal, slope, low, none)
+    at = bounded == low
+    assert at.any()
+    assert not at[3:].any()
+    assert (bounded >= low).all()
+    torch.testing.assert_close(
+        (normal @ bounded + slope)[~at], torch.zeros(int((~at).sum())).double(), atol=1e-9, rtol=0
+    )
+
+
+def test_a_handful_of_wrong_ends_does_not_choose_the_solver():
+    """Two wrong ends of 1,000 in place of four are chance; four in place of forty are not."""
+
+    def found(wrong, strays):
+        squares = torch.full((1000,), 1e-4).double()
+        squares[torch.randperm(1000, generator=torch.Generator().manual_seed(wrong))[:wrong]] = 0.2
+        return _Round(Tuned(1, grids.Angles(()), weights=((1.0, float(wrong)),)), squares, strays)
+
+    lucky, sure, bad = found(2, 0.12), found(4, 0.05), found(40, 0.01)
+    for rounds in ([lucky, sure, bad], [bad, sure, lucky]):
+        assert _chosen(rounds) == sure.solver
 
 
 def test_a_search_is_a_function_of_its_arguments():

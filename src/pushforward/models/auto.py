@@ -145,18 +145,18 @@ class Search:
         def part(low: int, high: int) -> Starts:
             return Starts(z[low:high], ends[low:high], None if context is None else context[low:high], size)
 
-        self.screen, self.fitting = part(0, min(n // 4, SCREENED)), part(0, n // 2)
+        self.all, self.screen, self.fitting = part(0, n), part(0, min(n // 4, SCREENED)), part(0, n // 2)
         self.validation, self.unseen = part(n // 2, 3 * n // 4), part(3 * n // 4, n)
 
     @classmethod
     def start(
         cls, model: Diffusion, calls: int, context: Context, samples: int, seed: int, fits: bool = False
     ) -> "Search":
-        """With `fits`, the way of all starts for fitting is kept, not only that of the screened."""
+        """With `fits`, the way of all starts for fitting and validation is kept, not only that of the screened."""
         if calls < 1 or samples < 8:
             got = f"{calls} and {samples}"
             raise ConfigError(explain("calls of 1 or more and samples of 8 or more", got, "Raise it."))
-        kept = samples // 2 if fits else min(samples // 4, SCREENED)
+        kept = 3 * samples // 4 if fits else min(samples // 4, SCREENED)
         return cls(model, model.noise(samples, seed, context=context), context, kept)
 
     def measure(self, solver: Linear, on: Starts) -> Measured:

@@ -8,12 +8,20 @@ says of x0 at node i for the solver's state and for the flow's there, and p the 
     to the ends   r(p) = (x_N - x_ref) / size
     each by       p <- p - (J^T J + m diag J^T J)^-1 J^T r
 
-a column of J is a difference of two runs. That needs no gradients of the network and no memory for a graph, and a
-change at node i costs the calls after i alone.
+with the best m on the way, and the first that makes |r| less to the ends. No node moves further than a part of its way
+to the next one, and the rest is solved for given that: two nodes that meet never part. A column of J is a difference of
+two runs, forward and backward by turns. That needs no gradients of the network and no memory for a graph, and a change
+at node i costs the calls after i alone.
 
 Both are needed where ends are few places (a data set by heart): a start then goes exactly right or to another place,
 and ends have no slope in p. On the way, while the network still wavers, D changes most for the starts near the border
 of two ends and across that border, which is what decides; where all is decided, or nothing yet, it says nothing.
+Where the last calls are made decides in which valley the fit ends. So the fit on the way starts from the grid that was
+found, or from the same with as many calls more whose last are left out: which one is tried on a part of the starts.
+
+Among all rounds whose mean square error on other starts is not clearly above the least (by the standard error of the
+difference, start by start), the one is taken that has the least r on the way there: a handful of wrong ends decide
+the error by chance.
 
 References: Shaul et al. 2024 (arXiv 2403.01329) for the idea of tuning solvers to a model; Levenberg 1944, Marquardt
 1963."""
@@ -21,7 +29,6 @@ References: Shaul et al. 2024 (arXiv 2403.01329) for the idea of tuning solvers 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -40,8 +47,14 @@ from pushforward.solvers.exponential import HELD, Hold
 _CELLS = 2**25
 """How many numbers of J are held at a time."""
 
-_STEP = 2e-3
-"""How far a free number is moved for its column of J: a weight, or an angle by its distance to the next."""
+_STEP = 5e-3
+"""How far a free number is moved for its column of J: a weight, or an angle by half of its distance to the next."""
+
+_ROOM = 0.3
+"""Which part of its distance to the next a node may move at most, in one round."""
+
+_LEFT_OUT = 3
+"""Most last calls of a longer grid that are left out to start from."""
 
 
 @torch.no_grad()
@@ -62,8 +75,8 @@ def tune(
 
     Args:
         memory: held values that a step may look back at, this call's included.
-        rounds: most rounds of fitting, on the way and again to the ends; each costs about calls**2 (memory + 2) / 2
-            network calls on half of the starts.
+        rounds: most rounds of each of the three fits (to the ends, on the way, and from there to the ends); one costs
+            about calls**2 (memory + 2) / 2 network calls on half of the starts, and two more choose where to begin.
 
     Raises:
         ConfigError: calls, samples, memory or rounds that are too few.
@@ -73,8 +86,8 @@ def tune(
     search = Search.start(model, calls, context, samples, seed, fits=True)
     with tqdm(desc=f"tune, {calls} calls", disable=not progress, leave=False) as bar:
         begin = chosen(search, calls, bar, holds=("v", "x0", "flow"))
-        fitted = _Fit.of(search, begin, memory).run(rounds, bar)
-    return search.choice(fitted)
+        begins = [_Fit.of(search, each, memory) for each in _begins(search, begin)]
+        return search.choice(_chosen(list(_all_rounds(begins, rounds, bar))))
 
 
 class _Run(NamedTuple):
@@ -85,7 +98,15 @@ class _Run(NamedTuple):
     data: list[Tensor]
 
 
-@dataclass
+class _Round(NamedTuple):
+    """A solver on the starts for validation: its squared errors, and the root mean square of r on the way."""
+
+    solver: Tuned
+    squares: Tensor
+    strays: float
+
+
+@dataclass(frozen=True)
 class _Fit:
     """A `Tuned` solver being fitted: angles of all nodes, and (A, B_0, ...) of each step, padded with zeros."""
 
@@ -108,74 +129,73 @@ class _Fit:
         rows = tuple(tuple(row[: 2 + i].tolist()) for i, row in enumerate(self.weights))
         return Tuned(len(rows), grids.Angles(tuple(self.angles[1:-1])), weights=rows, hold=self.hold)
 
-    def run(self, rounds: int, bar: "tqdm[Any]") -> Tuned:
-        """Fitted to the ends, and on the way and then to the ends: what was best on the starts for validation."""
-        found = [(self._held_out(), self.solver())]
-        found += replace(self)._fitted(False, rounds, bar)
-        found += self._fitted(True, rounds, bar) + self._fitted(False, rounds, bar)
-        return min(found, key=lambda each: each[0])[1]
+    def judged(self) -> _Round:
+        solver, on = self.solver(), self.search.validation
+        first = len(self.search.fitting.z)
+        strays = self.error(True, range(first, first + len(on.z)))
+        return _Round(solver, self.search.measure(solver, on).squares, strays)
 
-    def _fitted(self, way: bool, rounds: int, bar: "tqdm[Any]") -> list[tuple[float, Tuned]]:
-        """The iteration of the module: each round's error on the starts for validation, and its solver."""
-        error, damping, found = self._error(way), 1e-2, list[tuple[float, Tuned]]()
-        for _ in range(rounds):
-            normal, slope = self._linearised(way, bar)
-            while damping < 1e6:
-                tried = self._moved(_damped(normal, slope, damping))
-                reached = tried._error(way) if tried is not None else math.inf
-                if tried is not None and reached < error:
+    def rounds(self, way: bool, most: int, on: range, bar: "tqdm[Any]") -> Iterator["_Fit"]:
+        """The iteration of the module, on some of the starts, until two rounds gain next to nothing."""
+        now, error, damping, idle = self, self.error(way, on), 1e-3, 0
+        for count in range(most):
+            normal, slope = now._linearised(way, on, -_STEP if count % 2 else _STEP, bar)
+            best, before, found = now, error, 0.0
+            while 1e-6 < damping < 1e6:
+                tried = now._moved(normal, slope, damping)
+                better = (reached := tried.error(way, on)) < error
+                if better:
+                    best, error, found = tried, reached, damping
+                if found and not (better and way):
                     break
-                damping *= 4
-            else:
+                damping *= 0.25 if found else 4
+            damping = 1e-3
+            if found:
+                now, damping = best, max(found * (4 if way else 0.125), 4e-6)
+                yield now
+            idle = idle + 1 if before - error < 2e-3 * error else 0
+            if idle == 2:
                 break
-            gain, error, damping = error - reached, reached, damping / 8
-            self.angles, self.weights = tried.angles, tried.weights
-            found.append((self._held_out(), self.solver()))
-            lost = not way and found[-1][0] > 1.5 * min(each for each, _ in found)
-            if lost or gain < 1e-3 * error:
-                break
-        return found
-
-    def _held_out(self) -> float:
-        return self.search.measure(self.solver(), self.search.validation).error
 
     def _free(self) -> list[tuple[int, int]]:
         """The free numbers: (i, 0) is the angle of node i, (i, k) the k-th weight of its step."""
         width = self.weights.shape[1]
         return [(i, k) for i in range(len(self.weights)) for k in range(0 if i else 1, width + 1) if k < 3 + i]
 
-    def _parts(self, way: bool) -> Iterator[slice]:
-        """The starts for fitting, as many at a time as J has room for."""
-        z = self.search.fitting.z
-        rows = max(1, _CELLS // (z[0].numel() * len(self._free()) * (len(self.weights) if way else 1)))
-        yield from (slice(first, first + rows) for first in range(0, len(z), rows))
+    def _parts(self, way: bool, on: range) -> Iterator[slice]:
+        """Some starts, as many at a time as J has room for."""
+        size = self.search.all.z[0].numel() * len(self._free()) * (len(self.weights) if way else 1)
+        rows = max(1, _CELLS // size)
+        yield from (slice(first, min(first + rows, on.stop)) for first in range(on.start, on.stop, rows))
 
-    def _error(self, way: bool) -> float:
+    def error(self, way: bool, on: range) -> float:
         """Root mean square of the residual."""
         total = 0.0
-        for which in self._parts(way):
+        for which in self._parts(way, on):
             total += self._residual(self._started(which), which, self._flow(which) if way else []).square().sum().item()
-        return math.sqrt(total / self.search.fitting.z.numel()) if math.isfinite(total) else math.inf
+        return math.sqrt(total / (len(on) * self.search.all.z[0].numel())) if math.isfinite(total) else math.inf
 
-    def _linearised(self, way: bool, bar: "tqdm[Any]") -> tuple[Tensor, Tensor]:
+    def _linearised(self, way: bool, on: range, step: float, bar: "tqdm[Any]") -> tuple[Tensor, Tensor]:
         """J^T J and J^T r."""
         free = len(self._free())
         normal = torch.zeros(free, free, dtype=torch.float64)
         slope = torch.zeros(free, dtype=torch.float64)
-        for which in self._parts(way):
+        for which in self._parts(way, on):
             run, flow = self._started(which), self._flow(which) if way else []
             residual = self._residual(run, which, flow)
-            slopes = torch.stack([self._column(place, run, residual, which, flow) for place in self._free()])
+            slopes = torch.stack([self._column(place, step, run, residual, which, flow) for place in self._free()])
             normal += (slopes @ slopes.T).cpu()
             slope += (slopes @ residual).cpu()
             bar.update()
         return normal, slope
 
-    def _column(self, place: tuple[int, int], run: _Run, residual: Tensor, which: slice, flow: list[Tensor]) -> Tensor:
+    def _column(
+        self, place: tuple[int, int], step: float, run: _Run, residual: Tensor, which: slice, flow: list[Tensor]
+    ) -> Tensor:
         """The residual's slope in one free number."""
-        (i, k), step = place, _STEP
+        i, k = place
         if k == 0:
-            step *= min(self.angles[i - 1] - self.angles[i], self.angles[i] - self.angles[i + 1])
+            step *= 2 * min(self.angles[i - 1] - self.angles[i], self.angles[i] - self.angles[i + 1])
         near = self._changed([(place, step)])
         if k == 0 and flow:
             flow = [*flow[: i - 1], near._flow_at(i, which), *flow[i:]]
@@ -183,9 +203,9 @@ class _Fit:
 
     def _residual(self, run: _Run, which: slice, flow: list[Tensor]) -> Tensor:
         """The module's r, flat; without the flow on the way, that of the ends."""
-        off = [run.ys[-1] - self.search.fitting.ends[which]]
+        off = [run.ys[-1] - self.search.all.ends[which]]
         off += [said - true for said, true in zip(run.data[1:], flow)]
-        return torch.stack(off).flatten().double() / self.search.fitting.size
+        return torch.stack(off).flatten().double() / self.search.all.size
 
     def _flow(self, which: slice) -> list[Tensor]:
         """What the network says of x0 where the flow is at each node but the first."""
@@ -196,7 +216,7 @@ class _Fit:
 
     def _started(self, which: slice) -> _Run:
         c = self._place(self.angles[0])[1]
-        y = self.search.fitting.z[which] / math.hypot(c.alpha.item(), c.sigma.item())
+        y = self.search.all.z[which] / math.hypot(c.alpha.item(), c.sigma.item())
         return self._onward(_Run([y], [], []), 0, 0, which)
 
     def _onward(self, run: _Run, i: int, known: int, which: slice) -> _Run:
@@ -216,7 +236,7 @@ class _Fit:
 
     def _says(self, i: int, y: Tensor, which: slice) -> tuple[Tensor, Tensor]:
         """What the network says at node i, as what is held and as x0."""
-        model, context, (t, c) = self.search.model, self.search.fitting.context, self._place(self.angles[i])
+        model, context, (t, c) = self.search.model, self.search.all.context, self._place(self.angles[i])
         self.search.spent += 1
         size = math.hypot(c.alpha.item(), c.sigma.item())
         x = y * size
@@ -246,16 +266,76 @@ class _Fit:
                 weights[i, k - 1] += by
         return replace(self, angles=angles, weights=weights)
 
-    def _moved(self, change: Tensor) -> "_Fit | None":
-        """All free numbers changed, or None where the nodes would leave their order."""
+    def _moved(self, normal: Tensor, slope: Tensor, damping: float) -> "_Fit":
+        """All free numbers changed by the step of Levenberg and Marquardt."""
+        free, scale = self._free(), normal.diagonal().clamp(min=1e-12 * normal.diagonal().max())
+        low, high = torch.tensor([self._room(i, k) for i, k in free], dtype=torch.float64).T
+        change = _least(normal + torch.diag(damping * scale), slope, low, high)
+        return self._changed(zip(free, change.tolist()))
+
+    def _room(self, i: int, k: int) -> tuple[float, float]:
+        """How far a free number may move down and up: nodes stay in their order and where the path goes."""
+        if k:
+            return -math.inf, math.inf
         c = self.search.model.path.coefficients(torch.tensor([self.search.model.span[0]], dtype=torch.float64))
+        before, here, after = self.angles[i - 1 : i + 2]
         lowest = math.atan2(c.sigma.item(), c.alpha.item())
-        moved = self._changed(zip(self._free(), change.tolist()))
-        ordered = all(a > b for a, b in pairwise(moved.angles))
-        return moved if ordered and min(moved.angles[1:-1], default=lowest) >= lowest else None
+        return min(0.0, max(_ROOM * (after - here), lowest - here)), _ROOM * (before - here)
 
 
-def _damped(normal: Tensor, slope: Tensor, damping: float) -> Tensor:
-    """The step of Levenberg and Marquardt."""
-    scale = normal.diagonal().clamp(min=1e-12 * normal.diagonal().max())
-    return -torch.linalg.solve(normal + torch.diag(damping * scale), slope)
+def _least(normal: Tensor, slope: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """The x of least x^T normal x / 2 + slope^T x, but for numbers that left their bounds: these are put there."""
+    x, free = torch.zeros_like(slope), torch.ones_like(slope, dtype=torch.bool)
+    while True:
+        pull = slope[free] + normal[free][:, ~free] @ x[~free]
+        x[free] = -torch.linalg.solve(normal[free][:, free], pull)
+        inside = (low <= x) & (x <= high)
+        if inside.all() or not x.isfinite().all():
+            return x
+        free &= inside
+        x = x.clamp(low, high)
+
+
+def _begins(search: Search, solver: Exponential) -> Iterator[Exponential]:
+    """The solver, and the same where a grid of more calls is cut short."""
+    yield solver
+    for more in range(1, _LEFT_OUT + 1 if solver.steps > 1 else 1):
+        longer = replace(solver, steps=solver.steps + more)
+        inner = weights_of(longer, search.model.path, search.model.span[1])[0]
+        yield replace(solver, grid=grids.Angles(inner[: solver.steps - 1]))
+
+
+def _all_rounds(begins: list[_Fit], rounds: int, bar: "tqdm[Any]") -> Iterator[_Round]:
+    """Those to the ends, those on the way from the best start for it, and from there to the ends."""
+    on = range(len(begins[0].search.fitting.z))
+    yield begins[0].judged()
+    yield from _to_ends(begins[0], rounds, on, bar)
+    part = range(max(1, len(on) // 4))
+    tried = [[each, *each.rounds(True, 2, part, bar)][-1] for each in begins]
+    now = best = min(tried, key=lambda each: each.error(True, on))
+    for now in best.rounds(True, rounds, on, bar):
+        yield now.judged()
+    yield from _to_ends(now, rounds, on, bar)
+
+
+def _to_ends(fit: _Fit, rounds: int, on: range, bar: "tqdm[Any]") -> Iterator[_Round]:
+    """Stopped where it learns the starts by heart."""
+    least = math.inf
+    for each in fit.rounds(False, rounds, on, bar):
+        found = each.judged()
+        yield found
+        error = found.squares.mean().sqrt().item()
+        if error > 1.5 * least:
+            break
+        least = min(least, error)
+
+
+def _chosen(found: list[_Round]) -> Tuned:
+    """By the rule of the module."""
+    first = min(found, key=lambda each: each.squares.mean().item())
+
+    def even(each: _Round) -> bool:
+        more = each.squares - first.squares
+        return each is first or bool(more.mean() <= more.std() / math.sqrt(len(more)))
+
+    return min(filter(even, found), key=lambda each: each.strays).solver
