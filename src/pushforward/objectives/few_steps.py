@@ -12,8 +12,9 @@
     direct                   Composition(1, teacher)                 Between     0     teacher
 
 Those that need no teacher take one. What is left out of the papers: perceptual distances, adversarial losses, and
-targets from averaged weights (all of these take the student's own, as the later papers do). `flow_map_rules` has the maths, and
-`DistributionMatching` the one recipe that is no regression. Every entry is an ordinary value: `replace` what you like.
+targets from averaged weights (all of these take the student's own, as the later papers do). `flow_map_rules` has the
+maths, and `DistributionMatching` the one recipe that is no regression. Every entry is an ordinary value: `replace` what
+you like.
 
 References: those of `flow_map_rules`; Lu and Song 2024 (arXiv 2410.11081) for continuous_consistency.
 """
