@@ -54,7 +54,7 @@ def main(megabytes: int, rounds: int) -> None:
     whole = Checkpoint(0, parts, parts, moments, {}, {})
     size = 4 * sum(each.nbytes for each in parts.values()) / 1e6
     times: dict[str, list[float]] = {name: [] for name in ("copy", "checkpoint", "verify", "wait", "snapshot")}
-    saving = Saving()
+    saving, taken = Saving(), list[Checkpoint]()
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
         for step in range(1, rounds + 1):
@@ -64,9 +64,9 @@ def main(megabytes: int, rounds: int) -> None:
             times["copy"].append(seconds(lambda place=place: copied(place, folder / "copy")))
             shutil.rmtree(folder / "copy")
             times["verify"].append(seconds(lambda place=place: verify(place)))
-            taken: list[Checkpoint] = []
-            times["snapshot"].append(seconds(lambda now=now, taken=taken: taken.append(snapshot(now))))
-            write = lambda taken=taken: write_checkpoint(folder / "meanwhile", taken[0])  # noqa: E731
+            last = taken.pop() if taken else None
+            times["snapshot"].append(seconds(lambda now=now, last=last: taken.append(snapshot(now, last))))
+            write = lambda: write_checkpoint(folder / "meanwhile", taken[0])  # noqa: E731
             times["wait"].append(seconds(lambda write=write: saving.begin(write)) + times["snapshot"][-1])
             work(1.5 * times["checkpoint"][-1])
             saving.wait()

@@ -23,7 +23,7 @@ from pushforward._random import Draw
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.data.batch import Batch
 from pushforward.models.model import Model
-from pushforward.training.checkpoint import read_checkpoint
+from pushforward.training.checkpoint import Checkpoint, read_checkpoint
 from pushforward.training.distributed import World, connect, peer_lost
 from pushforward.training.engine import Engine, Objective, borrowed_randomness
 from pushforward.training.environment import environment
@@ -146,6 +146,7 @@ class _Loop:
         self.eager = world.device.type == "cpu"
         self.saving, self.debug = Saving(), False
         self.tracking: Tracking | None = None
+        self.copy: Checkpoint | None = None  # the last that was written meanwhile
 
     def run(self, shown: bool, track: TrackerName | Tracker | None) -> History:
         """Resume, go through the steps, finish."""
@@ -328,7 +329,7 @@ class _Loop:
         self.saved, anchors, kept = done, self._anchors(), self._keeps(done)
         if not must:
             if self.world.rank == 0:
-                copy = snapshot(checkpoint)
+                self.copy = copy = snapshot(checkpoint, self.copy)
                 self.saving.begin(lambda: folder.checkpoint(copy, anchors, kept))
             return
         try:

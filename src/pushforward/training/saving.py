@@ -15,19 +15,32 @@ from torch import Tensor
 from pushforward.training.checkpoint import Checkpoint
 
 
-def snapshot(checkpoint: Checkpoint) -> Checkpoint:
-    """A copy on the CPU that further steps do not change."""
+def snapshot(checkpoint: Checkpoint, into: Checkpoint | None = None) -> Checkpoint:
+    """A copy on the CPU that further steps do not change.
 
-    def copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+    Args:
+        checkpoint: what to copy.
+        into: an earlier copy that nobody needs any more; its tensors are taken, where they fit. A page of fresh memory
+            costs more than copying into one that is there.
+    """
+
+    def copied(what: Callable[[Checkpoint], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        there = {} if into is None else what(into)
+        return {name: _copied(tensor.detach(), there.get(name)) for name, tensor in what(checkpoint).items()}
 
     return replace(
         checkpoint,
-        model=copied(checkpoint.model),
-        ema=copied(checkpoint.ema),
-        optim=copied(checkpoint.optim),
-        profiles=copied(checkpoint.profiles),
+        model=copied(lambda each: each.model),
+        ema=copied(lambda each: each.ema),
+        optim=copied(lambda each: each.optim),
+        profiles=copied(lambda each: each.profiles),
     )
+
+
+def _copied(tensor: Tensor, into: Tensor | None) -> Tensor:
+    if into is None or into.shape != tensor.shape or into.dtype != tensor.dtype:
+        return tensor.to("cpu", copy=True)
+    return into.copy_(tensor)
 
 
 class Saving:
