@@ -1,7 +1,8 @@
 """Real worker processes of a DataLoader, killed while a run goes on: the run goes on too, or says what happened.
 
-Slow, and not for every run: a worker that is killed while it holds the lock of torch's event of "workers are done" leaves
-torch's own clean-up waiting for that lock for ever, in `DataLoader`'s iterator. That was seen once in some ten runs.
+Slow, and not for every run: a worker that is killed while it holds the lock of torch's event of "workers are done"
+leaves torch's own clean-up waiting for that lock for ever, in `DataLoader`'s iterator. That was seen once in some ten
+runs.
 """
 
 import os
