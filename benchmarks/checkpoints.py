@@ -15,13 +15,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from pushforward.training.checkpoint import Checkpoint, write_checkpoint
 from pushforward.training.files import verify
-from pushforward.training.saving import Saving, snapshot
+from pushforward.training.saving import Saving
 
 
 def seconds(act: Callable[[], object]) -> float:
@@ -53,8 +54,8 @@ def main(megabytes: int, rounds: int) -> None:
     moments = {f"{name}.{part}": torch.rand_like(w) for name, w in parts.items() for part in ("exp_avg", "exp_avg_sq")}
     whole = Checkpoint(0, parts, parts, moments, {}, {})
     size = 4 * sum(each.nbytes for each in parts.values()) / 1e6
-    times: dict[str, list[float]] = {name: [] for name in ("copy", "checkpoint", "verify", "wait", "snapshot")}
-    saving, taken = Saving(), list[Checkpoint]()
+    times: dict[str, list[float]] = {name: [] for name in ("copy", "checkpoint", "verify", "wait")}
+    saving = Saving()
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
         for step in range(1, rounds + 1):
@@ -64,10 +65,8 @@ def main(megabytes: int, rounds: int) -> None:
             times["copy"].append(seconds(lambda place=place: copied(place, folder / "copy")))
             shutil.rmtree(folder / "copy")
             times["verify"].append(seconds(lambda place=place: verify(place)))
-            last = taken.pop() if taken else None
-            times["snapshot"].append(seconds(lambda now=now, last=last: taken.append(snapshot(now, last))))
-            write = lambda: write_checkpoint(folder / "meanwhile", taken[0])  # noqa: E731
-            times["wait"].append(seconds(lambda write=write: saving.begin(write)) + times["snapshot"][-1])
+            write = partial(write_checkpoint, folder / "meanwhile")
+            times["wait"].append(seconds(partial(saving.begin, now, write)))
             work(1.5 * times["checkpoint"][-1])
             saving.wait()
         print(f"{size:,.0f} MB: a model of {size / 4:,.0f} MB, its average and two moments; {rounds} rounds")

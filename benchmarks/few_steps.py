@@ -309,15 +309,20 @@ def main() -> None:
     """Fill the cells that are missing, seed by seed, and print the table."""
     asked = options()
     budget = Budget(
-        asked.data, asked.teacher_steps, asked.steps, samples=asked.samples, pairs=asked.pairs, patch=asked.patch
+        Path(asked.data).name,
+        asked.teacher_steps,
+        asked.steps,
+        samples=asked.samples,
+        pairs=asked.pairs,
+        patch=asked.patch,
     )
     seeds, out = asked.seeds, asked.out
     if asked.quick:
-        budget, seeds = Budget(asked.data, 20, 8, 32, 100, 64), asked.seeds[:1]
+        budget, seeds = Budget(budget.data, 20, 8, 32, 100, 64), asked.seeds[:1]
         out = out / "quick"
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    data = pf.data.open_data(budget.data)
+    data = pf.data.open_data(asked.data)
     cells, critic = Cells(out / "cells.json", budget), pf.report.judge(data)
     for seed in seeds:
         for name in asked.recipes:

@@ -14,6 +14,7 @@ import torch
 from pushforward._errors import ConfigError, DataError, TrainingError, out_of_memory
 from pushforward.training import Interrupted, Settings, train
 from pushforward.training import run as run_room
+from pushforward.training.checkpoint import Checkpoint
 from pushforward.training.guard import LIMIT, Guard
 from pushforward.training.saving import Saving
 from training.stand_in import Circle, Straight, flow_matching
@@ -105,17 +106,21 @@ def test_a_checkpoint_written_meanwhile_is_that_of_its_step(tmp_path, monkeypatc
     assert same(trained()[0], trained(run=tmp_path)[0])
 
 
+def a_checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(step, {"w": torch.tensor(float(step))}, {}, {}, {}, {})
+
+
 def test_one_checkpoint_is_under_way_at_a_time_and_its_error_is_heard():
     saving, seen = Saving(), []
     for i in range(5):
-        saving.begin(lambda i=i: seen.append(i))
+        saving.begin(a_checkpoint(i), lambda copy: seen.append((copy.step, copy.model["w"].item())))
     saving.wait()
-    assert seen == [0, 1, 2, 3, 4]
+    assert seen == [(i, i) for i in range(5)]
 
-    def full() -> None:
+    def full(copy: Checkpoint) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    saving.begin(full)
+    saving.begin(a_checkpoint(5), full)
     saving.wait()
     assert saving.failed
     assert saving.trouble().errno == errno.ENOSPC

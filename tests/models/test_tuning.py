@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pushforward import PushforwardError, data, models, paths
-from pushforward.models.tuning import _chosen, _least, _Round
+from pushforward.models.fitting import _least
+from pushforward.models.tuning import _chosen, _Round
 from pushforward.solvers import DDIM, DPMSolver, Exponential, Tuned, drain, grids, load, save, weights_of
 
 RING = (8, 1.0, 0.1)

@@ -45,8 +45,8 @@ def size(value: Any, name: str, least: int = 1, most: int = LARGEST) -> int:
     """
     found = int(value) if isinstance(value, int | float) and value == value // 1 and abs(value) <= most else None
     if found is None or found < least:
-        got = f"{repr(value)[:100]}"
-        raise ConfigError(explain(f"a whole number from {least:,} to {most:,} for {name}", got, _STRANGE))
+        expected = f"a whole number from {least:,} to {most:,} for {name}"
+        raise ConfigError(explain(expected, repr(value)[:100], _STRANGE))
     return found
 
 

@@ -17,7 +17,7 @@ and how often it calls the network for a step there, and then for its gradient:
 from pushforward.models.diffusion import Diffusion
 from pushforward.nets.concat_squash import ConcatSquash
 from pushforward.paths import Linear, velocity
-from pushforward.solvers import RK4, Adjoint, Checkpointed, Exact, Hutchinson, Retraced, Solver
+from pushforward.solvers import RK4, Checkpointed, Exact, Frugal, Hutchinson, Solver
 
 
 def ffjord(
@@ -55,6 +55,6 @@ def ffjord(
     """
     net = ConcatSquash(shape, hidden, layers, context)
     trace = Hutchinson(probes, seed) if probes else Exact()
-    if not isinstance(solver, Adjoint | Retraced):  # whose graphs are of one call or step anyway
+    if not isinstance(solver, Frugal):  # whose graphs are of one call or step anyway
         trace = Checkpointed(trace)
     return Diffusion(net, Linear(), velocity, solver=RK4(steps=8) if solver is None else solver, trace=trace)

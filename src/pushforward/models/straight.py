@@ -22,13 +22,13 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.paths import Linear, Path, Prediction, solve
-from pushforward.solvers import Adaptive, Adjoint, Retraced, RungeKutta, Solver, Trace, augmented, counted
+from pushforward.solvers import Adaptive, Frugal, RungeKutta, Solver, Trace, augmented, counted
 
 if TYPE_CHECKING:
     from pushforward.models.diffusion import Diffusion
 
 STRAIGHT: Final = Linear()
-_CARRY: Final = (RungeKutta, Adaptive, Retraced, Adjoint)
+_CARRY: Final = (RungeKutta, Adaptive, Frugal)
 _TINY: Final = 1e-12  # a time at which no sigma is 0 and nothing has moved yet
 
 
@@ -89,7 +89,7 @@ def push(
     field = augmented(trace.of(straightened(model, context), x, first, weights), model.shape)
     state = torch.cat([x.flatten(1) / h_start, x.new_zeros(len(x), count)], 1)
     chosen = _solver(model, solver)
-    if isinstance(chosen, Adjoint | Retraced) and torch.is_grad_enabled():
+    if isinstance(chosen, Frugal) and torch.is_grad_enabled():
         state, nfe = chosen.follow(field, state, start, end, weights)
     else:
         state, nfe = counted(chosen.trajectory(field, state, start=start, end=end, path=STRAIGHT))

@@ -6,8 +6,8 @@ of the reverse SDE (`Ancestral`, `EulerMaruyama`, `Karras`, `PredictorCorrector`
 sample and time (`White`, `Brownian`). `Jumps` is the one of flow maps, which need no integration. All are generators of
 `State` that accept edits by `send`; they see fields f(x, t), never networks. `grids` say where they stop, `progress`
 shows how far they are, `save` and `load` keep one as JSON. `Exact`, `Hutchinson`, `HutchPlus` and `ByDimension` compute
-the divergence that likelihoods need, `Checkpointed` without keeping it in memory; `Retraced` and `Adjoint`
-differentiate a whole solve in constant memory. May import `paths`.
+the divergence that likelihoods need, `Checkpointed` without keeping it in memory; the `Frugal` ones,
+`Retraced` and `Adjoint`, differentiate a whole solve in constant memory. May import `paths`.
 """
 
 from pushforward.solvers import grids
@@ -27,14 +27,14 @@ from pushforward.solvers.progress import progress
 from pushforward.solvers.retraced import Retraced
 from pushforward.solvers.reversible import Pair, Reversible
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
-from pushforward.solvers.state import Field, Solver, State, Trajectory, counted, drain
+from pushforward.solvers.state import Field, Frugal, Solver, State, Trajectory, counted, drain
 from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorrector
 from pushforward.solvers.tuned import Tuned, weights_of
 
 __all__ = [
     "Adaptive", "Adjoint", "Ancestral", "Brownian", "ByDimension", "Checkpointed", "DDIM", "DPMSolver", "Euler",
-    "EulerMaruyama", "Exact", "Exponential", "Field", "FlowField", "Grid", "Heun", "HutchPlus", "Hutchinson", "Jumps",
-    "Karras", "Linear", "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Retraced", "Reversible",
-    "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform", "White", "augmented",
-    "counted", "drain", "grids", "load", "progress", "save", "weights_of",
+    "EulerMaruyama", "Exact", "Exponential", "Field", "FlowField", "Frugal", "Grid", "Heun", "HutchPlus", "Hutchinson",
+    "Jumps", "Karras", "Linear", "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Retraced",
+    "Reversible", "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform",
+    "White", "augmented", "counted", "drain", "grids", "load", "progress", "save", "weights_of",
 ]  # fmt: skip

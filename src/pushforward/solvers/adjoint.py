@@ -34,11 +34,11 @@ from pushforward._typing import Sample
 from pushforward.paths import Path, Prediction, velocity
 from pushforward.solvers.adaptive import Adaptive
 from pushforward.solvers.runge_kutta import RungeKutta
-from pushforward.solvers.state import Field, Solver, Trajectory, counted, drain
+from pushforward.solvers.state import Field, Frugal, Solver, Trajectory, counted, drain
 
 
 @dataclass(frozen=True)
-class Adjoint(Solver):
+class Adjoint(Frugal):
     """Another solver, whose gradients come from a solve backwards, in memory that does not grow with its steps.
 
     For training by likelihood: `models.ffjord((2,), solver=Adjoint(Adaptive()))`. Samples are the other solver's.
@@ -84,14 +84,6 @@ class Adjoint(Solver):
     def follow(
         self, field: Field, x: Sample, start: float, end: float, weights: Sequence[Tensor]
     ) -> tuple[Sample, int]:
-        """The end of the trajectory of a velocity, with gradients for x and `weights`, and the calls it took.
-
-        Args:
-            field: the velocity.
-            x: where to start.
-            start, end: the first and the last time.
-            weights: everything else that the field depends on and that may want a gradient.
-        """
         return _Follow.apply(self, field, (start, end), x, *weights)  # pyright: ignore[reportReturnType]
 
 

@@ -31,11 +31,11 @@ from pushforward.solvers.adaptive import as_velocity
 from pushforward.solvers.checks import check_output, check_state
 from pushforward.solvers.estimate import estimate_x0
 from pushforward.solvers.grids import Grid, checked
-from pushforward.solvers.state import Field, Solver, State, Trajectory
+from pushforward.solvers.state import Field, Frugal, State, Trajectory
 
 
 @dataclass(frozen=True)
-class Retraced(Solver):
+class Retraced(Frugal):
     """Fourth order, eight calls a step, for training by likelihood where memory is short.
 
     Args:
@@ -79,14 +79,6 @@ class Retraced(Solver):
     def follow(
         self, field: Field, x: Sample, start: float, end: float, weights: Sequence[Tensor]
     ) -> tuple[Sample, int]:
-        """The end of the trajectory of a velocity, with gradients for x and `weights`, and the calls it took.
-
-        Args:
-            field: the velocity.
-            x: where to start.
-            start, end: the first and the last time.
-            weights: everything else that the field depends on and that may want a gradient.
-        """
         times = checked(self.grid.times(self.steps, start, end, None), None)
         check_state(x)
         return _Follow.apply(self, field, times, x, *weights), 8 * self.steps  # pyright: ignore[reportReturnType]

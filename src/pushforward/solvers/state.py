@@ -6,7 +6,7 @@ return value is the final x. Nothing is kept between calls, so generators interl
 """
 
 import abc
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -94,4 +94,21 @@ class Solver(abc.ABC):
         Raises:
             ConfigError: settings or times that do not fit the path.
             ShapeError: a field whose output is not of x's shape, or a start that is not finite.
+        """
+
+
+class Frugal(Solver):
+    """A solver that also differentiates a whole solve in memory that does not grow with its steps."""
+
+    @abc.abstractmethod
+    def follow(
+        self, field: Field, x: Sample, start: float, end: float, weights: Sequence[Tensor]
+    ) -> tuple[Sample, int]:
+        """The end of the trajectory of a velocity, with gradients for x and `weights`, and the calls it took.
+
+        Args:
+            field: the velocity.
+            x: where to start, [batch, *event].
+            start, end: the first and the last time.
+            weights: everything else that the field depends on and that may want a gradient.
         """

@@ -23,7 +23,7 @@ from pushforward._random import Draw
 from pushforward._recipe import KINDS, Recipe, Run, Settings
 from pushforward.data.batch import Batch
 from pushforward.models.model import Model
-from pushforward.training.checkpoint import Checkpoint, read_checkpoint
+from pushforward.training.checkpoint import read_checkpoint
 from pushforward.training.distributed import World, connect, peer_lost
 from pushforward.training.engine import Engine, Objective, borrowed_randomness
 from pushforward.training.environment import environment
@@ -32,7 +32,7 @@ from pushforward.training.journal import History, Journal
 from pushforward.training.memory import collect, frozen_heap, memory
 from pushforward.training.progress import Progress
 from pushforward.training.run import RunFolder, locked
-from pushforward.training.saving import Saving, snapshot
+from pushforward.training.saving import Saving
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
 from pushforward.training.stream import steady, worker_died
@@ -146,7 +146,6 @@ class _Loop:
         self.eager = world.device.type == "cpu"
         self.saving, self.debug = Saving(), False
         self.tracking: Tracking | None = None
-        self.copy: Checkpoint | None = None  # the last that was written meanwhile
 
     def run(self, shown: bool, track: TrackerName | Tracker | None) -> History:
         """Resume, go through the steps, finish."""
@@ -329,8 +328,7 @@ class _Loop:
         self.saved, anchors, kept = done, self._anchors(), self._keeps(done)
         if not must:
             if self.world.rank == 0:
-                self.copy = copy = snapshot(checkpoint, self.copy)
-                self.saving.begin(lambda: folder.checkpoint(copy, anchors, kept))
+                self.saving.begin(checkpoint, lambda copy: folder.checkpoint(copy, anchors, kept))
             return
         try:
             self.world.first(lambda: folder.checkpoint(checkpoint, anchors, kept))

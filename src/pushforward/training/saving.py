@@ -9,6 +9,7 @@ model, so the file is that of its step; a process that dies meanwhile leaves the
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from torch import Tensor
 
@@ -49,11 +50,13 @@ class Saving:
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._error: OSError | None = None
+        self._copy: Checkpoint | None = None  # whose memory the next copy takes
 
-    def begin(self, write: Callable[[], object]) -> None:
-        """Write in a thread, once the one before is done."""
+    def begin(self, checkpoint: Checkpoint, write: Callable[[Checkpoint], object]) -> None:
+        """Copy a checkpoint, once the one before is written, and write the copy in a thread."""
         self.wait()
-        self._thread = threading.Thread(target=self._run, args=(write,), name="checkpoint", daemon=True)
+        self._copy = copy = snapshot(checkpoint, self._copy)
+        self._thread = threading.Thread(target=self._run, args=(partial(write, copy),), name="checkpoint", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:

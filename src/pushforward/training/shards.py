@@ -55,7 +55,7 @@ class Shards:
     def __post_init__(self) -> None:
         if self.total < 1 or self.size < 1:
             got = f"{self.total} and {self.size}"
-            raise ConfigError(explain("an event or more, and one or more to a file", got, "Ask."))
+            raise ConfigError(explain("an event or more, and one or more to a file", got, "Change them."))
         if len(self) > _MOST:
             raise ConfigError(
                 explain(f"at most {_MOST:,} files", f"{len(self):,}", "Put more into one: a larger size.")
