@@ -34,10 +34,13 @@ from pushforward.models import Diffusion, FlowMap
 from pushforward.objectives import (
     Composition,
     DistributionMatching,
+    FeatureLoss,
     FlowMapMatching,
+    Hidden,
     Objective,
     Pairs,
     Regression,
+    Scales,
     Stops,
     few_steps,
     pairs,
@@ -166,10 +169,14 @@ def from_scratch(name: str, objective: Callable[[Studio], Objective]) -> Maker:
     return make
 
 
-def on_pairs(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
+def on_pairs(name: str, features: Callable[[Diffusion], FeatureLoss | None]) -> Maker:
     """One-step distillation on pairs (pseudo-Huber); only one call is trained."""
-    objective = FlowMapMatching(Composition(1.0, "line"), Stops(1), power=0.5)
-    return {1: studio.student("pairs", teacher, objective, source=studio.pairs(teacher))}
+
+    def make(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
+        objective = FlowMapMatching(Composition(1.0, "line"), Stops(1), power=0.5, features=features(teacher))
+        return {1: studio.student(name, teacher, objective, source=studio.pairs(teacher))}
+
+    return make
 
 
 def progressive(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
@@ -210,7 +217,9 @@ RECIPES: Mapping[str, Maker] = {
     "trajectory": from_teacher("trajectory", lambda s, t: few_steps.consistency_trajectory(t)),
     "direct": from_teacher("direct", lambda s, t: few_steps.direct(t)),
     "progressive": progressive,
-    "pairs": on_pairs,
+    "pairs": on_pairs("pairs", lambda t: None),
+    "pairs, scales": on_pairs("pairs-scales", lambda t: Scales()),
+    "pairs, hidden": on_pairs("pairs-hidden", Hidden),
     "pairs, then dmd": matched,
 }
 

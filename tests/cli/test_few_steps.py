@@ -13,7 +13,7 @@ import pushforward as pf
 from pushforward._random import Draw
 from pushforward._recipe import FlowMap
 from pushforward.cli import main
-from pushforward.cli.few_steps import Recipe, chosen, stages
+from pushforward.cli.few_steps import Error, Recipe, chosen, stages
 from pushforward.cli.options import Solve
 from pushforward.models import guided
 from pushforward.solvers import Euler, Heun, Jumps
@@ -113,11 +113,25 @@ def test_the_solver_suits_the_run(place: Path) -> None:
 def test_auto_is_the_recipe_that_was_best(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (chosen("auto", 1), chosen("auto", 4)) == ("pairs-dmd", "shortcut")
     settings = Settings(steps=2_000, lr=1e-3)
-    first, second = stages("pairs-dmd", 1, "huber", settings)
+    first, second = stages("pairs-dmd", 1, Error("huber", "none"), settings)
     assert (first.settings, second.settings.steps, second.settings.lr) == (settings, 500, 1e-4)
-    assert [each.name for each in stages("progressive", 2, "huber", settings)] == ["16", "8", "4", ""]
+    assert [each.name for each in stages("progressive", 2, Error("huber", "none"), settings)] == ["16", "8", "4", ""]
     assert main(["distill", "flow", "--recipe", "dmd", "--jumps", "2"]) == 2
     assert "--jumps 1 with --recipe dmd" in capsys.readouterr().err
+
+
+def test_pairs_are_compared_in_features(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["distill", "flow", "--pairs", "64", "--teacher.steps", "2", *BRIEF]
+    for features in ("none", "hidden"):
+        assert main([*words, "--recipe", "pairs", "--features", features, "-o", f"seen-{features}"]) == 0
+    plain, seen = (load(f"seen-{features}").sample(9, seed=0) for features in ("none", "hidden"))
+    assert (plain - seen).abs().max() > 1e-4
+    capsys.readouterr()
+    assert main([*words, "--recipe", "pairs", "--features", "scales", "-o", "seen-scales"]) == 2
+    assert "images (C, H, W)" in capsys.readouterr().err
+    assert main([*words, "--recipe", "shortcut", "--features", "hidden", "-o", "unseen"]) == 2
+    assert "--features hidden with --recipe shortcut" in capsys.readouterr().err
+    assert not Path("unseen").exists()
 
 
 def test_runs_are_put_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

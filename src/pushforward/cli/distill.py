@@ -11,7 +11,7 @@ import pushforward as pf
 from pushforward import _recipe
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
-from pushforward.cli.few_steps import Recipe, Stage, chosen, needs_pairs, renoise, stages
+from pushforward.cli.few_steps import Error, Recipe, Stage, chosen, needs_pairs, renoise, stages
 from pushforward.cli.guiding import guided
 from pushforward.cli.options import FLAT, Session, Solve
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
@@ -52,6 +52,9 @@ class Distill:
     """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
     """How an error on pairs is weighed: huber does not let rare large errors lead."""
+    features: Literal["none", "scales", "hidden"] = "none"
+    """In what it is seen besides: scales compares means over larger and larger squares too, hidden what the teacher's
+    own network makes of both samples (twice the time)."""
     pairs: int = 16_384
     """Pairs of noise and sample that the teacher makes, for recipes that learn from pairs. They are kept in the new
     run's folder, and made once."""
@@ -78,7 +81,7 @@ def run(options: Distill) -> None:
     source, before = source_of(options, recipe, units, teacher, path), plain
     if source is None:  # a share of the pairs was made
         return
-    *first, last = stages(recipe, options.jumps, options.loss, options.settings)
+    *first, last = stages(recipe, options.jumps, Error(options.loss, options.features), options.settings)
     work = _Work(options, units, source, teacher, plain, renoise(recipe))
     for stage in first:
         before, history = work.done(stage, path.with_name(f"{path.name}-{stage.name}"), before)

@@ -32,6 +32,13 @@ Recipe = Literal[
 ]  # fmt: skip
 
 
+class Error(NamedTuple):
+    """How an error on pairs is weighed, and in which features it is seen."""
+
+    loss: Literal["square", "huber"]
+    features: Literal["none", "scales", "hidden"]
+
+
 class Stage(NamedTuple):
     """One training of a recipe.
 
@@ -76,26 +83,42 @@ def renoise(recipe: Recipe) -> float:
     return 1.0 if recipe in ("consistency", "continuous") else 0.0
 
 
-def stages(recipe: Recipe, jumps: int, loss: Literal["square", "huber"], settings: Settings) -> list[Stage]:
-    """The trainings of a recipe, in order."""
+def stages(recipe: Recipe, jumps: int, error: Error, settings: Settings) -> list[Stage]:
+    """The trainings of a recipe, in order; `error` is how one on pairs is seen.
+
+    Raises:
+        ConfigError: features for a recipe that has no error on pairs.
+    """
+    if error.features != "none" and recipe not in ("pairs", "pairs-dmd"):
+        got = f"--features {error.features} with --recipe {recipe}"
+        raise ConfigError(explain("a recipe that regresses on pairs, for --features", got, "Choose --recipe pairs."))
     if recipe == "progressive":
         counts = [jumps * 2**k for k in (3, 2, 1, 0)]
         return [Stage(f"{n}" if n > jumps else "", _progressive(n), settings, n) for n in counts]
     if recipe == "pairs":
-        return [Stage("", _pairs(jumps, loss), settings, jumps)]
+        return [Stage("", _pairs(jumps, error), settings, jumps)]
     if recipe == "dmd":
         return [Stage("", _matching, settings, 1, critic=True)]
     if recipe == "pairs-dmd":
         after = replace(settings, steps=settings.steps // 4, lr=settings.lr / 10)
-        return [Stage("pairs", _pairs(1, loss), settings, 1), Stage("", _matching, after, 1, critic=True)]
+        return [Stage("pairs", _pairs(1, error), settings, 1), Stage("", _matching, after, 1, critic=True)]
     make = _SINGLE[recipe]
     return [Stage("", lambda teacher, _: make(teacher, max(1, settings.steps // 8)), settings, jumps)]
 
 
-def _pairs(jumps: int, loss: str) -> "Maker":
-    objectives = pf.objectives
-    rule, power = objectives.Composition(1.0, "line"), 0.5 if loss == "huber" else 0.0
-    return lambda teacher, before: objectives.FlowMapMatching(rule, objectives.Stops(jumps), power=power)
+def _pairs(jumps: int, error: Error) -> "Maker":
+    objectives, power = pf.objectives, 0.5 if error.loss == "huber" else 0.0
+    rule, stops = objectives.Composition(1.0, "line"), objectives.Stops(jumps)
+
+    def make(teacher: "Diffusion", before: "Model") -> "pf.objectives.Objective":
+        return objectives.FlowMapMatching(rule, stops, power=power, features=_features(error.features, before))
+
+    return make
+
+
+def _features(name: str, plain: "Model") -> "pf.objectives.FeatureLoss | None":
+    assert isinstance(plain, pf.Diffusion)  # pairs are the first stage
+    return {"none": lambda: None, "scales": pf.objectives.Scales, "hidden": lambda: pf.objectives.Hidden(plain)}[name]()
 
 
 def _matching(teacher: "Diffusion", _: "Model") -> "pf.objectives.Objective":

@@ -11,6 +11,8 @@ velocity. How large errors count is one parameter, the power p:
 p = 0 is the square, p = 1/2 pseudo-Huber (2 sqrt(e + c) - 2 sqrt(c)), p = 1 MeanFlow's weights 1 / (e + c): rho has
 the gradient of e / (e + c)'**p, which is how the papers write it.
 
+With `features` (`features.py`) e compares where u and its target would end, x_t - t u and x_t - t target'.
+
 References: see `flow_map_rules`; Lu and Song 2024 (arXiv 2410.11081) for damping, which is cos(t) of their clock.
 """
 
@@ -27,6 +29,7 @@ from pushforward.data.batch import Batch
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.flow_map import FlowMap
 from pushforward.models.model import Model
+from pushforward.objectives.features import FeatureLoss, off
 from pushforward.objectives.flow_map_rules import Eulerian, Rule, Standing, velocity_of
 from pushforward.objectives.intervals import Between, Intervals
 from pushforward.objectives.objective import Objective
@@ -47,6 +50,7 @@ class FlowMapMatching(Objective):
         power: p, how little large errors count.
         c: the error at which p begins to matter, a mean square per dimension.
         damping: by which power of 1 - t the error fades towards noise.
+        features: in what ends are compared, `Scales()` or `Hidden(teacher)`; None for the velocities themselves.
 
     Raises:
         ConfigError: a power outside [0, 1], or c that is not positive.
@@ -59,6 +63,7 @@ class FlowMapMatching(Objective):
     power: float = 0.0
     c: float = 1e-3
     damping: float = 0.0
+    features: FeatureLoss | None = None
 
     def __post_init__(self) -> None:
         if not (0 <= self.power <= 1 and self.c > 0 and self.damping >= 0):
@@ -76,7 +81,9 @@ class FlowMapMatching(Objective):
             slope = eps - x0 if self.teacher is None else velocity_of(self.teacher, context)(x, t)
             here = Standing(model, self.teacher, x, t, s, slope, context, draw)
             target = torch.where(per_sample(s == t, x), slope, self.rule.target(here, u.detach()))
-        error = (u - target).square().flatten(1).mean(1)
+        if self.features is not None:
+            u, target = (x - per_sample(t, x) * each for each in (u, target))
+        error = off(u, target, self.features, context, draw)
         return robust(error if not self.damping else error * (1 - t) ** (2 * self.damping), self.power, self.c)
 
 
