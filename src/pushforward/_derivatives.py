@@ -1,12 +1,65 @@
 """What torch's derivatives and compiler need to be asked or told."""
 
+import abc
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
+
+Tensors = tuple[Tensor, ...]
+
+
+class Fused(abc.ABC):
+    """A formula as one node of the graph, with values and first derivatives written by hand.
+
+    Where one derivative is wanted and no more, `values` and `gradients` are all that runs. Under `torch.func`, forward
+    mode, `torch.compile`, autocast and for derivatives of derivatives the formula is `plain`, which says the same in
+    operations that torch can take apart. What is no tensor is a field of a frozen dataclass.
+    """
+
+    @abc.abstractmethod
+    def plain(self, *inputs: Tensor) -> Tensors:
+        """The results, in operations that have all derivatives."""
+
+    @abc.abstractmethod
+    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
+        """The same results, and what `gradients` is to be given besides the inputs."""
+
+    @abc.abstractmethod
+    def gradients(
+        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
+    ) -> tuple[Tensor | None, ...]:
+        """The gradients of the inputs that need them, of those of the results."""
+
+    def __call__(self, *inputs: Tensor) -> Tensors:
+        if torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(inputs[0].device.type):
+            return self.plain(*inputs)
+        if not torch.is_grad_enabled():
+            return self.values(*inputs)[0]
+        return _Node.apply(self, *inputs)  # pyright: ignore[reportReturnType]
+
+
+class _Node(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, formula: Fused, *inputs: Tensor) -> Tensors:
+        results, kept = formula.values(*inputs)
+        ctx.save_for_backward(*inputs, *kept)
+        ctx.formula, ctx.count = formula, len(inputs)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        inputs, kept, needed = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :], ctx.needs_input_grad[1:]
+        if not (torch.is_grad_enabled() or transformed()):
+            return None, *ctx.formula.gradients(inputs, kept, needed, grad_outputs)
+        with torch.enable_grad():
+            wanted = [each for each, needs in zip(inputs, needed, strict=True) if needs]
+            found = iter(torch.autograd.grad(ctx.formula.plain(*inputs), wanted, grad_outputs, create_graph=True))
+        return None, *(next(found) if needs else None for needs in needed)
 
 
 def transformed() -> bool:

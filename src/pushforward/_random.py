@@ -12,7 +12,7 @@ function of the sample index. (Salmon et al. 2011 is the idea; torch's own gener
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class Draw:
         device: where the numbers are drawn. Equal addresses agree on equal kinds of device.
 
     >>> draw = Draw(seed=0, purpose="sample")
-    >>> bool((draw.normal(8, (2,))[3:] == replace(draw, first=3).normal(5, (2,))).all())
+    >>> bool((draw.normal(8, (2,))[3:] == draw.at(0, first=3).normal(5, (2,))).all())
     True
     """
 
@@ -42,11 +42,12 @@ class Draw:
 
     def of(self, purpose: str) -> "Draw":
         """The sub-stream for one more purpose: independent of this one and of its siblings."""
-        return replace(self, purpose=f"{self.purpose}/{purpose}" if self.purpose else purpose)
+        inner = f"{self.purpose}/{purpose}" if self.purpose else purpose
+        return Draw(self.seed, inner, self.step, self.first, self.device)
 
-    def at(self, step: int) -> "Draw":
-        """The same purpose at another step."""
-        return replace(self, step=step)
+    def at(self, step: int, first: int | None = None) -> "Draw":
+        """The same purpose at another step, and from another sample on."""
+        return Draw(self.seed, self.purpose, step, self.first if first is None else first, self.device)
 
     def key(self, block: int = 0) -> int:
         """63 bits that name this address."""
@@ -90,8 +91,8 @@ class Draw:
         rows = max(1, min(256, 8192 // max(1, math.prod(shape))))
         low, high = self.first // rows, (self.first + n - 1) // rows + 1
         whole = torch.empty(((high - low) * rows, *shape), dtype=dtype, device=self.device)
-        for block in range(low, high):
-            fill(whole[(block - low) * rows : (block - low + 1) * rows], self.generator(block))
+        for block, part in enumerate(whole.split(rows) if high - low > 1 else (whole,), low):
+            fill(part, self.generator(block))
         start = self.first - low * rows
         return whole[start : start + n]
 

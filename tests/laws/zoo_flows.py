@@ -31,6 +31,7 @@ class Flow:
     classes: int = 0
     unit: bool = False  # its data live on the unit cube
     circle: bool = False  # its data are angles in [-pi, pi); all others live on the whole space
+    unit_of_weights: float = 1.0  # what a stored 1 stands for, so that "off the start" means the same for all
 
     def flow(self, seed: int = 0) -> NormalizingFlow:
         """The flow with parameters off their start, another for another seed."""
@@ -39,7 +40,7 @@ class Flow:
         with torch.no_grad():
             for parameter in made.parameters():
                 noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-                parameter.copy_((0.35 if parameter.ndim > 1 else 0.2) * noise)
+                parameter.copy_((0.35 if parameter.ndim > 1 else 0.2) * noise / self.unit_of_weights)
         return made
 
     def data(self, n: int = 5, seed: int = 1) -> Tensor:
@@ -111,7 +112,7 @@ FLOWS |= {
     "maf": Flow(lambda: A.maf((2,), 2, 8)),
     "maf-context": Flow(lambda: A.maf((2,), 2, 8, context=2, seed=1), context=2),
     "maf-classes": Flow(lambda: A.maf((3,), 2, 8, classes=3), classes=3),
-    "maf-image": Flow(lambda: A.maf((1, 3, 3), 2, 32, residual=True, seed=0)),
+    "maf-image": Flow(lambda: A.maf((1, 3, 3), 2, 32, residual=True, bound=1.0, seed=0)),
     "maf-unit": Flow(lambda: A.maf((2,), 2, 8, bound=1.0, support=(0.0, 1.0)), unit=True),
     "iaf": Flow(lambda: A.iaf((2,), 2, 8)),
     "nsf-autoregressive": Flow(lambda: A.nsf_autoregressive((2,), 2, 8, 1, bins=4)),
@@ -120,8 +121,8 @@ FLOWS |= {
     "umnn": Flow(lambda: A.umnn((2,), 1, 8, embedding=3, units=6, depth=1, points=16)),
     "sos": Flow(lambda: A.sos((2,), 1, 8, degree=2, polynomials=2)),
     "bernstein": Flow(lambda: A.bernstein((2,), 2, 8, degree=6)),
-    "bnaf": Flow(lambda: A.bnaf((2,), 2, 4)),
-    "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2),
+    "bnaf": Flow(lambda: A.bnaf((2,), 2, 4), unit_of_weights=5.0),
+    "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2, unit_of_weights=5.0),
     "gaussianization": Flow(lambda: A.gaussianization((2,), 2, 3)),
     "planar": Flow(lambda: A.planar((2,), 3)),
     "planar-leaky-context": Flow(lambda: A.planar((3,), 2, "leaky_relu", context=2), context=2),

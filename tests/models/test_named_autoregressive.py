@@ -19,7 +19,7 @@ def calls_of(flow, action):
     """How often the masked networks were called as a whole."""
     count = [0]
     nets = [module for module in flow.modules() if type(module).__name__ == "MaskedDense"]
-    handles = [net.enter.register_forward_hook(lambda *_: count.__setitem__(0, count[0] + 1)) for net in nets]
+    handles = [net.products.register_forward_hook(lambda *_: count.__setitem__(0, count[0] + 1)) for net in nets]
     with torch.no_grad():
         action(flow)
     for handle in handles:

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from pushforward import PushforwardError
 from pushforward.nets import MaskedDense, ranked
-from pushforward.nets.staircase import MaskedLinear
+from pushforward.nets.staircase import Staircases
 
 
 def graph(*edges, n):
@@ -70,18 +70,18 @@ def test_levels_are_those_of_the_longest_way():
 def test_blocks_are_the_masked_matrix(outputs):
     torch.manual_seed(0)
     mask = torch.arange(outputs)[:, None] * 700 // outputs >= torch.arange(700)
-    linear = MaskedLinear(mask).double()
-    x = torch.randn(4, 700, dtype=torch.float64)
-    dense = linear.dense()
+    layers = Staircases([mask]).double()
+    x = torch.randn(700, 4, dtype=torch.float64)
+    dense = layers.each()[0].dense()
     assert torch.equal(dense.ne(0), mask)
-    assert_close(linear(x), x @ dense.T + linear.bias, rtol=1e-12, atol=1e-12)
-    linear(x).square().sum().backward()
-    assert torch.equal(linear.weight.grad.ne(0), linear.mask.bool())
+    assert_close(layers(x), dense @ x + layers.bias[:, None], rtol=1e-12, atol=1e-12)
+    layers(x).square().sum().backward()
+    assert torch.equal(layers.weight.grad.ne(0), layers.mask.bool())
 
 
 def test_large_layers_keep_and_multiply_five_eighths():
-    linear = MaskedLinear(torch.ones(1024, 1024, dtype=torch.bool).tril())
-    assert linear.weight.numel() == 1024 * 1024 * 5 // 8
+    layers = Staircases([torch.ones(1024, 1024, dtype=torch.bool).tril()])
+    assert layers.weight.numel() == 1024 * 1024 * 5 // 8
 
 
 def test_weights_written_into_masked_places_stay_without_effect():
@@ -89,9 +89,7 @@ def test_weights_written_into_masked_places_stay_without_effect():
     x = torch.randn(3, 6, dtype=torch.float64)
     before = net(x)
     with torch.no_grad():
-        for linear in (net.enter, *net.middle, net.leave):
-            for weight in (linear.weight,):
-                weight.add_(100 * (1 - linear.mask))
+        net.products.weight.add_(100 * (1 - net.products.mask))
     assert torch.equal(net(x), before)
 
 

@@ -6,7 +6,9 @@ from torch import nn
 
 from pushforward._errors import ConfigError, RunError
 from pushforward._recipe import Settings
-from pushforward.training.optimizer import AdamW
+from pushforward.training.optimizer import AdamW, norm
+
+PARTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def pair(decay: float):
@@ -84,3 +86,41 @@ def test_a_factor_for_a_parameter_that_is_not_there_is_refused():
     ours, *_ = pair(0.0)
     with pytest.raises(ConfigError, match="Did you mean 'bias'"):
         AdamW(dict(ours.named_parameters()), Settings(rates=(("bais", 5.0),)))
+
+
+def test_weights_of_two_types_are_updated_as_by_torch():
+    torch.manual_seed(0)
+    ours = nn.ModuleDict({"a": nn.Linear(3, 4), "b": nn.Linear(4, 2).double()})
+    theirs = nn.ModuleDict({"a": nn.Linear(3, 4), "b": nn.Linear(4, 2).double()})
+    theirs.load_state_dict(ours.state_dict())
+    optimizer, reference = AdamW(dict(ours.named_parameters()), Settings()), torch.optim.AdamW(theirs.parameters())
+    reference.param_groups[0].update(betas=Settings().betas, weight_decay=0.0)
+    for _ in range(3):
+        for model in (ours, theirs):
+            model.zero_grad()
+            model["b"](model["a"](torch.ones(5, 3)).double()).square().sum().backward()
+        reference.step()
+        optimizer.update(1e-3, None, None)
+    assert list(optimizer.tensors()) == [f"{n}.{k}" for n, _ in ours.named_parameters() for k in PARTS]
+    for a, b in zip(ours.parameters(), theirs.parameters()):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("unused", [False, True])
+def test_a_first_update_that_is_skipped_is_not_counted(unused):
+    ours, optimizer, _, _ = pair(0.0)
+    ours(torch.ones(4, 3, dtype=torch.float64)).sum().backward()
+    if unused:
+        ours[0].bias.grad = None
+    optimizer.update(0.1, None, torch.tensor(1.0))
+    assert not any(count.item() for name, count in optimizer.tensors().items() if name.endswith(".step"))
+    optimizer.update(0.1, None, torch.tensor(0.0))
+    counts = [count.item() for name, count in optimizer.tensors().items() if name.endswith(".step")]
+    assert counts == [1, 0 if unused else 1, 1, 1]
+
+
+def test_the_norm_has_the_bits_of_torch():
+    torch.manual_seed(0)
+    for shapes in [[(5, 3), (7,), ()], [(300, 9)], []]:
+        tensors = [torch.randn(shape) for shape in shapes]
+        assert torch.equal(norm(tensors), nn.utils.get_total_norm(tensors))

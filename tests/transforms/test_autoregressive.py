@@ -82,7 +82,7 @@ def test_jacobi_survives_what_is_not_known_yet():
     """Affine maps of scale e^80 blow up every number whose predecessors are still wrong."""
     made = layer(12, T.Affine(80.0), "jacobi")
     with torch.no_grad():
-        made.conditioner.leave.bias[::2] -= 3.0
+        made.conditioner.products.each()[-1].bias[::2] -= 3.0
         x = torch.randn(8, 12).double() * 1e-2
         assert_close(made.decode(made.encode(x)[0])[0], x, rtol=1e-6, atol=1e-8)
 
@@ -92,10 +92,10 @@ def test_decoding_has_the_gradients_of_the_inverse(method):
     made = layer(5, method=method, context=2)
     z, c = torch.randn(3, 5).double().requires_grad_(), torch.randn(3, 2).double().requires_grad_()
     assert torch.autograd.gradcheck(made.decode, (z, c))
-    weight = made.conditioner.middle[0].weight
+    weight = made.conditioner.products.weight
 
     def as_function(value):
-        name = "conditioner.middle.0.weight"
+        name = "conditioner.products.weight"
         forward = torch.func.functional_call(_Decode(made), {f"made.{name}": value}, (z.detach(), c.detach()))
         return forward[0].sum() + forward[1].square().sum()
 

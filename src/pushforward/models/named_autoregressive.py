@@ -67,6 +67,7 @@ from pushforward.transforms import (
     Sylvester,
     Transform,
     flatten,
+    reverse,
 )
 from pushforward.transforms.labelled import Labelled
 
@@ -196,10 +197,14 @@ def bernstein(
 def bnaf(
     shape: tuple[int, ...], transforms: int = 5, width: int = 40, layers: int = 2, **common: Unpack[Common]
 ) -> NormalizingFlow:
-    """Block neural autoregressive flow: each transform one network, `width` units a number in each layer."""
-    told = common.get("context", 0) or common.get("classes", 0)
+    """Block neural autoregressive flow: each transform one network, `width` units a number in each layer.
+
+    Orders alternate between first to last and last to first.
+    """
+    told, n = common.get("context", 0) or common.get("classes", 0), math.prod(shape)
     made = [BlockAutoregressive(shape, width, layers, told) for _ in range(transforms)]
-    return _flow(shape, made, common)
+    turned = [Chain(reverse(n), each, reverse(n)) if k % 2 else each for k, each in enumerate(made)]
+    return _flow(shape, turned, common)
 
 
 def planar(

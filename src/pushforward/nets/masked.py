@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context
 from pushforward.nets.dependencies import dependencies, ranked
-from pushforward.nets.staircase import MaskedLinear
+from pushforward.nets.staircase import Staircases
 
 Walk = Generator[Tensor, Tensor, None]
 """Yields the outputs of a level [batch, places, outputs], is sent that level's numbers [batch, places]."""
@@ -88,10 +88,9 @@ class MaskedDense(nn.Module):
         self.register_buffer("order", laid.order)
         self.sizes, self.ready, self.outputs, self.length = laid.sizes, laid.ready, outputs, context
         self.residual, self.activation, self.dropout = residual, activation, dropout
-        self.enter = MaskedLinear(laid.sets)
         between, count = laid.feeds(laid.sets), 2 * layers if residual else layers - 1
-        self.middle = nn.ModuleList(MaskedLinear(between) for _ in range(count))
-        self.leave = MaskedLinear(laid.feeds(laid.rows).repeat_interleave(outputs, 0), zero_output, along=outputs > 4)
+        leave = laid.feeds(laid.rows).repeat_interleave(outputs, 0)
+        self.products = Staircases([laid.sets, *[between] * count, leave], zero_output)
         self.context = nn.Linear(context, hidden * (1 + count), bias=False) if context else None
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
@@ -101,8 +100,11 @@ class MaskedDense(nn.Module):
     def placed(self, x: Tensor, context: Context = None) -> Tensor:
         """The same with numbers and outputs in the order of their places, `order`."""
         told = self._told(context)
-        h = self._through(self._plus(self.enter(x), told, 0), lambda i, a: self._plus(self.middle[i](a), told, i + 1))
-        return self.leave(h).unflatten(1, (x.shape[1], self.outputs))
+        if self.activation is torch.relu and not self.residual and not (self.dropout and self.training):
+            y = self.products(x.T, told)
+        else:
+            y = self._by_layer(x.T, told)
+        return y.unflatten(0, (-1, self.outputs)).permute(2, 0, 1)
 
     def walk(self, n: int, context: Context = None) -> Walk:
         """The outputs of each level in turn, [n, places, outputs], given the numbers of those before by `send`.
@@ -125,22 +127,24 @@ class MaskedDense(nn.Module):
     def _through(self, h: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The activated last hidden layer, from the first one before its activation."""
         t = h
-        for i in range(len(self.middle)):
+        for i in range(len(self.products.layers) - 2):
             t = layer(i, self._activated(t))
             if self.residual and i % 2:
                 t = h = h + t
         return self._activated(t)
 
     def _activated(self, h: Tensor) -> Tensor:
-        plain = self.activation is torch.relu and not self.residual
-        a = h.relu_() if plain else self.activation(h)  # nobody else reads h
+        a = self.activation(h)
         return nn.functional.dropout(a, self.dropout, self.training) if self.dropout else a
 
-    def _plus(self, h: Tensor, told: Sequence[Tensor], i: int) -> Tensor:
-        return h + told[i] if told else h
+    def _by_layer(self, x: Tensor, told: Tensor | None) -> Tensor:
+        """[outputs, batch] of [inputs, batch], layer by layer."""
+        first, *middle, last = self.products.each()
+        parts = [0.0] * (1 + len(middle)) if told is None else told.chunk(1 + len(middle))
+        return last(self._through(first(x) + parts[0], lambda i, a: middle[i](a) + parts[i + 1]))
 
-    def _told(self, context: Context) -> Sequence[Tensor]:
-        """What the context adds to each hidden layer."""
+    def _told(self, context: Context) -> Tensor | None:
+        """What the context adds to the hidden layers, [units, batch]."""
         given = 0 if context is None else context.shape[-1] if context.ndim == 2 else -1
         if given != self.length:
             raise ShapeError(explain(
@@ -149,20 +153,19 @@ class MaskedDense(nn.Module):
                 "Make the network with context=..., or leave the context out.",
             ))  # fmt: skip
         if self.context is None or context is None:
-            return ()
-        return self.context(context.to(self.context.weight.dtype)).chunk(1 + len(self.middle), 1)
+            return None
+        return nn.functional.linear(self.context.weight, context.to(self.context.weight.dtype))
 
     def _unknown(self, n: int, context: Context) -> "_Known":
         """What a walk over a batch of `n` starts from."""
-        linears = [each for each in (self.enter, *self.middle, self.leave) if isinstance(each, MaskedLinear)]
-        told = [part.T for part in self._told(context)] + [0.0]  # nothing to the outputs
+        layers, told = self.products.each(), self._told(context)
+        parts = [*([0.0] * (len(layers) - 1) if told is None else told.chunk(len(layers) - 1)), 0.0]
         units = [b - a for a, b in pairwise((0, *self.ready))]
         places, outputs = list(self.sizes), [self.outputs * size for size in self.sizes]
         known = _Known()
-        for i, linear in enumerate(linears):
-            weight, offset = linear.dense().detach(), linear.bias[:, None]
-            offset = (offset + told[i] if len(told) > 1 else offset).detach()
-            counts = outputs if i == len(linears) - 1 else units
+        for i, layer in enumerate(layers):
+            weight, offset = layer.dense().detach(), (layer.bias[:, None] + parts[i]).detach()
+            counts = outputs if i == len(layers) - 1 else units
             known.weights.append(weight.split(counts))
             known.offsets.append(offset.split(counts))
             known.inputs.append(weight.new_zeros(weight.shape[1], n))

@@ -1,150 +1,165 @@
-"""A product with a matrix whose zeros make a staircase, at the price of what is under it.
+"""Products with matrices whose zeros make staircases, one after the other, at the price of what is under them.
 
-    y = (W * mask) x + b            rows sorted: row i sees columns 0 .. reach(i) at most, reach growing
+    h_1 = (W_1 * mask_1) x + b_1          h_l = (W_l * mask_l) relu(h_{l-1}) + b_l
 
-Rows are cut into blocks, each as wide as what its rows may see, about 5/8 of the dense product with four. All blocks
-stand in one parameter of one row (as a matrix, which weight decay goes by), so an optimizer meets one tensor a layer.
+with rows sorted: row i sees columns 0 .. reach(i) at most, reach growing. Rows are cut into blocks, each as wide as
+what its rows may see, about 5/8 of the dense product with four. All blocks of all layers stand in one parameter of one
+row (as a matrix, which weight decay goes by) and their biases in another, so an optimizer meets two tensors a network.
 
-Where one derivative is wanted and no more, the product is one node of the graph: blocks are multiplied straight into
-the rows of one result, and their gradients straight into one gradient, with no slices, paddings and sums between.
-Under `torch.func`, forward mode, `torch.compile`, autocast and for derivatives of derivatives the same is said in plain
-operations.
+Numbers lie along the batch: a unit is a row, [units, batch], so a block's rows, its results and what it may see are
+each in one piece. All layers are one node of the graph: blocks are multiplied straight into the rows of their results,
+ReLU and its derivative act in place, and gradients are multiplied straight into one gradient, with no slices, paddings
+and sums between.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pushforward._derivatives import transformed
+from pushforward._derivatives import Fused, Tensors
 
-Shapes = tuple[tuple[int, int], ...]
-"""Rows and columns of each block."""
+Blocks = tuple[tuple[int, int], ...]
+"""Rows and columns of each block of a layer."""
 
 
-class MaskedLinear(nn.Module):
-    """W x + b with W zero where `mask` says so, for masks that are triangular in blocks.
+class Staircases(nn.Module):
+    """Layers x -> W x + b, each with W zero where its mask says so, for masks that are triangular in blocks.
 
     Args:
-        mask: which inputs each output may see, boolean [outputs, inputs], sorted.
+        masks: for each layer, which inputs each output may see, boolean [outputs, inputs], sorted.
         zero_output: start with output 0. Otherwise weights and biases start uniform, by how many inputs are seen.
-        along: results [batch, outputs] lie in memory with the samples of an output side by side, where that is free:
-            for what treats each of many outputs alike.
     """
 
     mask: Tensor
 
-    def __init__(self, mask: Tensor, zero_output: bool = False, along: bool = False) -> None:
+    def __init__(self, masks: Sequence[Tensor], zero_output: bool = False) -> None:
         super().__init__()
-        self.along = along
-        outputs, self.inputs = mask.shape
-        edges = _edges(outputs, self.inputs)
-        parts = [_reached(mask[low:high]) for low, high in pairwise(edges)] if len(edges) > 2 else [mask]
-        self.shapes: Shapes = tuple((len(part), part.shape[1]) for part in parts)
-        self.weight = nn.Parameter(_together([_start(part, part.shape[1], zero_output) for part in parts]))
-        self.bias = nn.Parameter(_start(mask, 1, zero_output).squeeze(1))
-        self.register_buffer("mask", _together(parts).to(self.bias.dtype))  # 0 or 1: whole in any precision
+        parts, weights, biases = list[list[Tensor]](), list[Tensor](), list[Tensor]()
+        for i, mask in enumerate(masks):
+            zero, edges = zero_output and i == len(masks) - 1, _edges(*mask.shape)
+            parts.append([_reached(mask[low:high]) for low, high in pairwise(edges)] if len(edges) > 2 else [mask])
+            weights += [_start(part, part.shape[1], zero).flatten() for part in parts[-1]]
+            biases.append(_start(mask, 1, zero).squeeze(1))
+        self.layers = tuple(tuple((len(part), part.shape[1]) for part in each) for each in parts)
+        self.inputs = tuple(mask.shape[1] for mask in masks)
+        self.weight, self.bias = nn.Parameter(torch.cat(weights)[None]), nn.Parameter(torch.cat(biases))
+        # 0 or 1: whole in any precision
+        entries = torch.cat([part.flatten() for each in parts for part in each])
+        self.register_buffer("mask", entries[None].to(self.bias.dtype))
 
-    def masked(self) -> list[Tensor]:
-        """The blocks of W, each [rows, what they may see]."""
-        return _blocks(self.weight * self.mask, self.shapes)
+    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
+        """[outputs, batch] of [inputs, batch], with ReLU between; `told` [units, batch] adds to the hidden layers."""
+        return _Products(self.layers)(x, self.weight, self.mask, self.bias, *(() if told is None else (told,)))[0]
+
+    def each(self) -> list["Layer"]:
+        """The layers one by one."""
+        sizes = [sum(rows * columns for rows, columns in blocks) for blocks in self.layers]
+        weights, masks = self.weight.split(sizes, 1), self.mask.split(sizes, 1)
+        biases = self.bias.split([sum(rows for rows, _ in blocks) for blocks in self.layers])
+        return [Layer(*each) for each in zip(self.layers, self.inputs, weights, masks, biases, strict=True)]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One product: its blocks, how many inputs it has, and its part of the parameters."""
+
+    blocks: Blocks
+    inputs: int
+    weight: Tensor
+    mask: Tensor
+    bias: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[outputs, batch] of [inputs, batch]."""
+        return _Products((self.blocks,))(x, self.weight, self.mask, self.bias)[0]
 
     def dense(self) -> Tensor:
         """W in one piece, [outputs, inputs]."""
-        return torch.cat([nn.functional.pad(w, (0, self.inputs - w.shape[1])) for w in self.masked()])
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[batch, outputs] of [batch, inputs]."""
-        if len(self.shapes) == 1:
-            return nn.functional.linear(x, self.weight * self.mask, self.bias)
-        if torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(x.device.type):
-            return _product(x, self.masked(), self.bias)
-        return _Staircase.apply(x, self.weight, self.mask, self.bias, self.shapes, self.along)  # pyright: ignore[reportReturnType]
+        parts = (self.weight * self.mask)[0].split([rows * columns for rows, columns in self.blocks])
+        blocks = (part.view(shape) for part, shape in zip(parts, self.blocks, strict=True))
+        return torch.cat([nn.functional.pad(w, (0, self.inputs - w.shape[1])) for w in blocks])
 
 
-class _Staircase(torch.autograd.Function):
-    """The product as one node."""
+@dataclass(frozen=True)
+class _Products(Fused):
+    """All layers, of x, weights, masks, biases and, if there is a context, what it adds."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor, shapes: Shapes, along: bool) -> Tensor:
-        masked = weight * mask
-        ctx.save_for_backward(x, weight, masked, mask)
-        ctx.shapes = shapes
-        rows = [each[0] for each in shapes]
-        y = x.new_empty(len(bias), len(x)).T if along else x.new_empty(len(x), len(bias))
-        for (_, columns), w, b, part in zip(
-            shapes, _blocks(masked, shapes), bias.split_with_sizes(rows), y.split_with_sizes(rows, 1)
+    layers: tuple[Blocks, ...]
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        a, weight, mask, bias, *told = inputs
+        h = a
+        for i, (blocks, offset) in enumerate(zip(self._cut(weight * mask), self._offsets(bias, *told), strict=True)):
+            a = h.relu() if i else h
+            h = torch.cat([w @ a[: w.shape[1]] for w in blocks]) + offset
+        return (h,)
+
+    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
+        a, weight, mask, bias, *told = inputs
+        masked, rows = weight * mask, self._rows()
+        hidden, y = (a.new_empty(each, a.shape[1]) for each in (sum(rows[:-1]), rows[-1]))
+        for h, blocks, offset in zip(
+            (*hidden.split(rows[:-1]), y), self._cut(masked), self._offsets(bias, *told), strict=True
         ):
-            torch.addmm(b, x[:, :columns], w.T, out=part)
-        return y
+            sizes = [len(w) for w in blocks]
+            for w, b, part in zip(blocks, offset.split(sizes), h.split(sizes), strict=True):
+                torch.addmm(b, w, a[: w.shape[1]], out=part)
+            a = h if h is y else h.relu_()
+        return (y,), (masked, hidden)
 
-    @staticmethod
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, *grad_outputs: Tensor
+    def gradients(
+        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
     ) -> tuple[Tensor | None, ...]:
-        (g,), (x, weight, masked, mask), shapes = grad_outputs, ctx.saved_tensors, ctx.shapes
-        to_x, to_weight, _, to_bias, *_ = ctx.needs_input_grad
-        if torch.is_grad_enabled() or transformed():
-            blocks = _blocks(weight * mask, shapes)
-            grad_x = _pull(g, blocks, x.shape[1]) if to_x else None
-            grad_weight = _outer(g, x, shapes) * mask if to_weight else None
-        else:
-            grad_x = _pull_into(torch.empty_like(x), g, _blocks(masked, shapes)) if to_x else None
-            grad_weight = _outer_into(torch.empty_like(weight), g, x, shapes).mul_(mask) if to_weight else None
-        return grad_x, grad_weight, None, g.sum(0) if to_bias else None, None, None
+        (x, _, mask, _, *told), (masked, hidden), (g,), rows = inputs, kept, results, self._rows()
+        pulled, entries = torch.empty_like(hidden), torch.empty_like(masked)
+        grads, activations = (*pulled.split(rows[:-1]), g), (x, *hidden.split(rows[:-1]))
+        blocks, outer = self._cut(masked), self._cut(entries)
+        for i in reversed(range(len(rows))):
+            _outer(outer[i], grads[i], activations[i])
+            if i:
+                _pull(grads[i - 1], grads[i], blocks[i])
+                _closed(grads[i - 1], activations[i], 0, grad_input=grads[i - 1])
+        to_x = _pull(torch.empty_like(x), grads[0], blocks[0]) if needed[0] else None
+        return to_x, entries.mul_(mask), None, torch.cat([pulled.sum(1), g.sum(1)]), *([pulled] if told else [])
+
+    def _rows(self) -> list[int]:
+        return [sum(rows for rows, _ in blocks) for blocks in self.layers]
+
+    def _cut(self, entries: Tensor) -> list[list[Tensor]]:
+        """The blocks of each layer, as views."""
+        parts = entries[0].split([rows * columns for blocks in self.layers for rows, columns in blocks])
+        views = iter(parts)
+        return [[next(views).view(shape) for shape in blocks] for blocks in self.layers]
+
+    def _offsets(self, bias: Tensor, told: Tensor | None = None) -> Sequence[Tensor]:
+        """What is added to each layer, [units, 1 or batch]."""
+        rows = self._rows()
+        *hidden, last = bias[:, None].split(rows)
+        return *(hidden if told is None else (b + c for b, c in zip(hidden, told.split(rows[:-1]), strict=True))), last
 
 
-def _product(x: Tensor, blocks: list[Tensor], bias: Tensor) -> Tensor:
-    biases = bias.split_with_sizes([len(block) for block in blocks])
-    pairs = zip(blocks, biases, strict=True)
-    return torch.cat([nn.functional.linear(x[:, : block.shape[1]], block, each) for block, each in pairs], 1)
+_closed = torch.ops.aten.threshold_backward.grad_input
+"""The gradient where ReLU was open."""
 
 
-def _pull(g: Tensor, blocks: list[Tensor], inputs: int) -> Tensor:
-    """g W, block by block, [batch, inputs]."""
-    parts = g.split_with_sizes([len(block) for block in blocks], 1)
-    each = [nn.functional.pad(part @ w, (0, inputs - w.shape[1])) for part, w in zip(parts, blocks, strict=True)]
-    return torch.stack(each).sum(0)
-
-
-def _outer(g: Tensor, x: Tensor, shapes: Shapes) -> Tensor:
-    """g^T x, what of it is under the staircase, [1, entries]."""
-    parts = g.split_with_sizes([rows for rows, _ in shapes], 1)
-    each = [part.T @ x[:, :columns] for part, (_, columns) in zip(parts, shapes, strict=True)]
-    return _together(each)
-
-
-def _pull_into(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
-    """`_pull`, written into `found`: the widest block first, the others added to it."""
-    parts = zip(g.split_with_sizes([len(block) for block in blocks], 1), blocks, strict=True)
+def _pull(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
+    """W^T g into `found` [inputs, batch]: the widest block first, the others added to it."""
+    parts = zip(g.split([len(w) for w in blocks]), blocks, strict=True)
     (part, w), *others = sorted(parts, key=lambda pair: -pair[1].shape[1])
-    found[:, w.shape[1] :] = 0
-    torch.mm(part, w, out=found[:, : w.shape[1]])
+    found[w.shape[1] :] = 0
+    torch.mm(w.T, part, out=found[: w.shape[1]])
     for part, w in others:
-        found[:, : w.shape[1]].addmm_(part, w)
+        found[: w.shape[1]].addmm_(w.T, part)
     return found
 
 
-def _outer_into(found: Tensor, g: Tensor, x: Tensor, shapes: Shapes) -> Tensor:
-    """`_outer`, written into `found`."""
-    parts = g.split_with_sizes([rows for rows, _ in shapes], 1)
-    for part, block in zip(parts, _blocks(found, shapes), strict=True):
-        torch.mm(part.T, x[:, : block.shape[1]], out=block)
-    return found
-
-
-def _together(blocks: list[Tensor]) -> Tensor:
-    """One block as it is, several as one row, [1, entries]."""
-    return blocks[0] if len(blocks) == 1 else torch.cat([block.flatten() for block in blocks])[None]
-
-
-def _blocks(entries: Tensor, shapes: Shapes) -> list[Tensor]:
-    """What `_together` was given, as views."""
-    if len(shapes) == 1:
-        return [entries]
-    parts = entries[0].split_with_sizes([rows * columns for rows, columns in shapes])
-    return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+def _outer(found: list[Tensor], g: Tensor, a: Tensor) -> None:
+    """g a^T, what of it is under the staircase, into `found`."""
+    for part, w in zip(g.split([len(w) for w in found]), found, strict=True):
+        torch.mm(part, a[: w.shape[1]].T, out=w)
 
 
 def _edges(outputs: int, inputs: int) -> list[int]:

@@ -11,7 +11,6 @@ numbers of processes and pieces.
 import copy
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from pushforward.training.blocks import Rerouted, can_compile
 from pushforward.training.checkpoint import Checkpoint
 from pushforward.training.distributed import World, local, part, quietly, whole, wrap
 from pushforward.training.guard import Guard, NotFinite, Samples, diagnose
-from pushforward.training.optimizer import AdamW, gradients
+from pushforward.training.optimizer import AdamW, gradients, norm
 from pushforward.training.precision import LossScale, caster, resolve
 from pushforward.training.schedule import rate
 from pushforward.training.weights import fitting, put_weights, weights
@@ -103,10 +102,10 @@ class Engine:
             NotFinite: the update was withheld.
         """
         loss, stops = self._backward(step, batch, stop)
-        norm = self._norm()
-        skip, divisor = self._verdict(step, loss, norm)
+        length = self._norm()
+        skip, divisor = self._verdict(step, loss, length)
         if self._settings.clip:
-            bound = (norm / self._settings.clip).clamp_(min=1.0)
+            bound = (length / self._settings.clip).clamp_(min=1.0)
             divisor = bound if divisor is None else divisor * bound
         self._optimizer.update(rate(step, self._settings) if lr is None else lr, divisor, skip)
         for parameter in self._parameters:
@@ -115,7 +114,7 @@ class Engine:
             blend(self._average, self._locals(), step, self._settings.ema)
         if self._settings.profiles:
             self._profiles.follow(self._locals(), step)
-        return loss, norm, stops
+        return loss, length, stops
 
     @property
     def model(self) -> nn.Module:
@@ -236,7 +235,7 @@ class Engine:
         seed = self._dropout.at(step).key(self._world.rank * self._settings.accumulate + number)
         self._generator.manual_seed(seed)
         with self._cast(), self._blocks.here():
-            losses = self._call(piece, replace(self._draw, step=step, first=first))
+            losses = self._call(piece, self._draw.at(step, first))
         if losses.ndim != 1 or len(losses) != len(piece):
             got = f"shape {tuple(losses.shape)} for {len(piece)} samples"
             raise ShapeError(explain("one loss per sample", got, "Let the objective return [batch] losses."))
@@ -244,15 +243,14 @@ class Engine:
 
     def _norm(self) -> Tensor:
         if not self._settings.shard:
-            norm = nn.utils.get_total_norm(gradients(self._parameters)).float()
+            found = norm(gradients(self._parameters))
         else:
             for p in self._scalars:
                 if p.grad is not None:
                     self._world.total(p.grad).div_(self._world.size)
-            norm = nn.utils.get_total_norm(gradients([p for p in self._parameters if p.ndim])).float()
-            alone = nn.utils.get_total_norm(gradients(self._scalars)).float()
-            norm = (self._world.total(norm.square()) + alone.to(norm.device).square()).sqrt()
-        return norm if self._scale is None else norm / self._scale.value
+            sharded, alone = norm(gradients([p for p in self._parameters if p.ndim])), norm(gradients(self._scalars))
+            found = (self._world.total(sharded.square()) + alone.to(sharded.device).square()).sqrt()
+        return found if self._scale is None else found / self._scale.value
 
     def _verdict(self, step: int, loss: Tensor, norm: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Whether to skip this update, and what to divide the gradient by before clipping."""

@@ -3,14 +3,16 @@
     m = b1 m + (1 - b1) g,   v = b2 v + (1 - b2) g**2
     w = w - lr (weight_decay w + m_hat / (sqrt(v_hat) + 1e-8))
 
-The update is torch's own fused kernel, called through torch's functional form: on small models the optimizer
-class around it costs more than the kernel. Clipping and the scale of fp16 come for nothing, since the kernel
-divides the gradient by a number it is given.
+The update is torch's own fused kernel, called as it is: on small models what is around it, the optimizer class and
+the sorting of lists in its functional form, costs more than the kernel. Tensors are sorted once, and the counts of a
+group are one tensor. Clipping and the scale of fp16 come for nothing, since the kernel divides the gradient by a
+number it is given.
 
 References: Kingma and Ba 2014 (arXiv 1412.6980); Loshchilov and Hutter 2017 (arXiv 1711.05101).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,18 +42,21 @@ class AdamW:
     def __init__(self, named: Mapping[str, nn.Parameter], settings: Settings) -> None:
         self._settings = settings
         self._named = dict(named)
-        self._state: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
-        for name, parameter in self._named.items():
-            zero = torch.zeros_like(local(parameter), memory_format=torch.preserve_format)
-            device = zero.device if zero.device.type != "cpu" else None
-            self._state[name] = (zero, zero.clone(), torch.zeros((), dtype=torch.float32, device=device))
         factors = _factors(self._named, settings.rates)
-        kinds = {name: (bool(settings.weight_decay) and p.ndim >= 2, factors[name]) for name, p in self._named.items()}
+        kinds = {
+            name: (bool(settings.weight_decay) and p.ndim >= 2, factors[name], str(p.dtype))
+            for name, p in self._named.items()
+        }
         self._groups = [
-            _Group(settings.weight_decay if kind[0] else 0.0, kind[1], self._named, self._state, names)
+            _Group(
+                settings.weight_decay if kind[0] else 0.0,
+                kind[1],
+                {name: p for name, p in self._named.items() if kinds[name] == kind},
+            )
             for kind in sorted(set(kinds.values()))
-            if (names := [name for name in self._named if kinds[name] == kind])
         ]
+        found = {name: state for group in self._groups for name, state in group.state()}
+        self._state = {name: found[name] for name in self._named}
 
     @torch.no_grad()
     def update(self, lr: float, divisor: Tensor | None, skip: Tensor | None) -> None:
@@ -62,33 +67,8 @@ class AdamW:
             divisor: what the gradient is divided by first, a float32 scalar; None is 1.
             skip: 1.0 where nothing may change, a float32 scalar; None updates.
         """
-        beta1, beta2 = self._settings.betas
         for group in self._groups:
-            weights, gradients, means, squares, counts = group.lists()
-            if not gradients:
-                continue
-            fused = gradients[0].device.type in _FUSED
-            if not fused and divisor is not None:
-                torch._foreach_div_(gradients, divisor)  # pyright: ignore[reportPrivateImportUsage]
-            adamw(
-                weights,
-                gradients,
-                means,
-                squares,
-                [],
-                counts,
-                fused=fused,
-                foreach=not fused,
-                grad_scale=divisor if fused else None,
-                found_inf=skip if fused else None,
-                amsgrad=False,
-                beta1=beta1,
-                beta2=beta2,
-                lr=lr * group.factor,
-                weight_decay=group.decay,
-                eps=1e-8,
-                maximize=False,
-            )
+            group.update(lr, self._settings.betas, divisor, skip)
 
     def tensors(self) -> dict[str, Tensor]:
         """The state as whole tensors "parameter.exp_avg", ".exp_avg_sq" and ".step"; a collective call."""
@@ -132,23 +112,45 @@ def _factors(names: Iterable[str], rates: tuple[tuple[str, float], ...]) -> dict
 
 
 class _Group:
-    """Parameters of one weight decay and one factor on the rate. Lists that stay the same are made once."""
+    """Parameters of one type, one weight decay and one factor on the rate, and their state."""
 
-    def __init__(
-        self,
-        decay: float,
-        factor: float,
-        named: Mapping[str, nn.Parameter],
-        state: Mapping[str, tuple[Tensor, Tensor, Tensor]],
-        names: list[str],
-    ) -> None:
-        self.decay, self.factor = decay, factor
-        self._parameters = [named[name] for name in names]
-        self._means, self._squares, self._counts = map(list, zip(*(state[name] for name in names)))
+    def __init__(self, decay: float, factor: float, named: Mapping[str, nn.Parameter]) -> None:
+        self._decay, self._factor = decay, factor
+        self._names, self._parameters = list(named), list(named.values())
+        weights = [local(p) for p in self._parameters]
         sharded = any(hasattr(p, "device_mesh") for p in self._parameters)
-        self._weights = None if sharded else [p.detach() for p in self._parameters]
+        self._weights = None if sharded else weights  # those of FSDP2 may move
+        self._means = [torch.zeros_like(each, memory_format=torch.preserve_format) for each in weights]
+        self._squares = [each.clone() for each in self._means]
+        self._count = torch.zeros(len(weights), dtype=torch.float32, device=weights[0].device)
+        self._counts = list(self._count.unbind())
 
-    def lists(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
+    def state(self) -> Iterator[tuple[str, tuple[Tensor, Tensor, Tensor]]]:
+        """The mean, the mean of squares and the count of each parameter, by name."""
+        return zip(self._names, zip(self._means, self._squares, self._counts))
+
+    def update(self, lr: float, betas: tuple[float, float], divisor: Tensor | None, skip: Tensor | None) -> None:
+        """One update of the parameters that have a gradient."""
+        weights, gradients, means, squares, counts = self._lists()
+        if not gradients:
+            return
+        numbers: dict[str, Any] = {"lr": lr * self._factor, "beta1": betas[0], "beta2": betas[1]}
+        numbers |= {"weight_decay": self._decay, "eps": 1e-8, "amsgrad": False, "maximize": False}
+        if self._count.device.type not in _FUSED:
+            if divisor is not None:
+                torch._foreach_div_(gradients, divisor)  # pyright: ignore[reportPrivateImportUsage]
+            adamw(weights, gradients, means, squares, [], counts, foreach=True, **numbers)
+            return
+        one = 1 if skip is None else 1 - skip
+        if counts is self._counts:
+            self._count.add_(one)
+        else:
+            torch._foreach_add_(counts, one)  # pyright: ignore[reportPrivateImportUsage]
+        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage]
+            weights, gradients, means, squares, [], counts, grad_scale=divisor, found_inf=skip, **numbers
+        )
+
+    def _lists(self) -> tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor], list[Tensor]]:
         """Weights, gradients and the three parts of the state, of the parameters that have a gradient."""
         found = [p.grad for p in self._parameters]
         if self._weights is not None and all(g is not None for g in found):
@@ -157,6 +159,14 @@ class _Group:
         known = [(local(p), local(g), m, v, n) for p, g, m, v, n in rows if g is not None]
         weights, gradients, means, squares, counts = map(list, zip(*known)) if known else ([] for _ in range(5))
         return weights, gradients, means, squares, counts
+
+
+def norm(gradients: list[Tensor]) -> Tensor:
+    """The norm of them all as one vector, a float32 scalar: 0 of none."""
+    if not gradients:
+        return torch.tensor(0.0)
+    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage]
+    return torch.linalg.vector_norm(torch.stack(norms)).float()
 
 
 def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:

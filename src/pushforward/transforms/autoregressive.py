@@ -98,13 +98,14 @@ class Autoregressive(Transform):
         return self._back(x, z), -ladj.sum(1)
 
     def _placed(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
+        x = x.T.contiguous().T
         params = self.conditioner.placed(x, context)
         if params.shape != (*x.shape, self.monotone.size):
             wanted = f"parameters of shape {(*x.shape, self.monotone.size)}"
             fix = f"Build the conditioner with {self.monotone.size} output(s) for each number."
             raise ShapeError(explain(wanted, f"{tuple(params.shape)}", fix))
-        if params.stride(0) == 1 < params.stride(2):  # laid out along the batch: numbers join them
-            x = x.T.contiguous().T
+        if params.stride(0) != 1:
+            x = x.contiguous()
         return self.monotone.encode(x, params)
 
     def _search(self, z: Tensor, context: Context) -> Tensor:
@@ -141,7 +142,8 @@ class Autoregressive(Transform):
         return x, False
 
     def _in_order(self, x: Sample) -> Tensor:
-        return x.flatten(1).index_select(1, self.conditioner.order)
+        """[batch, n], lying in memory along the batch."""
+        return x.flatten(1).T.index_select(0, self.conditioner.order).T
 
     def _back(self, x: Tensor, like: Sample) -> Sample:
         return torch.empty_like(x).index_copy_(1, self.conditioner.order, x).reshape(like.shape)

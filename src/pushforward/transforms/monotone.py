@@ -36,6 +36,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import Fused, Tensors
 from pushforward._errors import ConfigError, ShapeError, explain
 
 Pair = tuple[Tensor, Tensor]
@@ -105,18 +106,56 @@ class Affine(Monotone):
         return 2
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
-        s, m = self._scale_and_shift(params)
-        z = torch.addcmul(m, x, s.exp())
+        if params.shape[:-1] == x.shape and x.dtype == params.dtype:
+            z, ladj = _Affine(self.bound)(x, params)
+            return z, ladj
+        z, s = _Affine(self.bound).plain(x, params)
         return z, s.expand_as(z)
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
-        s, m = self._scale_and_shift(params)
+        raw, m = params.unbind(-1)
+        s = _scale(raw, self.bound)[1]
         x = (z - m) * (-s).exp()
         return x, (-s).expand_as(x)
 
-    def _scale_and_shift(self, params: Tensor) -> tuple[Tensor, Tensor]:
+
+@dataclass(frozen=True)
+class _Affine(Fused):
+    """(x exp(s) + m, s) as one node: ds/draw = 4 t (1 - t)."""
+
+    bound: float
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        x, params = inputs
         raw, m = params.unbind(-1)
-        return self.bound * torch.tanh(raw / self.bound), m
+        s = _scale(raw, self.bound)[1]
+        return torch.addcmul(m, x, s.exp()), s
+
+    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
+        x, params = inputs
+        raw, m = params.unbind(-1)
+        t, s = _scale(raw, self.bound)
+        scale = s.exp()
+        return (torch.addcmul(m, x, scale), s), (t, scale)
+
+    def gradients(
+        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
+    ) -> tuple[Tensor | None, ...]:
+        (x, params), (t, scale), (g, g_s) = inputs, kept, results
+        to_x, grad = g * scale, torch.empty_like(params)
+        to_raw, to_m = grad.unbind(-1)
+        _through_sigmoid(torch.addcmul(g_s, to_x, x), t, grad_input=to_raw).mul_(4)
+        to_m.copy_(g)
+        return to_x, grad
+
+
+def _scale(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
+    """t = sigmoid(2 raw / bound) and s = bound tanh(raw / bound) = bound (2 t - 1); tanh itself takes twice as long."""
+    t = (raw * (2 / bound)).sigmoid()
+    return t, t * (2 * bound) - bound
+
+
+_through_sigmoid = torch.ops.aten.sigmoid_backward.grad_input
 
 
 def spread_out(raw: Tensor, n: int, monotone: Monotone) -> Tensor:

@@ -22,7 +22,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward.transforms.inversion import invert
 from pushforward.transforms.monotone import Monotone, Pair
 
-_FAR = 4.0  # t at which the powers of SumOfSquares weigh the same
+_FAR = 10.0  # t at which the powers of SumOfSquares weigh the same
 _ONE = math.log(math.e - 1)  # softplus of it is 1
 
 
@@ -30,9 +30,10 @@ _ONE = math.log(math.e - 1)  # softplus of it is 1
 class SumOfSquares(Monotone):
     """z = b + integral from 0 to x of sum_k p_k(t)**2 dt, plus a thousandth of x.
 
-    Parameters are b and the coefficients of each p_k in powers of t / 4, so that an update moves no power much more
-    than the others where standardised data lie. To them fixed ones are added that make zero parameters a mild bend
-    and the polynomials different: p_k(t) = (1 + e_k t) / sqrt(K), e_k spread over (-0.1, 0.1).
+    Parameters are b and the coefficients of each p_k in powers of t / 10, so that an update moves no power more than
+    the others anywhere within 10, where held-out data lie further out than those of training. To them fixed ones are
+    added that make zero parameters a mild bend and the polynomials different: p_k(t) = (1 + e_k t) / sqrt(K), e_k
+    spread over (-0.1, 0.1).
 
     Args:
         degree: r, of each polynomial.
@@ -55,12 +56,10 @@ class SumOfSquares(Monotone):
         return 1 + self.polynomials * (self.degree + 1)
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
-        powers = _FAR ** -torch.arange(self.degree + 1.0).to(x)
-        raw = params[..., 1:].unflatten(-1, (self.polynomials, self.degree + 1))
-        coefficients = raw * powers + self._start(x)
+        coefficients = params[..., 1:].unflatten(-1, (self.polynomials, self.degree + 1)) + self._start(x)
         at, weights = gauss_legendre(self.degree + 1)
         at, weights = torch.cat([at, at.new_ones(1)]).to(x), weights.to(x)
-        slope = 1e-3 + self._squares(x[..., None] * at, coefficients)  # the last point is x itself
+        slope = 1e-3 + self._squares((x / _FAR)[..., None] * at, coefficients)  # the last point is x itself
         return params[..., 0] + x * (slope[..., :-1] * weights).sum(-1), slope[..., -1].log()
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
@@ -70,14 +69,14 @@ class SumOfSquares(Monotone):
     def _start(self, x: Tensor) -> Tensor:
         start = x.new_zeros(self.polynomials, self.degree + 1)
         start[:, 0] = 1
-        start[:, 1] = torch.linspace(-0.1, 0.1, self.polynomials) if self.polynomials > 1 else 0.0
+        start[:, 1] = torch.linspace(-1, 1, self.polynomials) if self.polynomials > 1 else 0.0
         return start / math.sqrt(self.polynomials)
 
-    def _squares(self, t: Tensor, coefficients: Tensor) -> Tensor:
-        """sum_k p_k(t)**2 at t [*, points], by Horner's rule."""
-        value = torch.zeros_like(t)[..., None]
+    def _squares(self, u: Tensor, coefficients: Tensor) -> Tensor:
+        """sum_k p_k**2 at u = t / 10 [*, points], by Horner's rule."""
+        value = torch.zeros_like(u)[..., None]
         for power in reversed(range(self.degree + 1)):
-            value = value * t[..., None] + coefficients[..., None, :, power]
+            value = value * u[..., None] + coefficients[..., None, :, power]
         return value.square().sum(-1)
 
 
