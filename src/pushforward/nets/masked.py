@@ -17,7 +17,7 @@ References:
     Papamakarios, Pavlakou, Murray 2017, arXiv 1705.07057 (in flows).
 """
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -92,6 +92,12 @@ class MaskedDense(nn.Module):
         leave = laid.feeds(laid.rows).repeat_interleave(outputs, 0)
         self.products = Staircases([laid.sets, *[between] * count, leave], zero_output)
         self.context = nn.Linear(context, hidden * (1 + count), bias=False) if context else None
+
+    @property
+    def former(self) -> Mapping[str, Sequence[str]]:
+        """The parts that earlier releases kept apart, by what they are now."""
+        layers = ["enter", *(f"middle.{i}" for i in range(len(self.products.layers) - 2)), "leave"]
+        return {f"products.{what}": [f"{layer}.{what}" for layer in layers] for what in ("weight", "bias", "mask")}
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """[batch, features, outputs], features in the order of the event."""

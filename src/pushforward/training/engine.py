@@ -29,7 +29,7 @@ from pushforward.training.guard import Guard, NotFinite, Samples, diagnose
 from pushforward.training.optimizer import AdamW, gradients, norm
 from pushforward.training.precision import LossScale, caster, resolve
 from pushforward.training.schedule import rate
-from pushforward.training.weights import fitting, put_weights, weights
+from pushforward.training.weights import fitting, put_weights, up_to_date, weights
 
 Objective = Callable[[Any, Batch, Draw], Tensor]
 """Per-sample losses, [batch], of a model on a batch, with all its noise from the draw."""
@@ -168,12 +168,15 @@ class Engine:
         for parameter in self._parameters:
             parameter.grad = None
         put_weights(self._model, checkpoint.model)
-        self._optimizer.restore(checkpoint.optim)
+        optim, ema, profiles = (
+            up_to_date(self._model, each) for each in (checkpoint.optim, checkpoint.ema, checkpoint.profiles)
+        )
+        self._optimizer.restore(optim)
         for (name, like), tensor in zip(self._named.items(), self._average):
-            tensor.copy_(part(fitting(checkpoint.ema, name, like), like))
+            tensor.copy_(part(fitting(ema, name, like), like))
         for std, tensors in self._profiles.tensors.items():
             for (name, like), tensor in zip(self._named.items(), tensors):
-                tensor.copy_(part(fitting(checkpoint.profiles, named(std, name), like), like))
+                tensor.copy_(part(fitting(profiles, named(std, name), like), like))
         if self._scale and "loss_scale" in checkpoint.state:
             self._scale.restore(checkpoint.state["loss_scale"])
 

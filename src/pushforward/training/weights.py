@@ -1,10 +1,11 @@
 """Weights by name: out of a module, into a module, and what to say when they do not fit.
 
 Parameters that are shared between layers appear once, under their first name, because a safetensors file
-may not hold one storage twice.
+may not hold one storage twice. A module whose parameters were laid out otherwise in an earlier release says so in
+`former`, by name and the names of the parts in order: those of old runs are then put together, flat, one after another.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ def put_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         RunError: a name or a shape that is not the module's.
     """
-    named = _named(module)
+    named, tensors = _named(module), up_to_date(module, tensors)
     odd = sorted(named.keys() ^ tensors.keys())
     if odd:
         side = "the file alone" if odd[0] in tensors else "the model alone"
@@ -34,6 +35,32 @@ def put_weights(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         fitting(tensors, name, tensor)
     for name, tensor in named.items():
         local(tensor).copy_(part(tensors[name], tensor))
+
+
+def up_to_date(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The same under the names of this release: weights, and whatever is named after them (`w.exp_avg`, `0.05/w`)."""
+    found = dict(tensors)
+    for name, parts in _former(module):
+        for key in [key for key in tensors if f"{key.rpartition('/')[2]}.".startswith(f"{parts[0]}.")]:
+            keys = [key.replace(parts[0], part) for part in parts]
+            if found.keys() >= set(keys):
+                found[key.replace(parts[0], name)] = _joined([found.pop(each) for each in keys])
+    return found
+
+
+def _former(module: nn.Module) -> Iterator[tuple[str, list[str]]]:
+    for place, inner in module.named_modules():
+        for name, parts in getattr(inner, "former", {}).items():
+            now, *then = (f"{place}.{each}" if place else each for each in (name, *parts))
+            yield now, then
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """Counts of updates are the same for all; matrices become one row."""
+    if not parts[0].ndim:
+        return parts[0]
+    flat = torch.cat([part.flatten() for part in parts])
+    return flat if parts[0].ndim == 1 else flat[None]
 
 
 def fitting(tensors: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
