@@ -1,6 +1,6 @@
 """Straight flows in the plane: independent pairs, optimal transport, and reflow, at 1, 2, 5 and 100 Euler steps.
 
-    python benchmarks/straightening.py [--seeds 0 1 2 3 4] [--steps 6000] [--tasks ...] [--out FILE.json] [--quick]
+    python benchmarks/straightening.py [--seeds 0 1 2 3 4] [--steps 6000] [--tasks ...] [--flows ...] [--out FILE.json]
 
 The protocol of torchcfm's two-dimensional experiments (Tong et al. 2023, arXiv 2302.00482): a source, a target, a small
 network, minibatches of 256; here without noise on the lines. Distributions: eight gaussians of standard deviation 0.56
@@ -9,6 +9,8 @@ on a circle of radius 5, two moons 3 (x + 0.2 noise) - 1, a normal, and an S of 
     independent, optimal     one flow each
     optimal, 4096            as optimal, but 32,768 pairs are matched beforehand, 4,096 at once, and times lean towards
                              noise, where the one step starts: LogitNormal(1.5, 2.5), chosen on seed 0 of the first task
+    optimal, even            the same of points that fill both distributions evenly (Sobol'), whose plans differ little
+                             from the plan of the whole, and twice the updates with a falling rate; chosen on seed 0
     reflow k                 the independent flow trained again on pairs of its own, k times
     reflow k, real           half of those pairs start from real data, the other half from the real source
 
@@ -25,6 +27,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import ot
 import torch
@@ -40,7 +43,9 @@ from pushforward.report import straightness
 from pushforward.solvers import Euler, Heun
 from pushforward.training import train
 
-SETS, POINTS, STEPS = 5, 2_000, (1, 2, 5, 100)
+SETS, POINTS, STEPS, PAIRS = 5, 2_000, (1, 2, 5, 100), 32_768
+GENERATIONS: Final = ("reflow 1", "reflow 2", "reflow 1, real", "reflow 2, real")
+FLOWS: Final = ("independent", "optimal", "optimal, 4096", "optimal, even", *GENERATIONS)
 Places = Callable[[Tensor], Tensor]
 """Points of a distribution from uniforms, [n, 4] -> [n, 2]."""
 
@@ -93,10 +98,10 @@ class Fresh:
             step += 1
 
 
-def stratified(places: Places, seed: int, sets: int = SETS) -> list[Tensor]:
+def stratified(places: Places, seed: int, sets: int = SETS, points: int = POINTS) -> list[Tensor]:
     """Sets of points, each of which fills the distribution evenly."""
     engines = (torch.quasirandom.SobolEngine(4, scramble=True, seed=1000 * seed + i) for i in range(sets))
-    return [places(engine.draw(POINTS)) for engine in engines]
+    return [places(engine.draw(points)) for engine in engines]
 
 
 def w2_squared(x: Tensor, y: Tensor) -> float:
@@ -121,24 +126,31 @@ def flow(source: Places) -> Diffusion:
 
 
 def fitted(
-    model: Diffusion, data: object, coupling: Coupling, steps: int, seed: int, times: TimeDistribution | None = None
-) -> Diffusion:
+    model: Diffusion, data: object, coupling: Coupling, steps: int, seed: int, times: TimeDistribution | None = None,
+    schedule: Literal["constant", "cosine"] = "constant",
+) -> Diffusion:  # fmt: skip
     """The model, trained."""
     train(
         model, data, Regression(times or Uniform(), coupling), steps=steps, batch=256, lr=2e-3, ema=0.999, clip=0.0,
-        seed=seed, progress=False, threads=1,
+        schedule=schedule, seed=seed, progress=False, threads=1,
     )  # fmt: skip
     return model
 
 
-def best_of_many(source: Places, target: Places, independent: Coupling, steps: int, seed: int) -> Diffusion:
-    """The flow of pairs matched 4,096 at once."""
+def best_of_many(source: Places, target: Places, independent: Coupling, steps: int, seed: int, even: bool) -> Diffusion:
+    """The flow of pairs matched 4,096 at once, of points as they fall or of even ones."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = flow(source)
-    x = target(Draw(seed, "matched").uniform(32_768, (4,)))
-    pairs = matched(x, OptimalTransport(source=independent, iterations=10**7), seed, among=4096)
-    return fitted(model, pairs, independent, steps, seed, LogitNormal(1.5, 2.5))
+    x, ends = target(Draw(seed, "matched").uniform(PAIRS, (4,))), independent
+    if even:
+        (x,), (eps,) = stratified(target, 50 + seed, 1, PAIRS), stratified(source, 60 + seed, 1, PAIRS)
+        ends = Source(lambda n, draw: eps[n * draw.step :][:n])
+    pairs = matched(x, OptimalTransport(source=ends, iterations=10**7), seed, among=4096)
+    times = LogitNormal(1.5, 2.5)
+    if even:
+        return fitted(model, pairs, independent, 2 * steps, seed, times, "cosine")
+    return fitted(model, pairs, independent, steps, seed, times)
 
 
 @torch.no_grad()
@@ -168,27 +180,22 @@ def figures(model: Diffusion, source: Places, target: Places, seed: int) -> dict
     return found
 
 
-def rows(
-    task: str, steps: int, seed: int, known: dict[str, dict[str, float]]
-) -> Iterator[tuple[str, dict[str, float]]]:
-    """Each method's figures, those not known yet."""
+def rows(task: str, steps: int, seed: int, wanted: set[str]) -> Iterator[tuple[str, dict[str, float]]]:
+    """The figures of the flows that are wanted, and of those that had to be made for them."""
     source, target = TASKS[task]
 
     def fresh(n: int, draw: Draw) -> Tensor:
         return source(draw.uniform(n, (4,)))
 
-    def missing(*names: str) -> bool:
-        return any(f"{task} | {name} | {seed}" not in known for name in names)
-
     torch.manual_seed(seed)
     data, independent = Fresh(target), Source(fresh)
-    generations = [f"reflow {k}{real}" for k in (1, 2) for real in ("", ", real")]
-    if missing("optimal"):
+    if "optimal" in wanted:
         best = fitted(flow(source), data, OptimalTransport(source=independent), steps, seed)
         yield "optimal", figures(best, source, target, seed)
-    if missing("optimal, 4096"):
-        yield "optimal, 4096", figures(best_of_many(source, target, independent, steps, seed), source, target, seed)
-    if not missing("independent", *generations):
+    for name, even in (("optimal, 4096", False), ("optimal, even", True)):
+        if name in wanted:
+            yield name, figures(best_of_many(source, target, independent, steps, seed, even), source, target, seed)
+    if not wanted & {"independent", *GENERATIONS}:
         return
     first = fitted(flow(source), data, independent, steps, seed)
     yield "independent", figures(first, source, target, seed)
@@ -206,9 +213,8 @@ def table(found: dict[str, dict[str, float]]) -> str:
     """Markdown: mean and standard deviation over the seeds."""
     names = [*(f"w2 {steps}" for steps in STEPS), "floor", "straightness", "excess", "transport"]
     lines = ["| task | flow | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    order = ("independent", "optimal", "optimal, 4096", "reflow 1", "reflow 2", "reflow 1, real", "reflow 2, real")
     for task in TASKS:
-        for method in order:
+        for method in FLOWS:
             cells = [value for key, value in found.items() if key.startswith(f"{task} | {method} | ")]
             if not cells:
                 continue
@@ -227,6 +233,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
+    parser.add_argument("--flows", nargs="+", choices=FLOWS, default=FLOWS)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true", help="one task, one seed, 300 steps")
     options = parser.parse_args()
@@ -237,7 +244,8 @@ def main() -> None:
     found = json.loads(file.read_text(encoding="utf-8")) if file is not None and file.exists() else {}
     for seed in options.seeds:
         for task in options.tasks:
-            for method, cell in rows(task, options.steps, seed, found):
+            wanted = {name for name in options.flows if f"{task} | {name} | {seed}" not in found}
+            for method, cell in rows(task, options.steps, seed, wanted):
                 found[f"{task} | {method} | {seed}"] = cell
                 print(task, method, seed, {k: round(v, 4) for k, v in cell.items()}, flush=True)
                 if file is not None:
