@@ -90,6 +90,7 @@ BAD = {
     "npz cut short": ("a.npz", _npz(x=ROWS)[:-40], {}, "cannot be read"),
     "npz damaged": ("a.npz", _npz(x=ROWS)[:90] + b"\xff" * 60 + _npz(x=ROWS)[150:], {}, "cannot be read"),
     "npy of too many rows": ("a.npy", _declared((2**63, 2)), {}, "cannot be read"),
+    "npy of rows without numbers": ("a.npy", _declared((2**29, 0)), {}, "536,870,912 rows of shape (0,)"),
     "npz of too many rows": ("a.npz", _zipped(_declared((2**64,))), {}, "cannot be read"),
     "no npy": ("a.npy", b"hello, world", {}, "which starts with b'hello,'"),
     "no npz": ("a.npz", b"hello, world", {}, "cannot be read"),
