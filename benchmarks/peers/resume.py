@@ -1,4 +1,4 @@
-"""A run stopped in mid-epoch against one that was not: Accelerate's `save_state`, as diffusers' examples use it, and Lightning.
+"""A run stopped in mid-epoch against one that was not: by Accelerate, as diffusers' examples use it, and by Lightning.
 
     python benchmarks/peers/resume.py
 
@@ -67,8 +67,8 @@ def accelerate(folder: Path) -> None:
 
 def lightning(folder: Path, loader: type[DataLoader], numbers: bool = False) -> None:
     """Print what came of it there."""
-    from lightning import seed_everything
     import resume_lightning as peer
+    from lightning import seed_everything
 
     def trained(stop: int, place: Path, resume: Path | None = None) -> list[Tensor]:
         seed_everything(0, verbose=False)

@@ -1,4 +1,4 @@
-"""The trial of `resume.py` in Lightning's words: `ModelCheckpoint` every seven steps, gone on with by `fit(ckpt_path=...)`.
+"""The trial of `resume.py` by Lightning: `ModelCheckpoint` every seven steps, gone on with by `fit(ckpt_path=...)`.
 
 `loader` is torch's DataLoader or, as Lightning's warning about checkpoints in mid-epoch asks for, one with a state.
 `Numbers` is not documented there: torch's generator kept by a callback, what a specialist would add.

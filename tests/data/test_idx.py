@@ -58,6 +58,10 @@ BAD = {
     "cut in the header": (idx(PIXELS)[:9], "ends in its header"),
     "cut short": (idx(PIXELS)[:-1], "cut short after 143"),
     "too long": (idx(PIXELS) + b"x", "which is longer"),
+    "boastful of nothing": (
+        bytes([0, 0, 8, 3, 32, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),
+        "536,870,912 rows of shape (0, 9)",
+    ),
     "boastful": (bytes([0, 0, 8, 3]) + b"\xff" * 12, "which claims"),
 }
 

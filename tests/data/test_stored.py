@@ -67,6 +67,20 @@ def _npy(array: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def _zipped(array: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("x.npy", array)
+    return file.getvalue()
+
+
+def _declared(shape: tuple[int, ...]) -> bytes:
+    """An array whose header says this shape."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return file.getvalue() + bytes(320)
+
+
 OBJECTS = np.array([[1, "a"]] * 9, dtype=object)
 BAD = {
     "empty npy": ("a.npy", b"", {}, "which is empty"),
@@ -75,6 +89,9 @@ BAD = {
     "npy cut in its header": ("a.npy", _npy(ROWS)[:20], {}, "cannot be read"),
     "npz cut short": ("a.npz", _npz(x=ROWS)[:-40], {}, "cannot be read"),
     "npz damaged": ("a.npz", _npz(x=ROWS)[:90] + b"\xff" * 60 + _npz(x=ROWS)[150:], {}, "cannot be read"),
+    "npy of too many rows": ("a.npy", _declared((2**63, 2)), {}, "cannot be read"),
+    "npy of rows without numbers": ("a.npy", _declared((2**29, 0)), {}, "536,870,912 rows of shape (0,)"),
+    "npz of too many rows": ("a.npz", _zipped(_declared((2**64,))), {}, "cannot be read"),
     "no npy": ("a.npy", b"hello, world", {}, "which starts with b'hello,'"),
     "no npz": ("a.npz", b"hello, world", {}, "cannot be read"),
     "objects in npy": ("a.npy", _npy(OBJECTS), {}, "pickled Python objects in a.npy"),

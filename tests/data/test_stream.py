@@ -145,6 +145,7 @@ FAULTS = {
     ),
     "pickled objects": ({f"{i}.npy": npy(np.array([{}], object)) for i in range(9)}, "s.tar:1"),
     "a class that is missing": ({**{f"{i}.png": png(i) for i in range(8)}, "7.cls": b"a"}, "8 rows and 1 classes"),
+    "rows of no numbers": ({f"{i}.npy": npy(np.zeros((0, 2))) for i in range(9)}, r"rows of shape \(0, 2\)"),
     "nothing to read": ({"a.txt": b"words"}, "0 rows"),
 }
 

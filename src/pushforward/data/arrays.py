@@ -172,6 +172,9 @@ def numbers(values: "np.ndarray | Tensor", name: str) -> Tensor:
         values = values.double()
     if values.ndim == 0:
         raise faulty("rows of values", f"a single number in {name}", "Store an array [rows, ...].")
+    if len(values) and not values.numel():  # a header may claim any number of them
+        got = f"{len(values):,} rows of shape {tuple(values.shape[1:])} in {name}"
+        raise faulty("numbers in every row", got, "Store an array [rows, ...] without axes of size 0.")
     if values.ndim == 1:
         values = values[:, None]
     return values if is_image(values) or values.is_floating_point() else values.double()

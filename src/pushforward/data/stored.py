@@ -24,7 +24,7 @@ _LABELS = ("y_train", "train_labels", "labels", "y", "target")
 _TESTS = ("x_test", "test", "test_images")
 _TEST_LABELS = ("y_test", "test_labels")
 
-_HEADERS = (SyntaxError, tokenize.TokenError, TypeError, KeyError, struct.error)
+_HEADERS = (SyntaxError, tokenize.TokenError, TypeError, KeyError, OverflowError, struct.error)
 """What numpy raises on damaged headers besides ValueError."""
 
 

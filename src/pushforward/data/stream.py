@@ -190,7 +190,12 @@ def split(parts: Parts, held_out: float, file: Path) -> tuple[Stream, np.ndarray
     n = int(parts.starts[-1])
     if n < _FEWEST:
         raise faulty(f"at least {_FEWEST} rows", f"{n} in '{file}'", "Add data.")
-    most = max(_FEWEST, min(_KEPT, _BYTES // parts.rows(np.zeros(1, np.int64), Kept()).nbytes))
+    one = parts.rows(np.zeros(1, np.int64), Kept())
+    if not one.nbytes:
+        raise faulty(
+            "numbers in every row", f"rows of shape {tuple(one.shape[1:])} in '{file}'", "Leave empty rows out."
+        )
+    most = max(_FEWEST, min(_KEPT, _BYTES // one.nbytes))
     stream = Stream(parts, max(2, round(1 / held_out), -(-n // most)))
     held = np.arange(stream.every - 1, n, stream.every)
     held = held if len(held) else np.array([n - 1])
