@@ -127,7 +127,7 @@ class MaskedDense(nn.Module):
     def _through(self, h: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The activated last hidden layer, from the first one before its activation."""
         t = h
-        for i in range(len(self.products.layers) - 2):
+        for i in range(len(self.products.inputs) - 2):
             t = layer(i, self._activated(t))
             if self.residual and i % 2:
                 t = h = h + t

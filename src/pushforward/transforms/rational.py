@@ -69,7 +69,8 @@ class RationalSpline(Fused):
         low, high, least = self.layout[1:4]
         axes = _axes(params)
         number = x.permute(axes)
-        e, last, table = self._table(params.permute(-1, *axes).contiguous())
+        rows = params.permute(-1, *axes)
+        e, last, table = self._table(rows.contiguous() if params.stride(-1) == 1 else rows)
         k = (number >= table[int(self.inverse), 1:-1]).sum(0)
         around = torch.stack([k, k + 1])
         corners, raw = table.gather(1, around.expand(3, *around.shape)).split([2, 1])
