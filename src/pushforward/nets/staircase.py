@@ -13,8 +13,7 @@ and sums between.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -62,7 +61,7 @@ class Staircases(nn.Module):
         weights, masks, biases = (
             self.weight.split(sizes, 1),
             self.mask.split(sizes, 1),
-            self.bias.split(self.product.rows),
+            self.bias.split_with_sizes(self.product.rows),
         )
         return [Layer(*each) for each in zip(singles, self.inputs, weights, masks, biases, strict=True)]
 
@@ -92,6 +91,12 @@ class Products(Fused):
     """All layers, of x, weights, masks, biases and, if there is a context, what it adds."""
 
     layers: tuple[Blocks, ...]
+    rows: tuple[int, ...] = field(init=False)  # of each layer
+    sizes: tuple[int, ...] = field(init=False)  # of each block
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(sum(rows for rows, _ in blocks) for blocks in self.layers))
+        object.__setattr__(self, "sizes", tuple(rows * columns for blocks in self.layers for rows, columns in blocks))
 
     def plain(self, *inputs: Tensor) -> Tensors:
         a, weight, mask, bias, *told = inputs
@@ -128,16 +133,6 @@ class Products(Fused):
                 _closed(grads[i - 1], activations[i], 0, grad_input=grads[i - 1])
         to_x = _pull(torch.empty_like(x), grads[0], blocks[0]) if needed[0] else None
         return to_x, entries.mul_(mask), None, torch.cat([pulled.sum(1), g.sum(1)]), *([pulled] if told else [])
-
-    @cached_property
-    def rows(self) -> list[int]:
-        """Of each layer."""
-        return [sum(rows for rows, _ in blocks) for blocks in self.layers]
-
-    @cached_property
-    def sizes(self) -> list[int]:
-        """Entries of each block."""
-        return [rows * columns for blocks in self.layers for rows, columns in blocks]
 
     def cut(self, entries: Tensor) -> list[list[Tensor]]:
         """The blocks of each layer, as views."""
