@@ -108,13 +108,15 @@ class Products(Fused):
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         a, weight, mask, bias, *told = inputs
-        masked, rows = weight * mask, self.rows
-        hidden, y = a.new_empty(sum(rows[:-1]), a.shape[1]), a.new_empty(rows[-1], a.shape[1])
-        layers = (*hidden.split_with_sizes(rows[:-1]), y)
-        for h, blocks, offset in zip(layers, self.cut(masked), self._offsets(bias, *told), strict=True):
-            sizes = [len(w) for w in blocks]
-            for w, b, part in zip(blocks, offset.split_with_sizes(sizes), h.split_with_sizes(sizes), strict=True):
-                torch.addmm(b, w, a[: w.shape[1]], out=part)
+        masked, heights, batch = weight * mask, self.rows, a.shape[1]
+        hidden, y = a.new_empty(sum(heights[:-1]), batch), a.new_empty(heights[-1], batch)
+        layers = (*hidden.split_with_sizes(heights[:-1]), y)
+        offsets = self._offsets(bias, *told)
+        for h, shapes, blocks, offset in zip(layers, self.layers, self.cut(masked), offsets, strict=True):
+            sizes = [rows for rows, _ in shapes]
+            parts = zip(offset.split_with_sizes(sizes), blocks, h.split_with_sizes(sizes), shapes, strict=True)
+            for b, w, part, (_, columns) in parts:
+                torch.addmm(b, w, a[:columns], out=part)
             a = h if h is y else h.relu_()
         return (y,), (masked, hidden)
 
@@ -153,7 +155,7 @@ _closed = torch.ops.aten.threshold_backward.grad_input
 
 def _pull(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
     """W^T g into `found` [inputs, batch]: the widest block first, the others added to it."""
-    parts = zip(g.split_with_sizes([len(w) for w in blocks]), blocks, strict=True)
+    parts = zip(g.split_with_sizes([w.shape[0] for w in blocks]), blocks, strict=True)
     (part, w), *others = sorted(parts, key=lambda pair: -pair[1].shape[1])
     found[w.shape[1] :] = 0
     torch.mm(w.T, part, out=found[: w.shape[1]])
@@ -164,7 +166,7 @@ def _pull(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
 
 def _outer(found: list[Tensor], g: Tensor, a: Tensor) -> None:
     """g a^T, what of it is under the staircase, into `found`."""
-    for part, w in zip(g.split_with_sizes([len(w) for w in found]), found, strict=True):
+    for part, w in zip(g.split_with_sizes([w.shape[0] for w in found]), found, strict=True):
         torch.mm(part, a[: w.shape[1]].T, out=w)
 
 
