@@ -230,7 +230,7 @@ def measure(case: Case, batch: int, rounds: int, slow: bool) -> Iterator[tuple[s
         yield from ((operation, name, times[name], times["floor"]) for name in todo)
 
 
-def main(quick: bool, rounds: int, features: list[int]) -> None:
+def main(quick: bool, rounds: int, features: list[int], samples: bool) -> None:
     """Print a table."""
     torch.set_num_threads(1)
     if quick:
@@ -249,7 +249,7 @@ def main(quick: bool, rounds: int, features: list[int]) -> None:
     for case, batch in itertools.product(cases, (256,) if quick else (256, 1024)):
         ours = 0.0
         for operation, name, times, base in measure(
-            case, batch, rounds, slow=case.features < 100 or not (quick or batch > 256)
+            case, batch, rounds, slow=samples and (case.features < 100 or not (quick or batch > 256))
         ):
             middle = statistics.median(times)
             ours = middle if name == "pushforward" else ours
@@ -267,5 +267,7 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="a smaller table, in under a minute")
     parser.add_argument("--rounds", type=int, default=0, help="0: 5 if quick, else 11")
     parser.add_argument("--features", type=int, nargs="*", default=[], help="these sizes of events alone")
+    parser.add_argument("--no-samples", action="store_true", help="draw no samples with other libraries")
     options = parser.parse_args()
-    main(options.quick, options.rounds or (5 if options.quick else 11), options.features)
+    rounds = options.rounds or (5 if options.quick else 11)
+    main(options.quick, rounds, options.features, not options.no_samples)

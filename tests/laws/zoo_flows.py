@@ -112,6 +112,7 @@ FLOWS |= {
     "maf": Flow(lambda: A.maf((2,), 2, 8)),
     "maf-context": Flow(lambda: A.maf((2,), 2, 8, context=2, seed=1), context=2),
     "maf-classes": Flow(lambda: A.maf((3,), 2, 8, classes=3), classes=3),
+    # a bound of 5 decodes wild weights to 1e7 and more, of which nothing keeps eight digits
     "maf-image": Flow(lambda: A.maf((1, 3, 3), 2, 32, residual=True, bound=1.0, seed=0)),
     "maf-unit": Flow(lambda: A.maf((2,), 2, 8, bound=1.0, support=(0.0, 1.0)), unit=True),
     "iaf": Flow(lambda: A.iaf((2,), 2, 8)),

@@ -110,7 +110,7 @@ class MaskedDense(nn.Module):
             y = self.products(x.T, told)
         else:
             y = self._by_layer(x.T, told)
-        return y.unflatten(0, (-1, self.outputs)).permute(2, 0, 1)
+        return y.view(x.shape[1], self.outputs, len(x)).permute(2, 0, 1)
 
     def walk(self, n: int, context: Context = None) -> Walk:
         """The outputs of each level in turn, [n, places, outputs], given the numbers of those before by `send`.
@@ -133,7 +133,7 @@ class MaskedDense(nn.Module):
     def _through(self, h: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The activated last hidden layer, from the first one before its activation."""
         t = h
-        for i in range(len(self.products.layers) - 2):
+        for i in range(len(self.products.inputs) - 2):
             t = layer(i, self._activated(t))
             if self.residual and i % 2:
                 t = h = h + t
@@ -165,12 +165,13 @@ class MaskedDense(nn.Module):
     def _unknown(self, n: int, context: Context) -> "_Known":
         """What a walk over a batch of `n` starts from."""
         layers, told = self.products.each(), self._told(context)
-        parts = [*([0.0] * (len(layers) - 1) if told is None else told.chunk(len(layers) - 1)), 0.0]
+        parts = [] if told is None else told.chunk(len(layers) - 1)
         units = [b - a for a, b in pairwise((0, *self.ready))]
         places, outputs = list(self.sizes), [self.outputs * size for size in self.sizes]
         known = _Known()
         for i, layer in enumerate(layers):
-            weight, offset = layer.dense().detach(), (layer.bias[:, None] + parts[i]).detach()
+            weight, offset = layer.dense().detach(), layer.bias[:, None].detach()
+            offset = offset + parts[i].detach() if i < len(parts) else offset  # nothing to the outputs
             counts = outputs if i == len(layers) - 1 else units
             known.weights.append(weight.split(counts))
             known.offsets.append(offset.split(counts))

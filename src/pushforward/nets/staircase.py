@@ -13,7 +13,7 @@ and sums between.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -43,7 +43,7 @@ class Staircases(nn.Module):
             parts.append([_reached(mask[low:high]) for low, high in pairwise(edges)] if len(edges) > 2 else [mask])
             weights += [_start(part, part.shape[1], zero).flatten() for part in parts[-1]]
             biases.append(_start(mask, 1, zero).squeeze(1))
-        self.layers = tuple(tuple((len(part), part.shape[1]) for part in each) for each in parts)
+        self.product = Products(tuple(tuple((len(part), part.shape[1]) for part in each) for each in parts))
         self.inputs = tuple(mask.shape[1] for mask in masks)
         self.weight, self.bias = nn.Parameter(torch.cat(weights)[None]), nn.Parameter(torch.cat(biases))
         # 0 or 1: whole in any precision
@@ -52,21 +52,25 @@ class Staircases(nn.Module):
 
     def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
         """[outputs, batch] of [inputs, batch], with ReLU between; `told` [units, batch] adds to the hidden layers."""
-        return _Products(self.layers)(x, self.weight, self.mask, self.bias, *(() if told is None else (told,)))[0]
+        return self.product(x, self.weight, self.mask, self.bias, *(() if told is None else (told,)))[0]
 
     def each(self) -> list["Layer"]:
         """The layers one by one."""
-        sizes = [sum(rows * columns for rows, columns in blocks) for blocks in self.layers]
-        weights, masks = self.weight.split(sizes, 1), self.mask.split(sizes, 1)
-        biases = self.bias.split([sum(rows for rows, _ in blocks) for blocks in self.layers])
-        return [Layer(*each) for each in zip(self.layers, self.inputs, weights, masks, biases, strict=True)]
+        singles = [Products((blocks,)) for blocks in self.product.layers]
+        sizes = [sum(each.sizes) for each in singles]
+        weights, masks, biases = (
+            self.weight.split(sizes, 1),
+            self.mask.split(sizes, 1),
+            self.bias.split_with_sizes(self.product.rows),
+        )
+        return [Layer(*each) for each in zip(singles, self.inputs, weights, masks, biases, strict=True)]
 
 
 @dataclass(frozen=True)
 class Layer:
     """One product: its blocks, how many inputs it has, and its part of the parameters."""
 
-    blocks: Blocks
+    product: "Products"
     inputs: int
     weight: Tensor
     mask: Tensor
@@ -74,49 +78,56 @@ class Layer:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[outputs, batch] of [inputs, batch]."""
-        return _Products((self.blocks,))(x, self.weight, self.mask, self.bias)[0]
+        return self.product(x, self.weight, self.mask, self.bias)[0]
 
     def dense(self) -> Tensor:
         """W in one piece, [outputs, inputs]."""
-        parts = (self.weight * self.mask)[0].split([rows * columns for rows, columns in self.blocks])
-        blocks = (part.view(shape) for part, shape in zip(parts, self.blocks, strict=True))
+        (blocks,) = self.product.cut(self.weight * self.mask)
         return torch.cat([nn.functional.pad(w, (0, self.inputs - w.shape[1])) for w in blocks])
 
 
 @dataclass(frozen=True)
-class _Products(Fused):
+class Products(Fused):
     """All layers, of x, weights, masks, biases and, if there is a context, what it adds."""
 
     layers: tuple[Blocks, ...]
+    rows: tuple[int, ...] = field(init=False)  # of each layer
+    sizes: tuple[int, ...] = field(init=False)  # of each block
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", tuple(sum(rows for rows, _ in blocks) for blocks in self.layers))
+        object.__setattr__(self, "sizes", tuple(rows * columns for blocks in self.layers for rows, columns in blocks))
 
     def plain(self, *inputs: Tensor) -> Tensors:
         a, weight, mask, bias, *told = inputs
         h = a
-        for i, (blocks, offset) in enumerate(zip(self._cut(weight * mask), self._offsets(bias, *told), strict=True)):
+        for i, (blocks, offset) in enumerate(zip(self.cut(weight * mask), self._offsets(bias, *told), strict=True)):
             a = h.relu() if i else h
             h = torch.cat([w @ a[: w.shape[1]] for w in blocks]) + offset
         return (h,)
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         a, weight, mask, bias, *told = inputs
-        masked, rows = weight * mask, self._rows()
-        hidden, y = (a.new_empty(each, a.shape[1]) for each in (sum(rows[:-1]), rows[-1]))
-        for h, blocks, offset in zip(
-            (*hidden.split(rows[:-1]), y), self._cut(masked), self._offsets(bias, *told), strict=True
-        ):
-            sizes = [len(w) for w in blocks]
-            for w, b, part in zip(blocks, offset.split(sizes), h.split(sizes), strict=True):
-                torch.addmm(b, w, a[: w.shape[1]], out=part)
+        masked, heights, batch = weight * mask, self.rows, a.shape[1]
+        hidden, y = a.new_empty(sum(heights[:-1]), batch), a.new_empty(heights[-1], batch)
+        layers = (*hidden.split_with_sizes(heights[:-1]), y)
+        offsets = self._offsets(bias, *told)
+        for h, shapes, blocks, offset in zip(layers, self.layers, self.cut(masked), offsets, strict=True):
+            sizes = [rows for rows, _ in shapes]
+            parts = zip(offset.split_with_sizes(sizes), blocks, h.split_with_sizes(sizes), shapes, strict=True)
+            for b, w, part, (_, columns) in parts:
+                torch.addmm(b, w, a[:columns], out=part)
             a = h if h is y else h.relu_()
         return (y,), (masked, hidden)
 
     def gradients(
         self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
     ) -> tuple[Tensor | None, ...]:
-        (x, _, mask, _, *told), (masked, hidden), (g,), rows = inputs, kept, results, self._rows()
+        (x, _, mask, _, *told), (masked, hidden), (g,), rows = inputs, kept, results, self.rows
         pulled, entries = torch.empty_like(hidden), torch.empty_like(masked)
-        grads, activations = (*pulled.split(rows[:-1]), g), (x, *hidden.split(rows[:-1]))
-        blocks, outer = self._cut(masked), self._cut(entries)
+        grads = *pulled.split_with_sizes(rows[:-1]), g
+        activations = x, *hidden.split_with_sizes(rows[:-1])
+        blocks, outer = self.cut(masked), self.cut(entries)
         for i in reversed(range(len(rows))):
             _outer(outer[i], grads[i], activations[i])
             if i:
@@ -125,20 +136,17 @@ class _Products(Fused):
         to_x = _pull(torch.empty_like(x), grads[0], blocks[0]) if needed[0] else None
         return to_x, entries.mul_(mask), None, torch.cat([pulled.sum(1), g.sum(1)]), *([pulled] if told else [])
 
-    def _rows(self) -> list[int]:
-        return [sum(rows for rows, _ in blocks) for blocks in self.layers]
-
-    def _cut(self, entries: Tensor) -> list[list[Tensor]]:
+    def cut(self, entries: Tensor) -> list[list[Tensor]]:
         """The blocks of each layer, as views."""
-        parts = entries[0].split([rows * columns for blocks in self.layers for rows, columns in blocks])
-        views = iter(parts)
-        return [[next(views).view(shape) for shape in blocks] for blocks in self.layers]
+        parts = iter(entries[0].split_with_sizes(self.sizes))
+        return [[next(parts).view(shape) for shape in blocks] for blocks in self.layers]
 
     def _offsets(self, bias: Tensor, told: Tensor | None = None) -> Sequence[Tensor]:
         """What is added to each layer, [units, 1 or batch]."""
-        rows = self._rows()
-        *hidden, last = bias[:, None].split(rows)
-        return *(hidden if told is None else (b + c for b, c in zip(hidden, told.split(rows[:-1]), strict=True))), last
+        *hidden, last = bias[:, None].split_with_sizes(self.rows)
+        if told is not None:
+            hidden = [b + c for b, c in zip(hidden, told.split_with_sizes(self.rows[:-1]), strict=True)]
+        return *hidden, last
 
 
 _closed = torch.ops.aten.threshold_backward.grad_input
@@ -147,7 +155,7 @@ _closed = torch.ops.aten.threshold_backward.grad_input
 
 def _pull(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
     """W^T g into `found` [inputs, batch]: the widest block first, the others added to it."""
-    parts = zip(g.split([len(w) for w in blocks]), blocks, strict=True)
+    parts = zip(g.split_with_sizes([w.shape[0] for w in blocks]), blocks, strict=True)
     (part, w), *others = sorted(parts, key=lambda pair: -pair[1].shape[1])
     found[w.shape[1] :] = 0
     torch.mm(w.T, part, out=found[: w.shape[1]])
@@ -158,7 +166,7 @@ def _pull(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
 
 def _outer(found: list[Tensor], g: Tensor, a: Tensor) -> None:
     """g a^T, what of it is under the staircase, into `found`."""
-    for part, w in zip(g.split([len(w) for w in found]), found, strict=True):
+    for part, w in zip(g.split_with_sizes([w.shape[0] for w in found]), found, strict=True):
         torch.mm(part, a[: w.shape[1]].T, out=w)
 
 

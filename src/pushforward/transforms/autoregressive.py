@@ -92,13 +92,12 @@ class Autoregressive(Transform):
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         wanted = self._in_order(z)
         with torch.no_grad():
-            x = self._search(wanted, context)
+            x = self._search(wanted, context).T.contiguous().T  # as `_in_order` lays numbers out
         levels = len(self.conditioner.sizes)
         x, ladj = solution(lambda v: self._placed(v, context), x, wanted, levels, self.tolerance)
         return self._back(x, z), -ladj.sum(1)
 
     def _placed(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
-        x = x.T.contiguous().T
         params = self.conditioner.placed(x, context)
         if params.shape != (*x.shape, self.monotone.size):
             wanted = f"parameters of shape {(*x.shape, self.monotone.size)}"

@@ -114,9 +114,9 @@ class Affine(Monotone):
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         raw, m = params.unbind(-1)
-        s = _scale(raw, self.bound)[1]
-        x = (z - m) * (-s).exp()
-        return x, (-s).expand_as(x)
+        ladj = -_scale(raw, self.bound)[1]  # the very numbers of `encode`
+        x = (z - m) * ladj.exp()
+        return x, ladj.expand_as(x)
 
 
 @dataclass(frozen=True)

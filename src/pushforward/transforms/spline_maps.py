@@ -36,20 +36,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from pushforward._derivatives import transformed
 from pushforward._errors import ConfigError, explain
-from pushforward.transforms.bins import Layout, ends
 from pushforward.transforms.monotone import Monotone, Pair
+from pushforward.transforms.rational import Layout, RationalSpline
 from pushforward.transforms.splines import (
     LEAST,
-    bins_of,
     cubic,
     knots,
     linear,
     positive,
     quadratic,
     rational_quadratic,
-    within,
 )
 
 Tails = Literal["identity", "linear", "circular"]
@@ -237,22 +234,18 @@ class RationalQuadratic(Spline):
         return rational_quadratic(x, *table, inverse=inverse)
 
     def of(self, x: Tensor, params: Tensor, inverse: bool) -> Pair:
-        if params.shape[:-1] != x.shape or x.dtype != params.dtype or torch.compiler.is_compiling() or transformed():
-            return self.through(x, self.table(params), inverse)
-        *knots, r_0, r_1 = ends(x, params, self._layout(), inverse, partial(self._plain, inverse=inverse))
-        return within(x, x.clamp(self.low, self.high), (*knots, positive(r_0), positive(r_1)), inverse)
+        if params.shape[:-1] != x.shape or x.dtype != params.dtype:
+            return self._plain(x, params, inverse)
+        value, ladj = RationalSpline(self._layout(), inverse, partial(self._plain, inverse=inverse))(x, params)
+        return value, ladj
 
     def _layout(self) -> Layout:
         inner, n = range(self.bins - 1), self.bins - 1
         first, last = {"identity": (-1, -1), "linear": (n, n + 1), "circular": (n, n)}[self.tails]
         return Layout(self.bins, self.low, self.high, LEAST, (first, *inner, last))
 
-    def _plain(self, x: Tensor, params: Tensor, inverse: bool) -> tuple[Tensor, ...]:
-        """What `ends` gives."""
-        xs, ys, _ = self.table(params)
-        raw, n = params[..., 2 * self.bins :], self.bins - 1
-        sides = (raw[..., n : n + 1], raw[..., -1:]) if raw.shape[-1] > n else (torch.zeros_like(raw[..., :1]),) * 2
-        return bins_of(x, (xs, ys, torch.cat([sides[0], raw[..., :n], sides[1]], -1)), inverse)[:6]
+    def _plain(self, x: Tensor, params: Tensor, inverse: bool) -> Pair:
+        return self.through(x, self.table(params), inverse)
 
 
 def _steffen(s: Tensor, w: Tensor) -> Tensor:

@@ -59,29 +59,25 @@ def rational_quadratic(x: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor, *, inv
     >>> rational_quadratic(torch.tensor([1.0, 9.0]), knots, 2 * knots, torch.full((3,), 2.0))[0]
     tensor([ 2., 18.])
     """
-    *ends, c = bins_of(x, (xs, ys, slopes), inverse)
-    return within(x, c, tuple(ends), inverse)
-
-
-def within(x: Tensor, c: Tensor, ends: tuple[Tensor, ...], inverse: bool) -> Pair:
-    """The rational-quadratic spline between x_0, x_1, y_0, y_1, d_0, d_1 at c, and beyond the knots at x."""
-    x_0, x_1, y_0, y_1, d_0, d_1 = ends
+    x_0, x_1, y_0, y_1, d_0, d_1, c = bins_of(x, (xs, ys, slopes), inverse)
     w, h = x_1 - x_0, y_1 - y_0
     s = h / w
-    if inverse:
-        eta = ((c - y_0) / h).clamp(0, 1)  # knots are rounded: a number on one may lie a hair outside its bin
-        u = d_0 * (1 - eta) - d_1 * eta
-        near = torch.where(u >= 0, eta, 1 - eta)
-        v = 2 * s * near
-        v = v / (u.abs() + (u.square() + 4 * s.square() * eta * (1 - eta)).sqrt() + v)
-        xi = torch.where(u >= 0, v, 1 - v)
-    else:
-        xi = ((c - x_0) / w).clamp(0, 1)
+    xi = place((c - y_0) / h, s, d_0, d_1) if inverse else ((c - x_0) / w).clamp(0, 1)
     t = xi * (1 - xi)
     below = s + (d_0 + d_1 - 2 * s) * t
     slope = (s / below).square() * (d_1 * xi.square() + 2 * s * t + d_0 * (1 - xi).square())
     value = x_0 + w * xi if inverse else y_0 + h * (s * xi.square() + d_0 * t) / below
     return _beyond(x, c, value, slope, inverse)
+
+
+def place(eta: Tensor, s: Tensor, d_0: Tensor, d_1: Tensor) -> Tensor:
+    """xi of eta in the bin of a rational-quadratic spline."""
+    eta = eta.clamp(0, 1)  # knots are rounded: a number on one may lie a hair outside its bin
+    u = d_0 * (1 - eta) - d_1 * eta
+    near = torch.where(u >= 0, eta, 1 - eta)
+    v = 2 * s * near
+    v = v / (u.abs() + (u.square() + 4 * s.square() * eta * (1 - eta)).sqrt() + v)
+    return torch.where(u >= 0, v, 1 - v)
 
 
 def cubic(x: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor, *, inverse: bool = False) -> Pair:
