@@ -24,6 +24,7 @@ class Member:
     high: float = 2.0
     after: tuple[int, ...] | None = None  # the shape of the noise, where it is another
     sparse: bool = False  # a few numbers meet a few of its parameters only, as a spline's bins
+    unit_of_weights: float = 1.0  # what a stored 1 stands for, so that "off the start" means the same for all
 
     def transform(self, seed: int = 0) -> T.Transform:
         """The transform with parameters off their start, another for another seed."""
@@ -31,7 +32,8 @@ class Member:
         made = self.make().double().eval()
         with torch.no_grad():
             for parameter in made.parameters():
-                parameter.copy_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64) + 0.1)
+                noise = 0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64) + 0.1
+                parameter.copy_(noise / self.unit_of_weights)
         return made
 
     def data(self, n: int = 5, seed: int = 1) -> Tensor:
@@ -179,8 +181,10 @@ TRANSFORMS |= {
     "gaussian-mixture-autoregressive": Member(lambda: T.Autoregressive(T.GaussianMixture(2), _masked(3, 6)), (3,)),
     "gaussianize": Member(lambda: T.Gaussianize((1, 3), 3), (1, 3)),
     "labelled": Member(lambda: T.Labelled(T.DiagonalScale((3,)), 2), (3,)),
-    "bnaf": Member(lambda: T.BlockAutoregressive((3,), 3, 2), (3,)),
-    "bnaf-context": Member(lambda: T.BlockAutoregressive((1, 2, 1), 3, 1, context=2), (1, 2, 1), context=2),
+    "bnaf": Member(lambda: T.BlockAutoregressive((3,), 3, 2), (3,), unit_of_weights=10.0),
+    "bnaf-context": Member(
+        lambda: T.BlockAutoregressive((1, 2, 1), 3, 1, context=2), (1, 2, 1), context=2, unit_of_weights=10.0
+    ),
     "planar": Member(lambda: T.Planar((3,)), (3,)),
     "planar-leaky": Member(lambda: T.Planar((1, 2, 2), "leaky_relu"), (1, 2, 2)),
     "planar-context": Member(lambda: T.Planar((3,), conditioner=nn.Linear(2, 7)), (3,), context=2),

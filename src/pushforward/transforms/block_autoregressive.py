@@ -6,9 +6,10 @@ Number i owns `width` units of each hidden layer. Block (i, j) of W is anything 
 positive on the diagonal, so z_i increases in x_i and does not see those behind it. The rest of x, with a in (0, 1)
 learned, gives f, whose tanh units are bounded, all numbers as its range. Rows of W are normalised and scaled.
 
-What is stored is a fifth of each parameter (of the gate's logit too), so that Adam's usual rate of 2e-3 moves them as
-the authors' 1e-2 does: every weight of W is of the order of 1, and at 2e-3 a network has hardly left its start after
-1,000 updates.
+Parameters are stored in smaller units than they have in these formulas: weights that read m numbers in units of
+40 / sqrt(m), all others of 5. All of W is of the order of 1 / sqrt(m), and what an update moves should be a share of
+that; at Adam's usual rate of 2e-3 a network in units of 1 has hardly left its start after 1,000 updates (the authors
+take 1e-2 for long runs).
 
 dz_i/dx_i is a product of the diagonal blocks and the slopes of tanh, carried as logarithms from layer to layer:
 
@@ -34,7 +35,7 @@ from pushforward.transforms.implicit import solution
 from pushforward.transforms.inversion import invert
 from pushforward.transforms.transform import Transform
 
-_PACE = 5.0  # a parameter in units of what is stored
+_WEIGHT, _OTHER = 40.0, 5.0  # units of what is stored: of weights, times 1 / sqrt(inputs), and of all else
 
 
 class BlockLinear(nn.Module):
@@ -43,17 +44,17 @@ class BlockLinear(nn.Module):
     def __init__(self, n: int, rows: int, columns: int):
         super().__init__()
         self.n, self.rows, self.columns = n, rows, columns
-        self.raw = nn.Parameter(torch.randn(n * rows, n * columns) / (math.sqrt(n * columns) * _PACE))
+        self.raw = nn.Parameter(torch.randn(n * rows, n * columns) / _WEIGHT)
         self.log_norm = nn.Parameter(torch.zeros(n * rows))
-        self.bias = nn.Parameter((2 * torch.rand(n * rows) - 1) / (math.sqrt(columns) * _PACE))
+        self.bias = nn.Parameter((2 * torch.rand(n * rows) - 1) / (math.sqrt(columns) * _OTHER))
 
     def weight(self) -> tuple[Tensor, Tensor]:
         """W [n rows, n columns], and the logarithm of its diagonal blocks [n, rows, columns]."""
         place = torch.arange(self.n, device=self.raw.device)
         row, column = place.repeat_interleave(self.rows)[:, None], place.repeat_interleave(self.columns)
-        raw = _PACE * self.raw
+        raw = _WEIGHT / math.sqrt(self.raw.shape[1]) * self.raw
         full = torch.where(row == column, raw.clamp(max=20.0).exp(), torch.where(row > column, raw, 0.0))
-        log_scale = _PACE * self.log_norm - full.square().sum(1).log() / 2
+        log_scale = _OTHER * self.log_norm - full.square().sum(1).log() / 2
         blocks = raw.clamp(max=20.0).unflatten(0, (self.n, self.rows)).unflatten(2, (self.n, self.columns))
         diagonal = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
         return full * log_scale.exp()[:, None], diagonal + log_scale.unflatten(0, (self.n, self.rows))[..., None]
@@ -144,7 +145,7 @@ class BlockAutoregressive(Transform):
         return z[:, 0], log_slope[:, 0]
 
     def _gated(self, x: Tensor, f: Tensor, log_slope: Tensor) -> tuple[Tensor, Tensor]:
-        gate = _PACE * self.gate
+        gate = _OTHER * self.gate
         a, rest, share = torch.sigmoid(gate), logsigmoid(-gate), logsigmoid(gate)
         return (1 - a) * x + a * f, torch.logaddexp(rest.expand_as(log_slope), share + log_slope)
 
@@ -152,7 +153,7 @@ class BlockAutoregressive(Transform):
         return [linear.weight() for linear in self.linears if isinstance(linear, BlockLinear)]
 
     def _bias(self, k: int) -> Tensor:
-        return _PACE * self.linears[k].get_parameter("bias")
+        return _OTHER * self.linears[k].get_parameter("bias")
 
     def _told(self, context: Context) -> Tensor | None:
         given = 0 if context is None else context.shape[-1]
