@@ -96,7 +96,7 @@ class MaskedDense(nn.Module):
     @property
     def former(self) -> Mapping[str, Sequence[str]]:
         """The parts that earlier releases kept apart, by what they are now."""
-        layers = ["enter", *(f"middle.{i}" for i in range(len(self.products.layers) - 2)), "leave"]
+        layers = ["enter", *(f"middle.{i}" for i in range(len(self.products.inputs) - 2)), "leave"]
         return {f"products.{what}": [f"{layer}.{what}" for layer in layers] for what in ("weight", "bias", "mask")}
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
