@@ -1,0 +1,115 @@
+"""Formulas that are one node of the graph say what their plain operations say, derivatives of all kinds included."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from pushforward.nets.staircase import Products
+from pushforward.transforms import RationalQuadratic
+from pushforward.transforms.monotone import _Affine
+from pushforward.transforms.rational import RationalSpline
+
+
+def spline(tails, inverse):
+    made = RationalQuadratic(5, -2.0, 3.0, tails=tails)
+    formula = RationalSpline(made._layout(), inverse, lambda x, params: made._plain(x, params, inverse))
+    draw = torch.Generator().manual_seed(0)
+    x = 2.5 * torch.randn(7, 3, generator=draw, dtype=torch.float64)  # some beyond the knots
+    size = made.size - (tails == "circular")  # without the phase
+    return formula, (x, torch.randn(7, 3, size, generator=draw, dtype=torch.float64))
+
+
+def affine():
+    draw = torch.Generator().manual_seed(1)
+    return _Affine(2.0), tuple(torch.randn(7, *s, generator=draw, dtype=torch.float64) for s in ((3,), (3, 2)))
+
+
+def products(told):
+    layers = (((2, 1), (3, 3)), ((4, 2), (1, 5)), ((2, 4), (2, 5)))
+    entries = sum(rows * columns for blocks in layers for rows, columns in blocks)
+    shapes = [(3, 7), (1, entries), (1, entries), (14,), *([(10, 7)] if told else [])]
+    draw = torch.Generator().manual_seed(2)
+    x, weight, mask, *others = (torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in shapes)
+    return Products(layers), (x, weight, mask.gt(-0.5).double(), *others)
+
+
+FORMULAS = {
+    f"spline, {tails}{', back' if inverse else ''}": lambda tails=tails, inverse=inverse: spline(tails, inverse)
+    for tails in ("identity", "linear", "circular")
+    for inverse in (False, True)
+} | {"affine": affine, "products": lambda: products(False), "products with a context": lambda: products(True)}
+LAYOUTS = {
+    "as they come": lambda each: each.clone(),
+    "along the batch": lambda each: each.movedim(0, -1).contiguous().movedim(-1, 0),
+}
+MASK = 2
+
+
+def leaves(formula, inputs, layout="as they come"):
+    fixed = {MASK} if isinstance(formula, Products) else set()
+    return [LAYOUTS[layout](each).requires_grad_(i not in fixed) for i, each in enumerate(inputs)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", FORMULAS)
+def test_values_and_gradients_are_those_of_the_plain_formula(name, layout):
+    formula, inputs = FORMULAS[name]()
+    found = []
+    for say in (formula, formula.plain):
+        given = leaves(formula, inputs, layout)
+        results = say(*given)
+        weights = [torch.linspace(-1, 2, each.numel(), dtype=each.dtype).view(each.shape) for each in results]
+        sum((each * weight).sum() for each, weight in zip(results, weights, strict=True)).backward()
+        found.append(([*map(torch.Tensor.detach, results)], [each.grad for each in given if each.requires_grad]))
+    assert_close(found[0], found[1], rtol=1e-10, atol=1e-11)
+    with torch.no_grad():
+        assert_close([*formula(*inputs)], found[1][0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_one_result_alone_has_its_gradient(name):
+    """The other's is then zero, or nothing."""
+    formula, inputs = FORMULAS[name]()
+    for i in range(len(formula(*inputs))):
+        first, second = (
+            torch.autograd.grad(
+                say(*given)[i].sum(),
+                [each for each in given if each.requires_grad],
+                allow_unused=True,
+                materialize_grads=True,
+            )
+            for say, given in ((formula, leaves(formula, inputs)), (formula.plain, leaves(formula, inputs)))
+        )
+        assert_close(first, second, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_second_derivatives(name):
+    formula, inputs = FORMULAS[name]()
+    assert torch.autograd.gradgradcheck(lambda *given: formula(*given), leaves(formula, inputs), fast_mode=True)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_forward_mode_and_batches_of_functions(name):
+    formula, inputs = FORMULAS[name]()
+    along = tuple(torch.ones_like(each) for each in inputs)
+    assert_close(
+        torch.func.jvp(lambda *given: formula(*given), inputs, along)[1],
+        torch.func.jvp(formula.plain, inputs, along)[1],
+        rtol=1e-12,
+        atol=1e-12,
+    )
+    twice = tuple(torch.stack([each, each]) for each in inputs)
+    for first, second in zip(torch.func.vmap(formula)(*twice), formula(*inputs), strict=True):
+        assert_close(first, torch.stack([second, second]), rtol=1e-12, atol=1e-12)
+
+
+def test_inputs_are_left_as_they_were():
+    for make in FORMULAS.values():
+        formula, inputs = make()
+        before = [each.clone() for each in inputs]
+        given = leaves(formula, inputs)
+        sum(each.sum() for each in formula(*given)).backward()
+        with torch.no_grad():
+            formula(*inputs)
+        assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(before, inputs, given, strict=True))
