@@ -2,7 +2,8 @@
 
     python benchmarks/guidance.py [--seeds 0 1 2] [--scale 2.5] [--out runs/guidance] [--quick]
 
-For each seed the command line trains the teacher and two students, of itself and of itself guided,
+For each seed the command line trains the teacher (the demonstration's network, 2,000 updates) and two students, of
+itself and of itself guided,
 
     pushforward train digits --conditional --drop-labels 0.1
     pushforward distill TEACHER --real [--guidance 2.5]
@@ -27,6 +28,8 @@ from pushforward.report import judge
 from pushforward.report.compare import Samples, compare
 
 STEPS = 50
+NET = ("--transformer.width", 96, "--transformer.layers", 3, "--transformer.patch", 4)
+TEACHER = (*NET, "--steps", 2_000, "--lr", 2e-3, "--betas", 0.9, 0.99, "--ema", 0.995)
 
 
 class Seen(NamedTuple):
@@ -48,7 +51,7 @@ def students(folder: Path, seed: int, scale: float, quick: bool) -> tuple[Path, 
     short = ("--steps", 40) if quick else ()
     pairs = ("--pairs", 512) if quick else ()
     words = ("--seed", seed, "--threads", 1, *short)
-    command("train", "digits", "--conditional", "--drop-labels", 0.1, "--out", teacher, *words)
+    command("train", "digits", "--conditional", "--drop-labels", 0.1, "--out", teacher, *TEACHER, *words)
     command("distill", teacher, "--real", "--out", plain, *pairs, *words)
     command("distill", teacher, "--real", "--guidance", scale, "--out", pushed, *pairs, *words)
     return teacher, plain, pushed
