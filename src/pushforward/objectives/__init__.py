@@ -3,11 +3,10 @@
 `Likelihood` for whatever has a log-density, `Regression` for every diffusion and flow-matching formulation (reflow is
 `Regression` on `pairs`, optimal transport among many events on `matched` ones), `Interpolation` for two-sided
 interpolants, `Distillation` for few-step students and `Imitation` for flows that learn from an ODE, `Dropped`, `Noisy`,
-`Online` and `Redrawn` around any of them; `Scales` and `Hidden`
-are features in which errors are seen. `weightings` are the table of weights over time, and `presets` the
-formulations of the papers. `FlowMapMatching` trains flow maps by a `Rule` on `Intervals`, `DistributionMatching` by
-scores, and `few_steps` are the recipes of the papers. `hide_words` and `hidden_loss` are masked language modelling as
-functions, `next_token` and `next_token_loss` causal language modelling.
+`Online` and `Redrawn` around any of them; `Scales` and `Hidden` are features in which errors are seen. `weightings` are
+the table of weights over time, and `presets` the formulations of the papers. `FlowMapMatching` trains flow maps by a
+`Rule` on `Intervals`, `DistributionMatching` by scores, and `few_steps` are the recipes of the papers. `hide_words` and
+`hidden_loss` are masked language modelling as functions, `next_token` and `next_token_loss` causal language modelling.
 May import `models` and below.
 """
 

@@ -12,7 +12,7 @@ The loss rho is the square, or the pseudo-Huber sqrt(|r|**2 + c**2) - c, which d
 References: Liu et al. 2022 (arXiv 2209.03003, section 3.2); Song and Dhariwal 2023 (arXiv 2310.14189) for pseudo-Huber.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from pushforward._errors import ConfigError, ShapeError
@@ -38,7 +38,7 @@ class Distillation(Objective):
     steps: int = 1
     loss: Literal["square", "huber"] = "square"
     c: float = 0.03
-    features: FeatureLoss | None = field(default=None, repr=False)
+    features: FeatureLoss | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.loss not in ("square", "huber") or self.c <= 0:
