@@ -3,12 +3,13 @@
 import fcntl
 import json
 import tomllib
+from contextlib import nullcontext
 
 import pytest
 import torch
 
 from pushforward._errors import ConfigError, RunError
-from pushforward._recipe import MLP, Diffusion
+from pushforward._recipe import MLP, Diffusion, Run, Settings
 from pushforward.training import History, load, read_run, save_run, train
 from pushforward.training import run as room
 from training.stand_in import Circle, Straight, flow_matching
@@ -169,3 +170,18 @@ def test_tied_weights_are_written_once_and_stay_tied(tmp_path):
     again = load(tmp_path / "run", tied())
     assert same(model, again)
     assert again.blocks[1][0].weight is again.blocks[2][0].weight
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ("Distillation(steps=1, c=0.03)", "Distillation(steps=1, c=0.03, features=None)", True),
+        ("Regression(spread='x')", "Regression(weighting=None, spread='x')", True),
+        ("Dropped(Distillation(steps=1), 0.1)", "Dropped(Distillation(steps=1, features=None), 0.1)", True),
+        ("Distillation(steps=1, c=0.03)", "Distillation(steps=1, c=0.03, features=Scales(most=3))", False),
+    ],
+)
+def test_an_argument_that_is_none_may_be_newer_than_the_run(before, now, same, tmp_path):
+    old, new = (Run(Settings(), (2,), 0, "moons", objective) for objective in (before, now))
+    with nullcontext() if same else pytest.raises(ConfigError, match="objective = "):
+        room._require_same(old, new, tmp_path)

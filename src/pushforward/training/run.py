@@ -17,6 +17,7 @@ missing the run is not done, and the newest checkpoint speaks for it.
 import json
 import os
 import platform
+import re
 import time
 import warnings
 from collections.abc import Generator, Mapping
@@ -319,6 +320,7 @@ def _final_weights(folder: Path) -> dict[str, Tensor]:
 
 def _require_same(old: Run, new: Run, path: Path) -> None:
     freed = replace(new, settings=replace(new.settings, **{k: getattr(old.settings, k) for k in _FREE}))
+    old, freed = (replace(run, objective=_said(run.objective)) for run in (old, freed))
     if freed == old:
         return
     before, after = _flat(old), _flat(freed)
@@ -326,6 +328,11 @@ def _require_same(old: Run, new: Run, path: Path) -> None:
     got = f"{name} = {after.get(name)!r}"
     fix = "Go on with what it was begun with, or use another folder."
     raise ConfigError(explain(f"{name} = {before.get(name)!r}, as {str(path)!r} was begun", got, fix))
+
+
+def _said(objective: str) -> str:
+    """Without arguments that are None, which the release that began a run may not have had."""
+    return re.sub(r", \w+=None|\b\w+=None(?:, )?", "", objective)
 
 
 def _flat(run: Run) -> dict[str, Any]:
