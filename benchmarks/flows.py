@@ -1,6 +1,7 @@
 """Normalizing flows beside other libraries: a training step, log_prob and samples of the same architecture.
 
     python benchmarks/flows.py [--quick] [--rounds N] [--features N ...]
+    python benchmarks/flows.py --mnist FOLDER [--updates N]
 
 NICE on 784 numbers (four additive couplings, five layers of 1000), MAF and the autoregressive neural spline flow on
 6, 43, 64 and 784, batches of 256 and 1024, here and in zuko, nflows and normflows (whichever is installed). The floor
@@ -10,6 +11,9 @@ one thread; median over rounds with (fastest-slowest), then the ratio to the flo
 
 What takes longer than `PATIENCE` is not repeated (marked 1x), and others' samples of 784 numbers are drawn for the
 smaller batch alone. --quick is a smaller table, without them, in under a minute.
+
+--mnist draws samples of trained flows: ours learn MNIST (from FOLDER) in logit space by N updates of 256.
+The others run through all 784 numbers, whatever their weights are, so theirs are as they start.
 """
 
 import argparse
@@ -19,10 +23,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from pushforward.data import open_data
 from pushforward.models import Normal, NormalizingFlow
 from pushforward.nets import Dense, MaskedDense
 from pushforward.transforms import (
@@ -186,6 +192,29 @@ def normflows(case: Case) -> Flow:
     return Flow(flow, flow.log_prob, lambda k: flow.sample(k)[0])
 
 
+def images(folder: Path) -> Tensor:
+    """MNIST [60000, 784] with uniform noise on its levels, logit(1e-6 + (1 - 2e-6) x), mean 0 and deviation 1 each."""
+    x = open_data(folder).unlabelled().values.flatten(1)
+    x = (x + torch.rand(x.shape, generator=torch.Generator().manual_seed(1))) / 256
+    x = (1e-6 + (1 - 2e-6) * x).logit()
+    return (x - x.mean(0)) / x.std(0)
+
+
+def learn(flow: Flow, x: Tensor, updates: int, batch: int = 256) -> float:
+    """Adam with a falling rate; the nats of the last 10,000 events, which it is not shown."""
+    optimizer = torch.optim.Adam(flow.module.parameters(), 1e-3)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, updates)
+    rows = torch.randint(len(x) - 10_000, (updates, batch), generator=torch.Generator().manual_seed(2))
+    for chosen in rows:
+        optimizer.zero_grad()
+        (-flow.log_prob(x[chosen]).mean()).backward()
+        nn.utils.clip_grad_norm_(flow.module.parameters(), 10.0)
+        optimizer.step()
+        rates.step()
+    with torch.no_grad():
+        return statistics.mean(float(flow.log_prob(part).mean()) for part in x[-10_000:].split(500))
+
+
 def operations(flow: Flow, batch: int, features: int) -> dict[str, Callable[[], object]]:
     """A training step, log_prob and samples, as calls."""
     x = torch.randn(batch, features, generator=torch.Generator().manual_seed(0))
@@ -230,6 +259,26 @@ def measure(case: Case, batch: int, rounds: int, slow: bool) -> Iterator[tuple[s
         yield from ((operation, name, times[name], times["floor"]) for name in todo)
 
 
+def trained(folder: Path, updates: int, batch: int = 64) -> None:
+    """Print samples of flows that have learned MNIST, beside others' as they start."""
+    torch.set_num_threads(1)
+    x = images(folder)
+    others = [lib for lib in (zuko, nflows, normflows) if importlib.util.find_spec(lib.__name__)]
+    for case in (Case("maf", 784, 5, 1024, 1), Case("nsf", 784, 2, 512, 1)):
+        torch.manual_seed(0)
+        flow = pushforward(case)
+        nats = [learn(flow, x, updates)]
+        with torch.no_grad():
+            nats += [float(flow.log_prob(x[:10_000]).mean()), float(flow.log_prob(flow.sample(batch)).mean())]
+        print(f"{case}: held out {nats[0]:.1f}, seen {nats[1]:.1f}, its own samples {nats[2]:.1f} nats", flush=True)
+        ours = operations(flow, batch, case.features)["sample"]
+        times = sorted(seconds(ours) for _ in range(5))
+        print(f"  pushforward {times[2]:8.2f} s ({times[0]:.2f}-{times[-1]:.2f})", flush=True)
+        for lib in others:
+            once = seconds(operations(lib(case), batch, case.features)["sample"])
+            print(f"  {lib.__name__:11} {once:8.1f} s (1x), {once / times[2]:.1f} times ours", flush=True)
+
+
 def main(quick: bool, rounds: int, features: list[int], samples: bool) -> None:
     """Print a table."""
     torch.set_num_threads(1)
@@ -268,6 +317,10 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=0, help="0: 5 if quick, else 11")
     parser.add_argument("--features", type=int, nargs="*", default=[], help="these sizes of events alone")
     parser.add_argument("--no-samples", action="store_true", help="draw no samples with other libraries")
+    parser.add_argument("--mnist", type=Path, help="the folder with MNIST: samples of trained flows, and nothing else")
+    parser.add_argument("--updates", type=int, default=1000, help="with --mnist")
     options = parser.parse_args()
+    if options.mnist:
+        raise SystemExit(trained(options.mnist, options.updates))
     rounds = options.rounds or (5 if options.quick else 11)
     main(options.quick, rounds, options.features, not options.no_samples)
