@@ -1,13 +1,14 @@
 """Normalizing flows beside other libraries: a training step, log_prob and samples of the same architecture.
 
-    python benchmarks/flows.py [--quick] [--rounds N] [--features N ...]
+    python benchmarks/flows.py [--quick] [--rounds N] [--features N ...] [--kinds KIND ...]
     python benchmarks/flows.py --mnist FOLDER [--updates N]
 
-NICE on 784 numbers (four additive couplings, five layers of 1000), MAF and the autoregressive neural spline flow on
-6, 43, 64 and 784, batches of 256 and 1024, here and in zuko, nflows and normflows (whichever is installed). The floor
-is a bare chain of the same linear layers, dense, with ReLU between: its training step (forward, backward, Adam) for
-training steps and samples, its forward pass for log_prob. Libraries take turns within each round; thread CPU time on
-one thread; median over rounds with (fastest-slowest), then the ratio to the floor of the same rounds.
+NICE on 784 numbers (four additive couplings, five layers of 1000), MAF and both neural spline flows, autoregressive
+(nsf) and of couplings (nsf-c), on 6, 43, 64 and 784, batches of 256 and 1024, here and in zuko, nflows and normflows
+(whichever is installed). The floor is a bare chain of the same linear layers, dense, with ReLU between: its training
+step (forward, backward, Adam) for training steps and samples, its forward pass for log_prob. Libraries take turns
+within each round; thread CPU time on one thread; median over rounds with (fastest-slowest), then the ratio to the
+floor of the same rounds.
 
 What takes longer than `PATIENCE` is not repeated (marked 1x), and others' samples of 784 numbers are drawn for the
 smaller batch alone. --quick is a smaller table, without them, in under a minute.
@@ -37,6 +38,7 @@ from pushforward.transforms import (
     Autoregressive,
     Chain,
     Monotone,
+    MonotoneCoupling,
     RationalQuadratic,
     Transform,
     reverse,
@@ -47,10 +49,12 @@ PATIENCE = 5.0
 
 BINS = 8
 
+KINDS = ("nice", "maf", "nsf", "nsf-c")
+
 
 @dataclass(frozen=True)
 class Case:
-    """An architecture: `kind` is nice, maf or nsf."""
+    """An architecture: `kind` is nice, maf, nsf or nsf-c."""
 
     kind: str
     features: int
@@ -61,13 +65,18 @@ class Case:
     @property
     def outputs(self) -> int:
         """Outputs of each network."""
-        each = {"nice": 1, "maf": 2, "nsf": 3 * BINS - 1}[self.kind]
-        return each * (self.features // 2 if self.kind == "nice" else self.features)
+        each = {"nice": 1, "maf": 2, "nsf": 3 * BINS - 1, "nsf-c": 3 * BINS - 1}[self.kind]
+        return each * (self.features - self.features // 2 if self.coupled else self.features)
 
     @property
     def inputs(self) -> int:
         """Inputs of each network."""
-        return self.features // 2 if self.kind == "nice" else self.features
+        return self.features // 2 if self.coupled else self.features
+
+    @property
+    def coupled(self) -> bool:
+        """Whether transforms are couplings, which keep the first half."""
+        return self.kind in ("nice", "nsf-c")
 
     def net(self) -> nn.Sequential:
         """The network with dense layers."""
@@ -103,9 +112,10 @@ def pushforward(case: Case) -> Flow:
     n, monotone = case.features, Affine() if case.kind == "maf" else RationalQuadratic(BINS)
     members: list[Transform] = []
     for k in range(case.transforms):
-        if case.kind == "nice":
+        if case.coupled:
             net = Dense(case.inputs, case.outputs, case.hidden, case.layers, zero_output=False)
-            members += [AdditiveCoupling((n,), net), reverse(n)]
+            nice = case.kind == "nice"
+            members += [AdditiveCoupling((n,), net) if nice else MonotoneCoupling((n,), net, monotone), reverse(n)]
         else:
             members.append(autoregressive(case, monotone, k))
     flow = NormalizingFlow(Chain(*members), Normal((n,)))
@@ -125,7 +135,7 @@ def zuko(case: Case) -> Flow:
     from zuko.distributions import DiagNormal
     from zuko.lazy import Flow as Lazy
     from zuko.lazy import UnconditionalDistribution
-    from zuko.transforms import AdditiveTransform
+    from zuko.transforms import AdditiveTransform, MonotonicRQSTransform
 
     hidden, n = [case.hidden] * case.layers, case.features
     if case.kind == "maf":
@@ -134,7 +144,9 @@ def zuko(case: Case) -> Flow:
         flow = zf.NSF(n, bins=BINS, transforms=case.transforms, hidden_features=hidden)
     else:
         masks = [(torch.arange(n) < n // 2) ^ bool(k % 2) for k in range(case.transforms)]
-        options = {"univariate": AdditiveTransform, "shapes": [()], "hidden_features": hidden}
+        nice, spline = (AdditiveTransform, [()]), (MonotonicRQSTransform, [(BINS,), (BINS,), (BINS - 1,)])
+        univariate, shapes = nice if case.kind == "nice" else spline
+        options = {"univariate": univariate, "shapes": shapes, "hidden_features": hidden}
         couplings = [zf.coupling.GeneralCouplingTransform(n, mask=mask, **options) for mask in masks]
         base = UnconditionalDistribution(DiagNormal, torch.zeros(n), torch.ones(n), buffer=True)
         flow = Lazy(couplings, base)
@@ -160,14 +172,16 @@ def nflows(case: Case) -> Flow:
 
     n, members = case.features, list[nn.Module]()
     options = {"features": n, "hidden_features": case.hidden, "num_blocks": case.layers - 1}
+    ends = {"num_bins": BINS, "tails": "linear", "tail_bound": 3.0}
     for _ in range(case.transforms):
-        if case.kind == "nice":
-            members += [nt.AdditiveCouplingTransform(torch.arange(n) >= n // 2, lambda i, o: Told(case.net()))]
+        if case.coupled:
+            nice, spline = nt.AdditiveCouplingTransform, nt.PiecewiseRationalQuadraticCouplingTransform
+            halves = (torch.arange(n) >= n // 2, lambda i, o: Told(case.net()))
+            members += [nice(*halves) if case.kind == "nice" else spline(*halves, **ends)]
         elif case.kind == "maf":
             members += [nt.MaskedAffineAutoregressiveTransform(**options, use_residual_blocks=False)]
         else:
             spline = nt.MaskedPiecewiseRationalQuadraticAutoregressiveTransform
-            ends = {"num_bins": BINS, "tails": "linear", "tail_bound": 3.0}
             members += [spline(**options, **ends, use_residual_blocks=False)]
         members += [nt.ReversePermutation(n)]
     flow = Whole(nt.CompositeTransform(members), StandardNormal([n]))
@@ -175,8 +189,9 @@ def nflows(case: Case) -> Flow:
 
 
 def normflows(case: Case) -> Flow:
-    """normflows. Its spline flow has residual networks only, of one block here: one hidden layer more."""
+    """normflows. Its autoregressive splines have residual networks only, of one block here: one hidden layer more."""
     import normflows as nf
+    from normflows.flows.neural_spline.coupling import PiecewiseRationalQuadraticCoupling
 
     n, members = case.features, list[nn.Module]()
     for _ in range(case.transforms):
@@ -186,6 +201,14 @@ def normflows(case: Case) -> Flow:
             options = {"num_blocks": case.layers - 1, "use_residual_blocks": False}
             # its own direction is that of samples (IAF)
             members += [nf.flows.Reverse(nf.flows.MaskedAffineAutoregressive(n, case.hidden, **options))]
+        elif case.kind == "nsf-c":
+            layer = nf.flows.CoupledRationalQuadraticSpline(n, 1, case.hidden, num_bins=BINS)
+            ends = {"num_bins": BINS, "tails": "linear", "tail_bound": 3.0}
+            halves = (torch.arange(n) >= n // 2, lambda i, o: Told(case.net()))
+            layer.prqct = PiecewiseRationalQuadraticCoupling(
+                *halves, **ends
+            )  # the same network, the other half as it is
+            members += [layer, nf.flows.Permute(n, mode="swap")]
         else:
             members += [nf.flows.AutoregressiveRationalQuadraticSpline(n, 1, case.hidden, num_bins=BINS)]
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(n, trainable=False), members)
@@ -279,7 +302,7 @@ def trained(folder: Path, updates: int, batch: int = 64) -> None:
             print(f"  {lib.__name__:11} {once:8.1f} s (1x), {once / times[2]:.1f} times ours", flush=True)
 
 
-def main(quick: bool, rounds: int, features: list[int], samples: bool) -> None:
+def main(quick: bool, rounds: int, features: list[int], kinds: list[str], samples: bool) -> None:
     """Print a table."""
     torch.set_num_threads(1)
     if quick:
@@ -287,12 +310,14 @@ def main(quick: bool, rounds: int, features: list[int], samples: bool) -> None:
             Case("maf", 6, 5, 128, 2),
             Case("maf", 64, 5, 128, 2),
             Case("nsf", 6, 2, 128, 2),
+            Case("nsf-c", 6, 2, 128, 2),
             Case("maf", 784, 1, 512, 1),
         ]
     else:
-        small = [Case(kind, n, 5, 256, 2) for kind in ("maf", "nsf") for n in (6, 43, 64)]
-        cases = [Case("nice", 784, 4, 1000, 5), *small, Case("maf", 784, 5, 1024, 1), Case("nsf", 784, 2, 512, 1)]
-    cases = [case for case in cases if not features or case.features in features]
+        small = [Case(kind, n, 5, 256, 2) for kind in ("maf", "nsf", "nsf-c") for n in (6, 43, 64)]
+        large = [Case("maf", 784, 5, 1024, 1), Case("nsf", 784, 2, 512, 1), Case("nsf-c", 784, 4, 512, 1)]
+        cases = [Case("nice", 784, 4, 1000, 5), *small, *large]
+    cases = [case for case in cases if case.kind in kinds and (not features or case.features in features)]
     print(f"torch {torch.__version__}, 1 thread, {rounds} interleaved rounds; milliseconds, median (fastest-slowest)")
     print(f"{'':32}{'':8}{'':10}{'':13}{'time':>28}{'/ floor':>10}{'/ ours':>8}")
     for case, batch in itertools.product(cases, (256,) if quick else (256, 1024)):
@@ -316,6 +341,7 @@ if __name__ == "__main__":
     parser.add_argument("--quick", action="store_true", help="a smaller table, in under a minute")
     parser.add_argument("--rounds", type=int, default=0, help="0: 5 if quick, else 11")
     parser.add_argument("--features", type=int, nargs="*", default=[], help="these sizes of events alone")
+    parser.add_argument("--kinds", nargs="*", default=KINDS, choices=KINDS, help="these kinds alone")
     parser.add_argument("--no-samples", action="store_true", help="draw no samples with other libraries")
     parser.add_argument("--mnist", type=Path, help="the folder with MNIST: samples of trained flows, and nothing else")
     parser.add_argument("--updates", type=int, default=1000, help="with --mnist")
@@ -323,4 +349,4 @@ if __name__ == "__main__":
     if options.mnist:
         raise SystemExit(trained(options.mnist, options.updates))
     rounds = options.rounds or (5 if options.quick else 11)
-    main(options.quick, rounds, options.features, not options.no_samples)
+    main(options.quick, rounds, options.features, options.kinds, not options.no_samples)
