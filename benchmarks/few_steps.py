@@ -29,6 +29,7 @@ import pushforward as pf
 from pushforward import _recipe
 from pushforward._random import Draw
 from pushforward.cli.demo import FLOW, FULL
+from pushforward.cli.few_steps import renoise
 from pushforward.cli.train import started
 from pushforward.models import Diffusion, FlowMap
 from pushforward.objectives import (
@@ -48,7 +49,7 @@ from pushforward.objectives import (
 )
 from pushforward.paths import Uniform
 from pushforward.report.compare import Samples, compare
-from pushforward.solvers import Euler, Heun
+from pushforward.solvers import Euler, Heun, Jumps
 
 CALLS = (1, 2, 4)
 TEACHER = "teacher"
@@ -110,8 +111,8 @@ class Studio:
         """A flow map that starts from a model and has learned by an objective."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)  # of what is new in it, the embedding of the second time
-            model = FlowMap.of(start, critic=critic)
-        kind = _recipe.FlowMap(self.recipe.net, critic=model.critic is not None)
+            model = FlowMap.of(start, critic, Jumps(renoise=renoise(objective)))
+        kind = _recipe.FlowMap(self.recipe.net, critic=model.critic is not None, renoise=renoise(objective))
         self.train(name, model, objective, kind, self.budget.steps if steps is None else steps, lr, source)
         return model
 

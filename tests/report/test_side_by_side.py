@@ -7,6 +7,8 @@ from pushforward._errors import ConfigError
 from pushforward.models import Diffusion, FlowMap
 from pushforward.paths import VP, Linear, x0
 from pushforward.report import SideBySide, side_by_side
+from pushforward.report.compare import draw_samples
+from pushforward.solvers import Jumps
 from report.standin import gaussian_data
 
 STD = 0.5
@@ -25,6 +27,17 @@ def bent(x, t, context=None):
     """The velocity of independent pairs, which one Euler step gets wrong."""
     t = t[:, None]
     return (t - (1 - t) * STD**2) / ((1 - t) ** 2 * STD**2 + t**2) * x
+
+
+class ToDataAlone(torch.nn.Module):
+    """The flow map of independent pairs, exact where it jumps to t = 0 and wild anywhere else."""
+
+    shape = (2,)
+
+    def forward(self, x, t, context=None, leap=None):
+        spread = ((1 - t) ** 2 * STD**2 + t**2).sqrt()
+        right = (1 - STD / spread) / t
+        return x * torch.where(leap == t, right, -9.0)[:, None]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +62,16 @@ def test_all_start_from_the_same_noise(found: SideBySide) -> None:
     ends = [each.samples.x for each in found.lines]
     torch.testing.assert_close(ends[0], ends[1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ends[0], ends[3], atol=2e-3, rtol=2e-2)
+
+
+def test_a_map_of_jumps_to_data_alone_is_sampled_as_it_was_trained() -> None:
+    data, model = gaussian_data(1200, std=STD), FlowMap(ToDataAlone(), solver=Jumps(renoise=1.0))
+    far = [line.row.energy.value for line in side_by_side({"map": model}, data, (1, 2, 8), n=300, scored=0).lines]
+    assert max(far) < 0.02
+    assert draw_samples(FlowMap(ToDataAlone()), data, (2,), 300)[0].x.std() > 2  # without the noise it is lost
+    for chunk in (256, 7):  # the fresh noise is that of `sample`, however the batch is split
+        made = draw_samples(model, data, (4,), 300, seed=3, chunk=chunk)[0].x
+        torch.testing.assert_close(made, model.sample(300, seed=3, steps=4))
 
 
 def test_the_table_and_the_picture_have_every_line(found: SideBySide) -> None:

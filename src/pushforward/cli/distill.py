@@ -82,7 +82,7 @@ def run(options: Distill) -> None:
     if source is None:  # a share of the pairs was made
         return
     *first, last = stages(recipe, options.jumps, Error(options.loss, options.features), options.settings)
-    work = _Work(options, units, source, teacher, plain, renoise(recipe))
+    work = _Work(options, units, source, teacher, plain)
     for stage in first:
         before, history = work.done(stage, path.with_name(f"{path.name}-{stage.name}"), before)
         if history.steps:
@@ -124,7 +124,6 @@ class _Work:
         source: what is learned from.
         teacher: what is taught: the run's model, guided or not.
         plain: the run's model itself.
-        renoise: how several jumps are made.
     """
 
     options: Distill
@@ -132,7 +131,6 @@ class _Work:
     source: Any
     teacher: "pf.Diffusion"
     plain: "pf.Diffusion"
-    renoise: float
 
     def done(
         self, stage: Stage, place: Path, before: "pf.Diffusion | FlowMap"
@@ -140,10 +138,11 @@ class _Work:
         """A stage as a run of its own, from the model before it."""
         options, units, settings = self.options, self.units, stage.settings
         of: Any = pf.training.read_run(options.run).model
-        words = of.net, of.path, of.prediction, stage.critic, stage.jumps, self.renoise, options.guidance
+        objective = stage.objective(self.teacher, before)
+        words = of.net, of.path, of.prediction, stage.critic, stage.jumps, renoise(objective), options.guidance
         student, recipe = student_of(before, self.plain, stage, options.settings.seed), _recipe.FlowMap(*words)
         what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"
         announce(what, student, f"a flow map of {options.run}", settings, place)
-        data, objective = Remembered(self.source, units, place), stage.objective(self.teacher, before)
+        data = Remembered(self.source, units, place)
         steering = options.steering.arguments()
         return student, pf.train(student, data, objective, settings=settings, run=place, recipe=recipe, **steering)

@@ -78,9 +78,9 @@ def needs_pairs(recipe: Recipe) -> bool:
     return recipe in ("pairs-dmd", "pairs", "dmd")
 
 
-def renoise(recipe: Recipe) -> float:
-    """How several jumps are made: consistency models know the way to data alone, and take fresh noise in between."""
-    return 1.0 if recipe in ("consistency", "continuous") else 0.0
+def renoise(objective: "pf.objectives.Objective") -> float:
+    """How several jumps are made: who learns jumps to data alone (`ToData`) takes fresh noise in between."""
+    return float(isinstance(getattr(objective, "intervals", None), pf.objectives.ToData))
 
 
 def stages(recipe: Recipe, jumps: int, error: Error, settings: Settings) -> list[Stage]:

@@ -7,7 +7,7 @@ sampler would get. Models that integrate are sampled at several numbers of netwo
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -78,6 +78,11 @@ def solver_for(calls: int) -> Solver:
     return Heun(steps=calls // 2) if calls >= 4 and calls % 2 == 0 else Euler(steps=calls)
 
 
+def jumps_of(model: FlowMap, calls: int) -> Solver:
+    """The model's own way of jumping, so many times: fresh noise in between where it knows jumps to data alone."""
+    return replace(model.solver, steps=calls) if isinstance(model.solver, Jumps) else Jumps(calls)
+
+
 def draw_samples(
     model: Model,
     data: "Dataset",
@@ -94,7 +99,7 @@ def draw_samples(
         return (Samples("samples", spent, x, context),)
     sets: list[Samples] = []
     for each in calls:
-        solver = Jumps(each) if isinstance(model, FlowMap) else solver_for(each)
+        solver = jumps_of(model, each) if isinstance(model, FlowMap) else solver_for(each)
         x, spent = _sampled(model, n, solver, seed, context, chunk)
         sets.append(Samples(f"{spent} network call{'s' if spent > 1 else ''}", spent, x, context))
     return tuple(sets)
@@ -142,8 +147,8 @@ def _sampled(
     for first in range(0, n, chunk):
         size = min(chunk, n - first)
         part = None if context is None else context[first : first + size].to(model.device)
-        x = z = model.noise(size, seed, first)
-        for state in model.decoding(z, part, solver):
+        x = z = model.noise(size, seed, first, part)
+        for state in model.decoding(z, part, solver, Draw(seed, "solver", first=first, device=str(model.device))):
             x, calls = state.x, state.nfe
         parts.append(x.cpu())
     return torch.cat(parts), calls
