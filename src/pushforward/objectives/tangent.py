@@ -3,7 +3,9 @@
     d f(x + h dx, t + h dt) / dh  at h = 0
 
 Forward mode (`torch.func.jvp`) is exact and costs about two calls. Some kernels have none (fused attention among them);
-there the central difference stands in, two calls and an error of order h**2 beside the rounding of order 1 / h.
+there the central difference stands in, two calls and a relative error of (w h)**2 / 6 for a wave of w radians per unit
+beside the rounding, of order 1 / h. The fastest waves that our networks are told the time in have w = 128 pi, so h is
+1e-4 in float32. Under autocast the rounding would be all there is: the two calls are made without it.
 """
 
 from collections.abc import Callable
@@ -23,7 +25,7 @@ def tangent(
     at: tuple[Tensor, ...],
     along: tuple[Tensor, ...],
     how: Derivative = "auto",
-    h: float = 1e-3,
+    h: float | None = None,
 ) -> Tensor:
     """The derivative of `f` at these arguments along these directions, of f's shape.
 
@@ -32,7 +34,8 @@ def tangent(
         at: its arguments.
         along: a direction for each.
         how: see `Derivative`.
-        h: half the step of the difference quotient.
+        h: half the step of the difference quotient; by default what the precision of the first argument allows, 1e-4 in
+            float32.
 
     >>> tangent(lambda x, t: x * t, (torch.ones(1), torch.ones(1)), (torch.ones(1), torch.ones(1)), "jvp")
     tensor([2.])
@@ -43,8 +46,22 @@ def tangent(
         except (NotImplementedError, RuntimeError) as error:
             if how == "jvp" or not _is_excuse(error):
                 raise
-    ahead, behind = (f(*(x + sign * h * dx for x, dx in zip(at, along, strict=True))) for sign in (1, -1))
-    return (ahead - behind) / (2 * h)
+    return _difference(f, at, along, _step(at[0].dtype) if h is None else h)
+
+
+def _difference(f: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...], h: float) -> Tensor:
+    with torch.autocast(at[0].device.type, enabled=False):
+        ahead, behind = (f(*(x + sign * h * dx for x, dx in zip(at, along, strict=True))) for sign in (1, -1))
+        return (ahead - behind) / (2 * h)
+
+
+def _step(dtype: torch.dtype) -> float:
+    """Rounding over h is level with h**2, both in units of the fastest wave: 1e-4 in float32.
+
+    >>> f"{_step(torch.float32):.1e}"
+    '9.8e-05'
+    """
+    return torch.finfo(dtype).eps ** (1 / 3) / 50
 
 
 def _is_excuse(error: Exception) -> bool:
