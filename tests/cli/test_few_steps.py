@@ -13,8 +13,9 @@ import pushforward as pf
 from pushforward._random import Draw
 from pushforward._recipe import FlowMap
 from pushforward.cli import main
-from pushforward.cli.few_steps import Error, Recipe, chosen, stages
+from pushforward.cli.few_steps import Error, Recipe, chosen, needs_pairs, stages
 from pushforward.cli.options import Solve
+from pushforward.cli.units import read_units
 from pushforward.models import guided
 from pushforward.solvers import Euler, Heun, Jumps
 from pushforward.training import Settings, load, read_run
@@ -39,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jumps = "1" if "dmd" in recipe else "2"
-    teacher = ["--pairs", "64", "--teacher.steps", "2"]
+    teacher = ["--pairs", "64", "--teacher.steps", "2"] if needs_pairs(typing.cast(Recipe, recipe)) else []
     assert main(["distill", "flow", "--recipe", recipe, "--jumps", jumps, *teacher, *BRIEF, "-o", recipe]) == 0
     assert capsys.readouterr().out.endswith(f"  pushforward compare flow {recipe}\n")
     assert main(["sample", recipe, "-n", "9", "-o", f"{recipe}.npz"]) == 0
@@ -122,6 +123,7 @@ def test_auto_is_the_recipe_that_was_best(place: Path, capsys: pytest.CaptureFix
 
 def test_pairs_are_compared_in_features(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["distill", "flow", "--pairs", "64", "--teacher.steps", "2", *BRIEF]
+    of_data = ["distill", "flow", *BRIEF]
     for features in ("none", "hidden"):
         assert main([*words, "--recipe", "pairs", "--features", features, "-o", f"seen-{features}"]) == 0
     plain, seen = (load(f"seen-{features}").sample(9, seed=0) for features in ("none", "hidden"))
@@ -129,9 +131,56 @@ def test_pairs_are_compared_in_features(place: Path, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert main([*words, "--recipe", "pairs", "--features", "scales", "-o", "seen-scales"]) == 2
     assert "images (C, H, W)" in capsys.readouterr().err
-    assert main([*words, "--recipe", "shortcut", "--features", "hidden", "-o", "unseen"]) == 2
+    assert main([*of_data, "--recipe", "shortcut", "--features", "hidden", "-o", "unseen"]) == 2
     assert "--features hidden with --recipe shortcut" in capsys.readouterr().err
     assert not Path("unseen").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    {
+        "--recipe shortcut --real --loss square": "--real with --recipe shortcut",
+        "--recipe consistency --pairs 5": "--pairs 5 with --recipe consistency",
+        "--recipe progressive --pairs-shard 0/2": "--pairs-shard 0/2 with --recipe progressive",
+        "--recipe direct --teacher.steps 3": "--teacher.steps 3 with --recipe direct",
+        "--recipe lagrangian --loss square": "--loss square with --recipe lagrangian",
+        "--recipe dmd --loss square": "regresses on pairs, for --loss; got --loss square with --recipe dmd",
+        "--jumps 4 --real": ", which is --recipe auto for --jumps 4",
+    }.items(),
+)
+def test_what_a_recipe_would_ignore_is_refused(
+    given: str, message: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["distill", "flow", *given.split(), *BRIEF, "-o", "refused"]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("refused").exists()
+
+
+def test_real_pairs_are_at_most_one_for_each_event(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--pairs", "450", "--real", "--teacher.steps", "1", *BRIEF, "--steps", "1"]
+    assert main(["distill", "flow", "--recipe", "pairs", *words, "-o", "real"]) == 0
+    shown = capsys.readouterr().out
+    assert "--real: 400 pairs, one for each training event; --pairs is 450" in shown
+    assert "850 pairs" in shown
+
+
+def test_a_folder_named_like_built_in_data_is_not_taken_for_them(place: Path) -> None:
+    for _ in range(2):
+        assert main(["train", "moons", "--mlp.hidden", "8", "--mlp.layers", "1", *BRIEF, "-o", "moons"]) == 0
+    assert read_units(Path("moons")).path == "moons"
+    assert main(["evaluate", "moons", "-n", "60", "--likelihood", "0", "--steps", "1"]) == 0
+
+
+def test_verbs_take_the_folder_they_stand_in(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.` has no name of its own, and stages and averages are named after the run they lie beside."""
+    assert main(["train", "points.csv", "--mlp.hidden", "8", *BRIEF, "--profiles", "0.1", "-o", "here/run"]) == 0
+    monkeypatch.chdir(place / "here" / "run")
+    assert main(["ema", ".", "--std", "0.07"]) == 0
+    assert load(place / "here" / "run-ema-0.07").shape == (2,)
+    (place / "here" / "jumps").mkdir()
+    monkeypatch.chdir(place / "here" / "jumps")
+    assert main(["distill", "../run", "--pairs", "16", "--teacher.steps", "1", *BRIEF, "-o", "."]) == 0
+    assert (place / "here" / "jumps-pairs" / "model.safetensors").is_file()
 
 
 def test_runs_are_put_side_by_side(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,7 +205,13 @@ def test_runs_are_put_side_by_side(place: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_reflow_says_whether_another_round_pays(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of runs whose folders have one name."""
     words = ["--pairs", "64", "--teacher.steps", "2", *BRIEF, "--measure", "40"]
+    assert main(["reflow", "flow", *words, "-o", "other/flow"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "%" in line][:2] == [
+        "flow",
+        "other/flow",
+    ]
     assert main(["reflow", "flow", *words, "-o", "straight"]) == 0
     shown = capsys.readouterr().out
     assert [line.split()[0] for line in shown.splitlines() if "%" in line][:2] == ["flow", "straight"]
@@ -185,7 +240,8 @@ def test_classes_and_guidance_reach_every_recipe(recipe: str, classes: Path, mon
         return pf.training.History([], [], [])
 
     monkeypatch.setattr(pf, "train", watched)
-    words = ["--guidance", "3", "--recipe", recipe, "--pairs", "64", "--teacher.steps", "4", *BRIEF]
+    pairs = ["--pairs", "64", "--teacher.steps", "4"] if needs_pairs(typing.cast(Recipe, recipe)) else []
+    words = ["--guidance", "3", "--recipe", recipe, *pairs, *BRIEF]
     assert main(["distill", "classes", *words, "-o", f"guided-{recipe}"]) == 0
     t = torch.linspace(0.2, 0.9, 16)
     for number, (student, batch, taught, made) in enumerate(stages):

@@ -1,12 +1,15 @@
 """Models side by side: the same noise, the numbers of each, and a picture that has them all."""
 
+import io
+import sys
+
 import pytest
 import torch
 
 from pushforward._errors import ConfigError
 from pushforward.models import Diffusion, FlowMap
 from pushforward.paths import VP, Linear, x0
-from pushforward.report import SideBySide, side_by_side
+from pushforward.report import SideBySide, side_by_side, stages
 from pushforward.report.compare import draw_samples
 from pushforward.solvers import Jumps
 from report.standin import gaussian_data
@@ -87,6 +90,19 @@ def test_the_table_and_the_picture_have_every_line(found: SideBySide) -> None:
     page = found.page("pushforward compare a b").html()
     assert page.count("<svg") >= 6
     assert "pushforward compare a b" in page
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_is_told_how_far_it_is(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: terminal, raising=False)
+    monkeypatch.setattr(sys, "stderr", screen)
+    data, model = gaussian_data(100), Diffusion(bent, Linear(), shape=(2,))
+    side_by_side({"flow": model}, data, (1,), n=40, scored=0, progress=True)
+    stages({"flow": model}, data, n=40, scored=0, progress=True)
+    said = screen.getvalue()
+    assert ("comparing" in said, "flow, calls=1" in said, "measuring" in said) == (terminal,) * 3
+    assert bool(said) == terminal
 
 
 def test_images_are_strips_of_the_first_ones() -> None:

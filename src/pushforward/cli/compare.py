@@ -11,6 +11,7 @@ import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session
 from pushforward.cli.output import write_picture
+from pushforward.cli.runs import named
 from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import data_of, read_units
 
@@ -54,11 +55,12 @@ def run(options: Compare) -> None:
     if len(scaling) > 1:
         got = "runs whose data were scaled differently"
         raise ConfigError(explain("runs of the same data", got, "Compare those trained on one data set."))
-    models = {name: pf.load(path, device=str(device)) for name, path in zip(_names(options.runs), options.runs)}
-    found = pf.report.side_by_side(models, data, options.calls, options.n, options.machine.seed, options.likelihood)
+    models = {name: pf.load(path, device=str(device)) for name, path in named(options.runs).items()}
+    n, seed, scored = options.n, options.machine.seed, options.likelihood
+    found = pf.report.side_by_side(models, data, options.calls, n, seed, scored, progress=True)
     print(f"{data.describe()}\n{found}")
     if options.out.suffix.lower() == ".html":
-        code = shlex.join(["pushforward", "compare", *map(str, options.runs), "--seed", str(options.machine.seed)])
+        code = shlex.join(["pushforward", "compare", *map(str, options.runs), "--seed", str(seed)])
         found.page(code).save(options.out)
     else:
         write_picture(options.out, found.picture())
@@ -77,9 +79,3 @@ def _check(options: Compare) -> None:
     for path in filter(is_mixed, options.runs):
         fix = f"Measure it by `pushforward evaluate {path}`."
         raise ConfigError(explain("runs of numbers or images", f"{str(path)!r}, of a table of anything", fix))
-
-
-def _names(runs: tuple[Path, ...]) -> list[str]:
-    """The folders' names; their paths where two have one name."""
-    short = [path.resolve().name for path in runs]
-    return short if len(set(short)) == len(short) else [str(path) for path in runs]

@@ -1,9 +1,9 @@
 """`pushforward distill`: teach a run to reach in a few jumps what it walked in many steps."""
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from tyro.conf import Positional, arg
 
@@ -11,11 +11,11 @@ import pushforward as pf
 from pushforward import _recipe
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
-from pushforward.cli.few_steps import Error, Recipe, Stage, chosen, needs_pairs, renoise, stages
+from pushforward.cli.few_steps import Error, Recipe, Stage, chosen, needs_pairs, regresses, renoise, stages
 from pushforward.cli.guiding import guided
 from pushforward.cli.options import FLAT, Session, Solve
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
-from pushforward.cli.runs import Remembered, announce, conclude, speak
+from pushforward.cli.runs import Remembered, announce, beside, conclude, speak
 from pushforward.cli.steering import Steering
 from pushforward.cli.units import Units, data_of
 
@@ -61,7 +61,8 @@ class Distill:
     pairs_shard: Annotated[str | None, arg(metavar="I/N")] = None
     """Make this share of the pairs only, counted from 0; the same command without it goes on with all of them."""
     real: bool = False
-    """Add pairs that start from the real training data: their data end is exact."""
+    """Add pairs that start from real training data, whose data end is exact: as many as --pairs, but at most one for
+    each training event."""
     guidance: float = 1.0
     """How far the teacher is pushed towards each class, for runs trained with --conditional --drop-labels: the student
     samples like that by itself, in one pass where the teacher takes two. 1 is not at all."""
@@ -76,6 +77,7 @@ class Distill:
 def run(options: Distill) -> None:
     """Make pairs if the recipe wants some, train a flow map stage by stage, say what to do next."""
     path, recipe = student_folder(options.out, options.run, "distilled"), chosen(options.recipe, options.jumps)
+    refuse_unused(options, recipe)
     units, plain = teacher_of(options.run, options.settings)
     teacher: Any = guided(plain, options.run, options.guidance)
     source, before = source_of(options, recipe, units, teacher, path), plain
@@ -84,19 +86,50 @@ def run(options: Distill) -> None:
     *first, last = stages(recipe, options.jumps, Error(options.loss, options.features), options.settings)
     work = _Work(options, units, source, teacher, plain)
     for stage in first:
-        before, history = work.done(stage, path.with_name(f"{path.name}-{stage.name}"), before)
+        before, history = work.done(stage, beside(path, f"-{stage.name}"), before)
         if history.steps:
             speak(f"loss {history.losses[-1]:.4f} after {history.steps[-1]:,} steps, {history.seconds[-1]:.0f} s")
     _, history = work.done(last, path, before)
     conclude(history, path, units, options.run)
 
 
+_OF_PAIRS: Final = ("pairs", "pairs_shard", "real", "teacher")
+"""Options of recipes that learn from pairs,"""
+_OF_THE_ERROR: Final = ("loss", "features")
+"""and of those that regress on them."""
+_DEFAULT: Final = Distill(Path())
+
+
+def refuse_unused(options: Distill, recipe: Recipe) -> None:
+    """Refuse what the recipe would ignore.
+
+    Raises:
+        ConfigError: an option of other recipes.
+    """
+    wanted = "a recipe that learns from pairs" if not needs_pairs(recipe) else "a recipe that regresses on pairs"
+    unused = (() if needs_pairs(recipe) else _OF_PAIRS) + (() if regresses(recipe) else _OF_THE_ERROR)
+    given = [flag for name in unused if (flag := _given(name, getattr(options, name), getattr(_DEFAULT, name)))]
+    if given:
+        why = f", which is --recipe auto for --jumps {options.jumps}" if options.recipe == "auto" else ""
+        fix = "Choose --recipe pairs or leave it out."
+        raise ConfigError(
+            explain(f"{wanted}, for {given[0].split()[0]}", f"{given[0]} with --recipe {recipe}{why}", fix)
+        )
+
+
+def _given(name: str, value: Any, default: Any) -> str:
+    """An option as it was given; "" if it was not."""
+    if value == default:
+        return ""
+    if isinstance(value, Solve):
+        parts = ((each.name, getattr(value, each.name), getattr(default, each.name)) for each in fields(value))
+        return next(filter(None, (_given(f"{name}.{part}", mine, usual) for part, mine, usual in parts)))
+    return f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}")
+
+
 def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffusion", path: Path) -> Any:
     """What the recipe learns from: the teacher's pairs, or its data; None if a share of the pairs was asked for."""
     if not needs_pairs(recipe):
-        if options.pairs_shard is not None:
-            got = f"--pairs-shard {options.pairs_shard} with --recipe {recipe}, which learns from data"
-            raise ConfigError(explain("a recipe that learns from pairs", got, "Leave it out."))
         _, data = data_of(options.run)
         return data if units.labels else data.unlabelled()
     check_real(options)

@@ -9,7 +9,7 @@ from tyro.conf import Positional, arg
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward.cli.options import FLAT, Machine, Session
-from pushforward.cli.runs import speak
+from pushforward.cli.runs import beside, speak
 from pushforward.cli.tables import is_mixed
 from pushforward.cli.units import FILE, read_units, write_units
 
@@ -55,7 +55,7 @@ def run(options: Ema) -> None:
     options.machine.prepare()
     about, model = pf.training.read_run(options.run), pf.load(options.run)
     start, at = options.out or options.run, "" if options.step is None else f"-step-{options.step}"
-    paths = [start.with_name(f"{start.resolve().name}-ema-{std:g}{at}") for std in options.std]
+    paths = [beside(start, f"-ema-{std:g}{at}") for std in options.std]
     for std, path in zip(options.std, paths):
         averaged = pf.training.averaged(options.run, std, about.settings.profiles, options.step)
         put_weights(model, {**weights(model), **averaged})

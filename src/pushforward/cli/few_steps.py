@@ -78,20 +78,18 @@ def needs_pairs(recipe: Recipe) -> bool:
     return recipe in ("pairs-dmd", "pairs", "dmd")
 
 
+def regresses(recipe: Recipe) -> bool:
+    """Whether a recipe learns by an error on pairs."""
+    return recipe in ("pairs-dmd", "pairs")
+
+
 def renoise(objective: "pf.objectives.Objective") -> float:
     """How several jumps are made: who learns jumps to data alone (`ToData`) takes fresh noise in between."""
     return float(isinstance(getattr(objective, "intervals", None), pf.objectives.ToData))
 
 
 def stages(recipe: Recipe, jumps: int, error: Error, settings: Settings) -> list[Stage]:
-    """The trainings of a recipe, in order; `error` is how one on pairs is seen.
-
-    Raises:
-        ConfigError: features for a recipe that has no error on pairs.
-    """
-    if error.features != "none" and recipe not in ("pairs", "pairs-dmd"):
-        got = f"--features {error.features} with --recipe {recipe}"
-        raise ConfigError(explain("a recipe that regresses on pairs, for --features", got, "Choose --recipe pairs."))
+    """The trainings of a recipe, in order; `error` is how one on pairs is seen."""
     if recipe == "progressive":
         counts = [jumps * 2**k for k in (3, 2, 1, 0)]
         return [Stage(f"{n}" if n > jumps else "", _progressive(n), settings, n) for n in counts]

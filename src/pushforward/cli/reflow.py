@@ -18,7 +18,7 @@ from pushforward.cli.guiding import said
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
 from pushforward.cli.parts import told
 from pushforward.cli.reflowed import tell_stages
-from pushforward.cli.runs import Remembered, announce, conclude, run_folder
+from pushforward.cli.runs import Remembered, announce, conclude, run_folder, speak
 from pushforward.cli.steering import Steering
 from pushforward.cli.units import Units, data_of, read_units
 
@@ -48,7 +48,8 @@ class Reflow:
     pairs_shard: Annotated[str | None, arg(metavar="I/N")] = None
     """Make this share of the pairs only, counted from 0; the same command without it goes on with all of them."""
     real: bool = False
-    """Add as many pairs that start from the real training data: their data end is exact."""
+    """Add pairs that start from real training data, whose data end is exact: as many as --pairs, but at most one for
+    each training event."""
     measure: int = 512
     """Samples by which teacher and student are then compared, with advice whether to go on; 0 leaves it out."""
     teacher: Solve = Solve()
@@ -146,6 +147,8 @@ def pairs_of(
     if real:
         folders.append(path / "real-pairs")
         x, given = _real(options, units)
+        if len(x) < options.pairs:
+            speak(f"--real: {len(x):,} pairs, one for each training event; --pairs is {options.pairs:,}")
         training.store_real_pairs(model, folders[1], x, context=given, **made)
     for folder in folders:
         if not alone:

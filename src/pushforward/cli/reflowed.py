@@ -7,7 +7,7 @@ from typing import Any
 import pushforward as pf
 from pushforward._errors import DataError, RunError
 from pushforward.cli.options import prepare
-from pushforward.cli.runs import speak
+from pushforward.cli.runs import named, speak
 from pushforward.cli.units import data_of
 
 
@@ -25,7 +25,8 @@ def tell_stages(options: Any, path: Path) -> None:
     except (DataError, RunError) as error:
         return speak(f"Not measured, as the data of the run are not there: {error}")
     device = str(prepare(options.settings.device, options.settings.threads))
-    models: Any = {place.resolve().name: pf.load(place, device=device) for place in (options.run, path)}
+    models: Any = {name: pf.load(place, device=device) for name, place in named((options.run, path)).items()}
     conditional, n = bool(units.labels), max(40, options.measure)
-    found = pf.report.stages(models, data, n, options.settings.seed, conditional, min(256, options.measure))
+    scored = min(256, options.measure)
+    found = pf.report.stages(models, data, n, options.settings.seed, conditional, scored, progress=True)
     return speak("", str(found), "", found.advice())

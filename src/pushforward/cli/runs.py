@@ -34,6 +34,22 @@ def run_folder(out: Path | None, name: str) -> Path:
     return path
 
 
+def beside(path: Path, ending: str) -> Path:
+    """The folder next to this one whose name goes on with an ending; of "." too.
+
+    >>> str(beside(Path("runs/digits"), "-2"))
+    'runs/digits-2'
+    """
+    whole = path if path.name not in ("", "..") else path.resolve()
+    return whole.with_name(f"{whole.name}{ending}")
+
+
+def named(runs: "Sequence[Path]") -> dict[str, Path]:
+    """Run folders by name, or by path where two have one name."""
+    short = [path.resolve().name for path in runs]
+    return dict(zip(short if len(set(short)) == len(short) else map(str, runs), runs))
+
+
 def speak(*lines: str) -> None:
     """Print, on the first process alone."""
     if os.environ.get("RANK", "0") == "0":

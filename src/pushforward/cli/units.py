@@ -136,13 +136,15 @@ def units_of(data: "pf.data.Dataset", path: str, reading: Reading | None = None,
     """The units of a data set that was opened from `path`."""
     import torch
 
+    from pushforward.data.opening import BUILT_IN
+
     def numbers(part: "torch.Tensor | float") -> tuple[float, ...]:
         if not isinstance(part, torch.Tensor):
             return (float(part),)
         return tuple(part.detach().cpu().double().expand(data.shape).flatten().tolist())
 
     return Units(
-        path=str(Path(path).resolve()) if Path(path).exists() else path,
+        path=path if path in BUILT_IN or not Path(path).exists() else str(Path(path).resolve()),
         name=data.name,
         events=data.kind,
         shape=data.shape,

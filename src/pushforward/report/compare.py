@@ -68,6 +68,11 @@ class Row:
     nearest: float
 
 
+def shown(progress: bool) -> bool | None:
+    """tqdm's `disable`: bars are for terminals, and for those who ask."""
+    return None if progress else True
+
+
 def is_conditional(model: Model, data: "Dataset") -> bool:
     """Whether the data have classes and one of the model's networks was made for some."""
     return data.context is not None and any(bool(getattr(m, "classes", 0)) for m in model.modules())

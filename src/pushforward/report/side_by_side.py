@@ -15,6 +15,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from torch import Tensor
+from tqdm import tqdm
 
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
@@ -22,7 +23,7 @@ from pushforward.models import Diffusion, FlowMap, Model
 from pushforward.report import plots
 from pushforward.report.bits import bits_per_dim
 from pushforward.report.classifier import Judge, judge
-from pushforward.report.compare import Row, Samples, compare, draw_samples, is_conditional
+from pushforward.report.compare import Row, Samples, compare, draw_samples, is_conditional, shown
 from pushforward.report.estimate import Estimate
 from pushforward.report.page import Cell, Figure, Page, Section, Table, picture
 from pushforward.report.sections import reproduce_section, samples_section
@@ -160,6 +161,7 @@ def side_by_side(
     n: int | None = None,
     seed: int = 0,
     scored: int = 256,
+    progress: bool = False,
 ) -> SideBySide:
     """Sample all models from the same noise, and measure.
 
@@ -170,6 +172,7 @@ def side_by_side(
         n: samples of each; as many as there are training events, at most 1,000, if None.
         seed: of the noise.
         scored: held-out events whose likelihood is integrated; 0 for no bits.
+        progress: show on a terminal how far it is.
 
     Raises:
         ConfigError: no model, or a model of other events.
@@ -182,15 +185,21 @@ def side_by_side(
             raise ConfigError(explain(f"models of events of shape {tuple(data.shape)}", got, "Leave it out."))
     count, critic = min(len(data.values), 1000) if n is None else n, judge(data, seed)
     found: list[tuple[str, Samples, Estimate | None, float]] = []
-    for name, model in models.items():
-        given = is_conditional(model, data)
-        bits = _bits(model, data, scored, seed, given)
-        walks = isinstance(model, Diffusion | FlowMap)
-        for each in sorted(set(calls)) if walks else (1,):
-            begun = time.perf_counter()
-            made = draw_samples(model, data, (each,), count, seed, given)[0]
-            found.append((name, made, bits, (time.perf_counter() - begun) * 1000 / count))
-            bits = None
+    asked = {
+        name: sorted(set(calls)) if isinstance(model, Diffusion | FlowMap) else [1] for name, model in models.items()
+    }
+    with tqdm(total=sum(map(len, asked.values())), desc="comparing", disable=shown(progress), leave=False) as bar:
+        for name, model in models.items():
+            given = is_conditional(model, data)
+            bar.set_postfix_str(f"{name}, bits")
+            bits = _bits(model, data, scored, seed, given)
+            for each in asked[name]:
+                bar.set_postfix_str(f"{name}, calls={each}")
+                begun = time.perf_counter()
+                made = draw_samples(model, data, (each,), count, seed, given)[0]
+                found.append((name, made, bits, (time.perf_counter() - begun) * 1000 / count))
+                bits = None
+                bar.update()
     *rows, floor = compare([each[1] for each in found], data, critic, seed)
     lines = tuple(Line(name, made, row, bits, spent) for (name, made, bits, spent), row in zip(found, rows))
     return SideBySide(lines, floor, data, critic, count, seed)

@@ -18,11 +18,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tqdm import tqdm
+
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward.models import Diffusion
 from pushforward.report.bits import bits_per_dim
-from pushforward.report.compare import contexts, draw_samples
+from pushforward.report.compare import contexts, draw_samples, shown
 from pushforward.report.distances import energy_distance
 from pushforward.report.estimate import Estimate
 from pushforward.report.page import Table
@@ -118,6 +120,7 @@ def stages(
     seed: int = 0,
     conditional: bool = False,
     scored: int = 256,
+    progress: bool = False,
 ) -> Stages:
     """Measure a model and what reflow made of it, one after the other.
 
@@ -128,6 +131,7 @@ def stages(
         seed: of everything random.
         conditional: whether the models are given the data's classes.
         scored: held-out events whose likelihood is integrated; 0 for no bits.
+        progress: show on a terminal how far it is.
 
     Raises:
         ConfigError: no model, or too few samples.
@@ -136,20 +140,19 @@ def stages(
         raise ConfigError(explain("a model and n of 3 or more", f"{len(models)} models, n={n}", "Give more."))
     held = data.held_out_batch(Draw(seed, "report")).x.cpu()
     context, found, first = contexts(data, n, seed) if conditional else None, list[Stage](), None
-    for name, model in models.items():
-        given = None if context is None else context.to(model.device)
-        bits = _bits(model, data, scored, seed, conditional) if scored else None
-        first = bits if first is None else first
-        few, many = draw_samples(model, data, (1, MANY), n, seed, conditional)
-        found.append(
-            Stage(
-                name,
-                straightness(model, RK4(steps=12), n, seed, given),
-                _less(bits, first),
-                energy_distance(few.x, held),
-                energy_distance(many.x, held),
-            )
-        )
+    with tqdm(total=3 * len(models), desc="measuring", disable=shown(progress), leave=False) as bar:
+        for name, model in models.items():
+            given = None if context is None else context.to(model.device)
+            bar.set_postfix_str(f"{name}, bits")
+            bits = _bits(model, data, scored, seed, conditional) if scored else None
+            first = bits if first is None else first
+            bar.update()
+            bar.set_postfix_str(f"{name}, samples")
+            few, many = (energy_distance(s.x, held) for s in draw_samples(model, data, (1, MANY), n, seed, conditional))
+            bar.update()
+            bar.set_postfix_str(f"{name}, paths")
+            found.append(Stage(name, straightness(model, RK4(steps=12), n, seed, given), _less(bits, first), few, many))
+            bar.update()
     return Stages(tuple(found))
 
 
