@@ -128,6 +128,9 @@ class Transformer:
         "alibi", "kerple", "fire", "t5", "shaw", "transformer_xl", "deberta", "unordered",
     ] = "axial"  # fmt: skip
     """How tokens know where they stand."""
+    fastest: float = 64.0
+    """Cycles of the fastest wave that tells the time. Lower it, to 2 or 4, for the teacher of `distill --recipe
+    continuous`, eulerian or mean-flow: they learn from the derivative in time, which fast waves drown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,9 @@ class MLP:
     """Features per layer."""
     layers: int = 4
     """Residual layers."""
+    fastest: float = 64.0
+    """Cycles of the fastest wave that tells the time. Lower it, to 2 or 4, for the teacher of `distill --recipe
+    continuous`, eulerian or mean-flow: they learn from the derivative in time, which fast waves drown."""
 
 
 @dataclass(frozen=True, slots=True)

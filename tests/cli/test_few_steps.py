@@ -156,6 +156,16 @@ def test_what_a_recipe_would_ignore_is_refused(
     assert not Path("refused").exists()
 
 
+def test_a_teacher_whose_time_has_fast_waves_gets_a_hint(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    slow = ["--mlp.hidden", "8", "--mlp.layers", "1", "--mlp.fastest", "2"]
+    assert main(["train", "points.csv", *slow, *BRIEF, "-o", "slow"]) == 0
+    for run, recipe, hinted in (("flow", "eulerian", True), ("flow", "shortcut", False), ("slow", "eulerian", False)):
+        capsys.readouterr()
+        assert main(["distill", run, "--recipe", recipe, *BRIEF, "-o", f"{run}-{recipe}"]) == 0
+        assert ("trained with --mlp.fastest 2" in capsys.readouterr().out) == hinted
+    assert load("slow-eulerian").net.condition.time.fastest == 2
+
+
 def test_real_pairs_are_at_most_one_for_each_event(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--pairs", "450", "--real", "--teacher.steps", "1", *BRIEF, "--steps", "1"]
     assert main(["distill", "flow", "--recipe", "pairs", *words, "-o", "real"]) == 0

@@ -35,6 +35,8 @@ SMALL = Transformer(width=16, layers=1, heads=2, patch=2)
 RECIPES: dict[str, Recipe] = {
     "transformer": Diffusion(SMALL),
     "mlp": Diffusion(MLP(hidden=8, layers=1)),
+    "transformer, slow times": Diffusion(replace(SMALL, fastest=2.0)),
+    "mlp, slow times": FlowMap(MLP(hidden=8, layers=1, fastest=4.0)),
     "nice": NICE(couplings=2, hidden=8, layers=1, dropout=0.1),
     "real_nvp": RealNVP(couplings=2, hidden=8, layers=1),
     "maf": MAF(2, hidden=20, layers=1, dropout=0.1),
@@ -98,6 +100,19 @@ def test_a_recipe_trains_and_comes_back(name, tmp_path):
             torch.testing.assert_close(again.velocity(x, t, labels), model.velocity(x, t, labels), rtol=0, atol=0)
         else:
             torch.testing.assert_close(again.log_prob(x, labels), model.log_prob(x, labels), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("net", [SMALL, MLP(hidden=8, layers=1)])
+def test_a_recipe_says_how_fast_the_waves_of_its_time_are(net):
+    """A run from before it could be said has 64 cycles; the net of a flow map keeps its teacher's."""
+    said = _config.to_table(net)
+    del said["fastest"]
+    assert _config.from_table(type(net), said).fastest == 64
+    for recipe in (Diffusion(replace(net, fastest=2.0)), FlowMap(replace(net, fastest=2.0))):
+        condition = build(recipe, (1, 4, 4)).net.condition
+        assert condition.time.fastest == 2
+    with pytest.raises(ConfigError, match=r"more than 0\.25 cycles; got fastest=0"):
+        build(Diffusion(replace(net, fastest=0.0)), (1, 4, 4))
 
 
 def test_what_is_no_recipe_is_refused():

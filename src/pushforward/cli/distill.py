@@ -11,7 +11,7 @@ import pushforward as pf
 from pushforward import _recipe
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
-from pushforward.cli.few_steps import Error, Recipe, Stage, chosen, needs_pairs, regresses, renoise, stages
+from pushforward.cli.few_steps import Error, Recipe, Stage, advice, chosen, needs_pairs, regresses, renoise, stages
 from pushforward.cli.guiding import guided
 from pushforward.cli.options import FLAT, Session, Solve
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
@@ -83,6 +83,9 @@ def run(options: Distill) -> None:
     source, before = source_of(options, recipe, units, teacher, path), plain
     if source is None:  # a share of the pairs was made
         return
+    hint = advice(recipe, net_of(options.run))
+    if hint:
+        speak(hint)
     *first, last = stages(recipe, options.jumps, Error(options.loss, options.features), options.settings)
     work = _Work(options, units, source, teacher, plain)
     for stage in first:
@@ -134,6 +137,12 @@ def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffu
         return data if units.labels else data.unlabelled()
     check_real(options)
     return pairs_of(teacher, options, units, path, options.real)
+
+
+def net_of(run: Path) -> "_recipe.Transformer | _recipe.MLP":
+    """The recipe of the network of a diffusion's run."""
+    recipe: Any = pf.training.read_run(run).model
+    return recipe.net
 
 
 def student_of(before: "pf.Diffusion | FlowMap", teacher: "pf.Diffusion", stage: Stage, seed: int) -> "FlowMap":

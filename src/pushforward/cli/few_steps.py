@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
-from pushforward._recipe import Settings
+from pushforward._recipe import MLP, Settings, Transformer
 
 if TYPE_CHECKING:
     from pushforward.models import Diffusion, FlowMap
@@ -30,6 +30,9 @@ Recipe = Literal[
     "auto", "pairs-dmd", "pairs", "dmd", "mean-flow", "shortcut", "lagrangian", "eulerian", "direct", "progressive",
     "consistency", "continuous", "trajectory",
 ]  # fmt: skip
+
+_SLOW: Final = 4.0
+"""Cycles of waves of the time whose derivative does no harm."""
 
 
 class Error(NamedTuple):
@@ -81,6 +84,21 @@ def needs_pairs(recipe: Recipe) -> bool:
 def regresses(recipe: Recipe) -> bool:
     """Whether a recipe learns by an error on pairs."""
     return recipe in ("pairs-dmd", "pairs")
+
+
+def advice(recipe: Recipe, net: Transformer | MLP) -> str:
+    """What to know before a recipe that learns from d/dt meets a network in which it is large; "" if there is nothing.
+
+    >>> advice("shortcut", MLP()), advice("continuous", MLP(fastest=2.0))
+    ('', '')
+    """
+    if recipe not in ("continuous", "eulerian", "mean-flow") or net.fastest <= _SLOW:
+        return ""
+    kind = "mlp" if isinstance(net, MLP) else "transformer"
+    return (
+        f"Hint: the run is told the time in waves of up to {net.fastest:g} cycles, and --recipe {recipe} learns from "
+        f"their derivative. It does better from a run trained with --{kind}.fastest 2."
+    )
 
 
 def renoise(objective: "pf.objectives.Objective") -> float:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time
-from pushforward.nets.time import TimeEmbedding
+from pushforward.nets.time import FASTEST, TimeEmbedding
 
 
 class Condition(nn.Module):
@@ -20,19 +20,20 @@ class Condition(nn.Module):
         width: size of the vector.
         classes: number of classes context may name, 0 for none.
         context: length of a context vector instead, 0 for none.
+        fastest: cycles of the fastest wave of the time (`time.py`).
 
     Raises:
         ConfigError: both classes and a context vector are asked for.
     """
 
-    def __init__(self, width: int, classes: int = 0, context: int = 0) -> None:
+    def __init__(self, width: int, classes: int = 0, context: int = 0, fastest: float = FASTEST) -> None:
         super().__init__()
         if classes and context:
             raise ConfigError(explain(
                 "classes or a context vector", "both", "Append one-hot classes to the vector.",
             ))  # fmt: skip
         self.classes, self.length = classes, context
-        self.time = TimeEmbedding(width)
+        self.time = TimeEmbedding(width, fastest=fastest)
         self.label = nn.Embedding(classes + 1, width) if classes else None
         self.vector = nn.Linear(context, width) if context else None
         self.leap: TimeEmbedding | None = None  # see `two_times`

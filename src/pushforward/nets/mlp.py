@@ -18,6 +18,7 @@ from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
+from pushforward.nets.time import FASTEST
 
 
 class MLP(nn.Module):
@@ -29,6 +30,7 @@ class MLP(nn.Module):
         layers: how many residual layers.
         context: length of a context vector, 0 for none.
         classes: number of classes instead; index `classes` means "no class".
+        fastest: cycles of the fastest wave that tells the time; 2 to 4 for a model whose d/dt is to be learned from.
 
     >>> net = MLP((2,), hidden=32, layers=2)
     >>> net(torch.randn(5, 2), torch.rand(5)).shape
@@ -36,13 +38,19 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], hidden: int = 256, layers: int = 4, context: int = 0, classes: int = 0
+        self,
+        shape: tuple[int, ...],
+        hidden: int = 256,
+        layers: int = 4,
+        context: int = 0,
+        classes: int = 0,
+        fastest: float = FASTEST,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
         size = math.prod(self.shape)
         self.enter = nn.Linear(size, hidden)
-        self.condition = Condition(hidden, classes, context)
+        self.condition = Condition(hidden, classes, context, fastest)
         self.blocks = nn.ModuleList(Residual(hidden) for _ in range(layers))
         self.leave = zero(nn.Linear(hidden, size))
 

@@ -8,7 +8,11 @@ and a small network mixes them. The slowest wave turns a quarter over the whole 
 from every other t; the fastest resolves steps of about 1/(4 f_max). (Integer timesteps of other libraries are
 their business: `interop` converts.)
 
-References: Vaswani et al. 2017, arXiv 1706.03762; Tancik et al. 2020, Fourier features, arXiv 2006.10739.
+Fast waves are for velocities. Their derivative in t is large, 2 pi f, and what learns from d/dt of the network
+(MeanFlow, Eulerian and continuous consistency objectives) sees little else: for those 2 to 4 cycles are enough.
+
+References: Vaswani et al. 2017, arXiv 1706.03762; Tancik et al. 2020, Fourier features, arXiv 2006.10739; Lu and Song
+2024, arXiv 2410.11081, who warn of fast ones.
 """
 
 import math
@@ -16,10 +20,13 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pushforward._errors import ConfigError, explain
 from pushforward._typing import Time
 
+SLOWEST, FASTEST = 0.25, 64.0
 
-def waves(t: Time, count: int, slowest: float = 0.25, fastest: float = 64.0) -> Tensor:
+
+def waves(t: Time, count: int, slowest: float = SLOWEST, fastest: float = FASTEST) -> Tensor:
     """Cosines and sines of `count` log-spaced frequencies in cycles per unit of time, [batch, 2 * count]."""
     t = t if t.dtype == torch.float64 else t.float()
     f = torch.logspace(math.log10(slowest), math.log10(fastest), count, dtype=t.dtype, device=t.device)
@@ -34,10 +41,16 @@ class TimeEmbedding(nn.Module):
         width: size of the vector.
         frequencies: how many waves.
         fastest: cycles of the fastest wave between t = 0 and t = 1.
+
+    Raises:
+        ConfigError: it is slower than the slowest, a quarter of a cycle.
     """
 
-    def __init__(self, width: int, frequencies: int = 32, fastest: float = 64.0) -> None:
+    def __init__(self, width: int, frequencies: int = 32, fastest: float = FASTEST) -> None:
         super().__init__()
+        if not SLOWEST < fastest < math.inf:
+            got, fix = f"fastest={fastest}", "64 is usual, 2 to 4 where its derivative is learned from."
+            raise ConfigError(explain(f"a fastest wave of more than {SLOWEST} cycles", got, fix))
         self.frequencies = frequencies
         self.fastest = fastest
         self.first = nn.Linear(2 * frequencies, width)

@@ -21,6 +21,7 @@ from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
 from pushforward.nets.feature_maps import FeatureMap, of_layer
 from pushforward.nets.linear_attention import LinearAttention, check_linear
+from pushforward.nets.time import FASTEST
 from pushforward.positions import Axial, Embeds, Placed, Position, Rotary, Unordered, grid, place
 
 
@@ -66,6 +67,7 @@ class Transformer(nn.Module):
         expansion: hidden size of a block's network as a multiple of width.
         causal: a token sees only itself and the tokens before it.
         attention: a feature map makes attention linear (`linear_attention.py`); None is softmax.
+        fastest: cycles of the fastest wave that tells the time; 2 to 4 for a model whose d/dt is to be learned from.
 
     References:
         Peebles & Xie 2022, arXiv 2212.09748.
@@ -84,6 +86,7 @@ class Transformer(nn.Module):
         expansion: int = 4,
         causal: bool = False,
         attention: FeatureMap | None = None,
+        fastest: float = FASTEST,
     ) -> None:
         super().__init__()
         self.shape = tuple(shape)
@@ -92,7 +95,7 @@ class Transformer(nn.Module):
         self.position = position if position is not None else Axial() if len(self.shape) == 3 else Rotary()
         features = self.shape[1] if len(self.shape) == 2 else self.shape[0] * self.patch**2
         self.enter = nn.Linear(features, width)
-        self.condition = Condition(width, classes, context)
+        self.condition = Condition(width, classes, context, fastest)
         self.modulation = nn.Linear(width, (6 * layers + 2) * width)
         maps = [attention and of_layer(attention, layer) for layer in range(layers)]
         self.blocks = nn.ModuleList(Block(width, heads, expansion, causal, map) for map in maps)

@@ -108,7 +108,7 @@ def _net(recipe: "_recipe.Transformer | _recipe.MLP", shape: tuple[int, ...], cl
     from pushforward import nets
 
     if isinstance(recipe, _recipe.MLP):
-        return nets.MLP(shape, hidden=recipe.hidden, layers=recipe.layers, classes=classes)
+        return nets.MLP(shape, **_said(recipe), classes=classes)
     return nets.Transformer(
         shape,
         position=_position(recipe, shape),
@@ -117,6 +117,7 @@ def _net(recipe: "_recipe.Transformer | _recipe.MLP", shape: tuple[int, ...], cl
         heads=recipe.heads,
         patch=recipe.patch,
         classes=classes,
+        fastest=recipe.fastest,
     )
 
 
