@@ -2,24 +2,27 @@
 
     python benchmarks/few_steps.py [--data digits|PATH] [--seeds 0 1 2] [--recipes mean_flow shortcut ...]
                                    [--steps 1000] [--teacher-steps 2000] [--patch 7] [--samples 2000] [--out FOLDER]
-                                   [--quick]
+                                   [--quick] [--drop]
 
 For each seed a rectified flow is trained (the demonstration's recipe). Every student starts from its weights
 (`FlowMap.of`) and gets `steps` updates at the same batch; those called "from scratch" start from nothing and get the
-teacher's updates as well. Then 2,000 samples from the same noise are compared with held-out data by the two distances
+teacher's updates as well. Rows with "slow times" have a teacher of their own, which is told the time in waves of at
+most 2 cycles in place of 64. Then 2,000 samples from the same noise are compared with held-out data by the two distances
 of the demonstration, lower is better. Seconds are of the processor, in training: updates, and the pairs where a recipe
 makes some.
 
 FOLDER holds a run folder for each training and `cells.json`, one cell for each recipe and seed. What is there is not
-done again, and a training that was cut short goes on, so the same command continues after any interruption. The table,
-Markdown, is printed and written to `table.md`: means over the seeds, and half the range.
+done again, and a training that was cut short goes on, so the same command continues after any interruption. With --drop
+the cells of these recipes and seeds are forgotten and nothing is measured: the command without it then does them again,
+from the run folders where they are there. The table, Markdown, is printed and written to `table.md`: means over the
+seeds, and half the range.
 """
 
 import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -52,7 +55,8 @@ from pushforward.report.compare import Samples, compare
 from pushforward.solvers import Euler, Heun, Jumps
 
 CALLS = (1, 2, 4)
-TEACHER = "teacher"
+TEACHER, SLOW = "teacher", ", slow times"
+"""The row of the teacher, and how those end whose networks are told the time in slow waves."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Studio:
         seed: of everything.
         budget: how much of everything.
         data: with labels.
+        slow: whether networks are told the time in slow waves.
         clock: processor seconds of training so far, an entry for each part.
     """
 
@@ -84,17 +89,26 @@ class Studio:
     seed: int
     budget: Budget
     data: pf.data.Dataset
+    slow: bool = False
     clock: list[float] = field(default_factory=list)
 
     @property
     def recipe(self) -> _recipe.Diffusion:
         """The demonstration's network, with patches of the budget's size on other data."""
-        return FLOW if self.budget.data == "digits" else replace(FLOW, net=replace(FLOW.net, patch=self.budget.patch))
+        net = FLOW.net if self.budget.data == "digits" else replace(FLOW.net, patch=self.budget.patch)
+        return replace(FLOW, net=replace(net, fastest=2.0) if self.slow else net)
 
     def teacher(self) -> Diffusion:
         """The trained flow."""
         model = started(self.recipe, self.data.unlabelled(), self.seed)
-        self.train("teacher", model, Regression(), self.recipe, self.budget.teacher_steps, FULL.flow.lr)
+        self.train(
+            "teacher-slow" if self.slow else "teacher",
+            model,
+            Regression(),
+            self.recipe,
+            self.budget.teacher_steps,
+            FULL.flow.lr,
+        )
         assert isinstance(model, Diffusion)
         return model
 
@@ -170,12 +184,12 @@ def from_scratch(name: str, objective: Callable[[Studio], Objective]) -> Maker:
     return make
 
 
-def on_pairs(name: str, features: Callable[[Diffusion], FeatureLoss | None]) -> Maker:
-    """One-step distillation on pairs (pseudo-Huber); only one call is trained."""
+def on_pairs(name: str, features: Callable[[Diffusion], FeatureLoss | None], jumps: int = 1) -> Maker:
+    """Distillation on pairs (pseudo-Huber) in so many jumps along the line between both; no other number is trained."""
 
     def make(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
-        objective = FlowMapMatching(Composition(1.0, "line"), Stops(1), power=0.5, features=features(teacher))
-        return {1: studio.student(name, teacher, objective, source=studio.pairs(teacher))}
+        objective = FlowMapMatching(Composition(1.0, "line"), Stops(jumps), power=0.5, features=features(teacher))
+        return {jumps: studio.student(name, teacher, objective, source=studio.pairs(teacher))}
 
     return make
 
@@ -206,12 +220,16 @@ RECIPES: Mapping[str, Maker] = {
     "mean_flow, data": from_teacher("mean_flow-data", lambda s, t: few_steps.mean_flow()),
     "mean_flow, from scratch": from_scratch("mean_flow-scratch", lambda s: few_steps.mean_flow()),
     "eulerian": from_teacher("eulerian", lambda s, t: few_steps.eulerian(t)),
+    "eulerian, slow times": from_teacher("eulerian-slow", lambda s, t: few_steps.eulerian(t)),
     "lagrangian": from_teacher("lagrangian", lambda s, t: few_steps.lagrangian(t)),
     "shortcut": from_teacher("shortcut", lambda s, t: few_steps.shortcut(t)),
     "shortcut, from scratch": from_scratch("shortcut-scratch", lambda s: few_steps.shortcut()),
     "consistency": from_teacher("consistency", lambda s, t: few_steps.consistency(t, s.stage)),
     "consistency, data": from_teacher("consistency-data", lambda s, t: few_steps.consistency(None, s.stage)),
     "continuous": from_teacher("continuous", lambda s, t: few_steps.continuous_consistency(t, 2 * s.stage)),
+    "continuous, slow times": from_teacher(
+        "continuous-slow", lambda s, t: few_steps.continuous_consistency(t, 2 * s.stage)
+    ),
     "continuous, data": from_teacher(
         "continuous-data", lambda s, t: few_steps.continuous_consistency(None, 2 * s.stage)
     ),
@@ -219,10 +237,14 @@ RECIPES: Mapping[str, Maker] = {
     "direct": from_teacher("direct", lambda s, t: few_steps.direct(t)),
     "progressive": progressive,
     "pairs": on_pairs("pairs", lambda t: None),
+    "pairs, 2 jumps": on_pairs("pairs-2", lambda t: None, 2),
+    "pairs, 4 jumps": on_pairs("pairs-4", lambda t: None, 4),
     "pairs, scales": on_pairs("pairs-scales", lambda t: Scales()),
     "pairs, hidden": on_pairs("pairs-hidden", Hidden),
     "pairs, then dmd": matched,
 }
+
+TEACHERS = (TEACHER, TEACHER + SLOW)
 
 
 # the measurement ---------------------------------------------------------------------------------------------------
@@ -241,7 +263,7 @@ class Cell:
 def measured(studio: Studio, name: str, critic: pf.report.Judge) -> Cell:
     """Train, sample and compare."""
     teacher, n, seed = studio.teacher(), studio.budget.samples, studio.seed
-    if name == TEACHER:
+    if name in TEACHERS:
         made = {k: teacher.sample(n, solver=Euler(k), seed=seed) for k in (*CALLS, 50)}
     else:
         studio.clock.clear()  # the teacher has a row of its own
@@ -292,7 +314,17 @@ class Cells:
 
     def add(self, cell: Cell) -> None:
         """One more."""
-        self.cells.append(cell)
+        self._write([*self.cells, cell])
+
+    def drop(self, recipes: Collection[str], seeds: Collection[int]) -> int:
+        """Forget the cells of these recipes and seeds; how many there were."""
+        left = [cell for cell in self.cells if cell.recipe not in recipes or cell.seed not in seeds]
+        gone = len(self.cells) - len(left)
+        self._write(left)
+        return gone
+
+    def _write(self, cells: list[Cell]) -> None:
+        self.cells = cells
         text = json.dumps({"budget": self.budget, "cells": [asdict(each) for each in self.cells]}, indent=1)
         part = self.file.with_name(f".{self.file.name}.part")
         part.write_text(text + "\n", encoding="utf-8")
@@ -304,7 +336,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--recipes", nargs="+", default=[TEACHER, *RECIPES], choices=[TEACHER, *RECIPES])
+    parser.add_argument("--recipes", nargs="+", default=[*TEACHERS, *RECIPES], choices=[*TEACHERS, *RECIPES])
     parser.add_argument("--steps", type=int, default=Budget.steps)
     parser.add_argument("--teacher-steps", type=int, default=Budget.teacher_steps)
     parser.add_argument("--samples", type=int, default=Budget.samples)
@@ -312,6 +344,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--patch", type=int, help="pixels a side, not on digits; the network's own choice if left out")
     parser.add_argument("--out", type=Path, default=Path("runs/few_steps"))
     parser.add_argument("--quick", action="store_true", help="seconds, to see that everything runs")
+    parser.add_argument("--drop", action="store_true", help="forget the cells of these recipes and seeds, and stop")
     return parser.parse_args()
 
 
@@ -331,13 +364,18 @@ def main() -> None:
         budget, seeds = Budget(budget.data, 20, 8, 32, 100, 64), asked.seeds[:1]
         out = out / "quick"
     out.mkdir(parents=True, exist_ok=True)
+    cells = Cells(out / "cells.json", budget)
+    if asked.drop:
+        print(f"{cells.drop(asked.recipes, seeds)} cells dropped from {cells.file}")
+        return
     torch.set_num_threads(1)
     data = pf.data.open_data(asked.data)
-    cells, critic = Cells(out / "cells.json", budget), pf.report.judge(data)
+    critic = pf.report.judge(data)
     for seed in seeds:
         for name in asked.recipes:
             if not cells.have(name, seed):
-                cell = measured(Studio(out / f"seed-{seed}", seed, budget, data), name, critic)
+                studio = Studio(out / f"seed-{seed}", seed, budget, data, name.endswith(SLOW))
+                cell = measured(studio, name, critic)
                 cells.add(cell)
                 print(f"seed {seed}, {name}: {dict(cell.calls)}, {cell.seconds:.0f} s", flush=True)
     text = table(cells.cells)
