@@ -7,9 +7,9 @@
 For each seed a rectified flow is trained (the demonstration's recipe). Every student starts from its weights
 (`FlowMap.of`) and gets `steps` updates at the same batch; those called "from scratch" start from nothing and get the
 teacher's updates as well. Rows with "slow times" have a teacher of their own, which is told the time in waves of at
-most 2 cycles in place of 64. Then 2,000 samples from the same noise are compared with held-out data by the two distances
-of the demonstration, lower is better. Seconds are of the processor, in training: updates, and the pairs where a recipe
-makes some.
+most 2 cycles in place of 64. Then 2,000 samples from the same noise are compared with held-out data by the two
+distances of the demonstration, lower is better. Seconds are of the processor, in training: updates, and the pairs where
+a recipe makes some.
 
 FOLDER holds a run folder for each training and `cells.json`, one cell for each recipe and seed. What is there is not
 done again, and a training that was cut short goes on, so the same command continues after any interruption. With --drop

@@ -111,8 +111,8 @@ def test_the_solver_suits_the_run(place: Path) -> None:
     assert Solve("euler", 5).build(jumps) == Euler(5)
 
 
-def test_auto_is_the_recipe_that_was_best(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (chosen("auto", 1), chosen("auto", 4)) == ("pairs-dmd", "shortcut")
+def test_auto_is_a_recipe_for_so_many_jumps(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (chosen("auto", 1), chosen("auto", 4)) == ("pairs-dmd", "trajectory")
     settings = Settings(steps=2_000, lr=1e-3)
     first, second = stages("pairs-dmd", 1, Error("huber", "none"), settings)
     assert (first.settings, second.settings.steps, second.settings.lr) == (settings, 500, 1e-4)

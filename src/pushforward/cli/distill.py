@@ -44,10 +44,10 @@ class Distill:
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
     """The new run folder; by default runs/NAME-distilled. An interrupted run in it is continued."""
     recipe: Recipe = "auto"
-    """auto: pairs-dmd for one jump, shortcut for several. From pairs of noise and sample that the teacher makes: pairs
-    (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's velocity:
-    shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, consistency, continuous
-    (sCM) and progressive (stages of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
+    """auto: pairs-dmd for one jump, trajectory for several. From pairs of noise and sample that the teacher makes:
+    pairs (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's
+    velocity: shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, consistency,
+    continuous (sCM) and progressive (stages of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
     jumps: int = 1
     """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
