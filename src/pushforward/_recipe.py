@@ -308,6 +308,8 @@ class Run:
         objective: the objective, as it prints itself.
         model: how to build the model; None where it was built by hand.
         format_version: the version of the folder's layout.
+        teacher: a digest of the weights of the networks that the objective asks.
+        start: a digest of the weights of the model that this one was made of.
     """
 
     settings: Settings = field(default_factory=Settings)
@@ -317,3 +319,5 @@ class Run:
     objective: str = ""
     model: Recipe | None = None
     format_version: int = FORMAT_VERSION
+    teacher: str | None = None
+    start: str | None = None

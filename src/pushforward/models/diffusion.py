@@ -20,6 +20,7 @@ from pushforward._errors import ConfigError, ConversionError, ShapeError, explai
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.base import Base, Normal
+from pushforward.models.carried import carried, same
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.integrated import Integrated
 from pushforward.models.model import Model
@@ -127,7 +128,10 @@ class Diffusion(Model):
     def on(self, path: Path, prediction: Prediction | None = None) -> "Diffusion":
         """The same model on another path, as another prediction, without retraining; it shares the network.
 
-        The solution of the ODE is unchanged: it is followed at another speed and scale.
+        The solution of the ODE is unchanged: it is followed at another speed and scale. A base of one's own goes along.
+
+        Raises:
+            ConversionError: a base of one's own, and a path whose noise is elsewhere.
         """
         target = self.prediction if prediction is None else prediction
         moved = Diffusion(
@@ -138,15 +142,26 @@ class Diffusion(Model):
         c = self.path.coefficients(torch.tensor([self.reach[0], self.span[1]], dtype=torch.float64))
         first, last = path.time_at(c.alpha, c.sigma).nan_to_num(1.0).clamp(0, 1).tolist()
         last = last if last < moved.span[1] - 1e-9 else moved.span[1]
-        return moved._within((moved.span[0], last), (max(first, moved.reach[0]), last))
+        moved._within((moved.span[0], last), (max(first, moved.reach[0]), last))
+        if self._has_its_own_base():
+            moved.base = carried(self.base, _end(self.path, self.span[1]), _end(path, last))
+        return moved
 
     def matched(self, mean: float | Tensor, var: float | Tensor) -> "Diffusion":
-        """The same model for data of this mean and variance (see `data_mean`); it shares the network."""
-        same = Diffusion(
+        """The same model for data of this mean and variance (see `data_mean`); it shares the network.
+
+        Raises:
+            ConversionError: a base of one's own where the path keeps some of the data.
+        """
+        moved = Diffusion(
             self.net, self.path, self.prediction, shape=self.shape, solver=self.solver, trace=self.trace,
             precondition=self.precondition, uncertainty=self.uncertainty, data_mean=mean, data_var=var,
         )  # fmt: skip
-        return same._within(self.span, self.reach)
+        moved._within(self.span, self.reach)
+        if self._has_its_own_base():
+            alpha, sigma = _end(self.path, self.span[1])
+            moved.base = carried(self.base, (alpha, sigma), (0.0, sigma))
+        return moved
 
     def as_flow(self, solver: Solver | None = None, trace: Trace | None = None, pieces: int = 1) -> NormalizingFlow:
         """The same model as a normalizing flow, which shares its network and base.
@@ -207,11 +222,14 @@ class Diffusion(Model):
         x, columns, _ = push(self, x, (start, end), context, solver, self.trace)
         return x, columns.mean(1)
 
-    def _within(self, span: tuple[float, float], reach: tuple[float, float]) -> "Diffusion":
-        """This new model, with other ends and the noise that belongs there."""
+    def _has_its_own_base(self) -> bool:
+        """Whether noise is something else than what the path leaves of the data and its eps."""
+        return not same(self.base, _base(self.path, self.span[1], self.shape, self.data_mean, self.data_var))
+
+    def _within(self, span: tuple[float, float], reach: tuple[float, float]) -> None:
+        """Give this new model other ends, and the noise that belongs there."""
         self.span, self.reach = span, reach
         self.base = _base(self.path, span[1], self.shape, self.data_mean, self.data_var)
-        return self
 
     def field(self, context: Context = None) -> Field:
         """What the network says given this context, (x, t) -> [batch, *event]: for solvers, with `path` and
@@ -250,10 +268,15 @@ class _Moved(nn.Module):
         return row.target(data, noise) / per_sample(row.scale, x)
 
 
-def _base(path: Path, t: float, shape: tuple[int, ...], mean: float | Tensor, var: float | Tensor) -> Base:
-    """N(alpha mean, alpha**2 var + sigma**2) at the last time, in float64."""
+def _end(path: Path, t: float) -> tuple[float, float]:
+    """alpha and sigma at a time, in float64."""
     c = path.coefficients(torch.tensor([t], dtype=torch.float64))
-    alpha, sigma = c.alpha.item(), c.sigma.item()
+    return c.alpha.item(), c.sigma.item()
+
+
+def _base(path: Path, t: float, shape: tuple[int, ...], mean: float | Tensor, var: float | Tensor) -> Normal:
+    """N(alpha mean, alpha**2 var + sigma**2) at the last time, in float64."""
+    alpha, sigma = _end(path, t)
     if not isinstance(mean, Tensor) and not isinstance(var, Tensor):
         return Normal(shape, math.sqrt(alpha**2 * var + sigma**2), alpha * mean)
     mean, var = (torch.as_tensor(number, dtype=torch.float64).expand(shape) for number in (mean, var))

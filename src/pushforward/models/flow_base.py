@@ -9,6 +9,8 @@ A rectified flow from a rough but quick model of the data has little left to do,
 Reference: Liu et al. 2022 (arXiv 2209.03003) for flows between any two distributions.
 """
 
+from typing import Self
+
 import torch
 from torch import nn
 
@@ -22,7 +24,7 @@ from pushforward.paths import Source
 class ModelBase(nn.Module, Base):
     """Samples and densities of a model, as a base.
 
-    The model is kept as it is: its weights are not trained along.
+    The model is kept as it is: its weights are not trained along, and its dropout stays off.
 
     Args:
         model: unconditional; what it samples is where the other begins.
@@ -38,6 +40,12 @@ class ModelBase(nn.Module, Base):
         super().__init__()
         self.model, self.shape, self.std = model, model.shape, 1.0
         self.model.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """The same base, whose model is not in training whatever the one around it is."""
+        super().train(mode)
+        self.model.eval()
+        return self
 
     @torch.no_grad()
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:

@@ -96,7 +96,8 @@ class DistributionMatching(Objective):
             fix = "Train on objectives.pairs(teacher, n), or drop the anchor."
             raise ShapeError(explain("batches with paired noise for the anchor", "data alone", fix))
         start = torch.full_like(batch.x.flatten(1)[:, 0], model.span[1])
-        return _mean((model.jump(batch.eps, start, torch.zeros_like(start), batch.context) - batch.x).square())
+        z = _STRAIGHT.mix(batch.x, batch.eps, start)
+        return _mean((model.jump(z, start, torch.zeros_like(start), batch.context) - batch.x).square())
 
     def _samples(self, model: FlowMap, like: Tensor, context: Context, draw: Draw) -> Sample:
         """The student's, [batch, *event]: some jumps without gradients, then one to the end with."""

@@ -1,7 +1,9 @@
 """Pairs made as they are needed: another objective, on what a teacher carries noise to at this very step.
 
-    eps ~ base,  x0 = teacher.decode(eps)         a share 1 - real of the batch
-    x0 from data, eps = teacher.encode(x0)        the rest, whose data ends are exact
+    z ~ base,     x0 = teacher.decode(z)          a share 1 - real of the batch
+    x0 from data, z = teacher.encode(x0)          the rest, whose data ends are exact
+
+and eps is z in the units of every other pair (`ends.py`).
 
 Nothing is stored and no pair comes twice, for `solver`'s network calls at every step. Real pairs keep the quality of
 the data from eroding over generations of reflow.
@@ -18,6 +20,7 @@ from pushforward._random import Draw
 from pushforward._typing import PerSample
 from pushforward.data.batch import Batch
 from pushforward.models.model import Model
+from pushforward.objectives.ends import Ends
 from pushforward.objectives.objective import Objective
 from pushforward.solvers import Solver
 
@@ -52,13 +55,13 @@ class Online(Objective):
     def _paired(self, batch: Batch, draw: Draw) -> Batch:
         """The batch with its own events kept, or replaced by what the teacher makes of noise."""
         kept = draw.of("real").uniform(len(batch)).to(batch.x.device) < self.real
-        x, eps = batch.x.clone(), self.teacher.base.sample(len(batch), draw.of("online"), batch.context).to(batch.x)
+        x, z = batch.x.clone(), self.teacher.base.sample(len(batch), draw.of("online"), batch.context).to(batch.x)
         for rows, there in ((kept, True), (~kept, False)):
             if not bool(rows.any()):
                 continue
             context = None if batch.context is None else batch.context[rows]
             if there:
-                eps[rows] = self.teacher.encode(x[rows], context, self.solver)
+                z[rows] = self.teacher.encode(x[rows], context, self.solver)
             else:
-                x[rows] = self.teacher.decode(eps[rows], context, self.solver)
-        return Batch(x, batch.context, eps)
+                x[rows] = self.teacher.decode(z[rows], context, self.solver)
+        return Batch(x, batch.context, Ends.of(self.teacher).eps(x, z))

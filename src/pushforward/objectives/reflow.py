@@ -2,7 +2,8 @@
 
 The flow carries noise eps to x0 = decode(eps). Those pairs are a coupling whose straight lines cross less than
 independent pairs' do, so a flow regressed on them is straighter and needs fewer steps. Pairs may also start from real
-data, (x0, encode(x0)): their data end is exact, which keeps quality from eroding.
+data, (x0, encode(x0)): their data end is exact, which keeps quality from eroding. The noise end is always eps of the
+line x_t = alpha x0 + sigma eps, whatever the scale of the model's own noise (`ends.py`).
 
     S(flow) = E int_0^1 |(eps - x0) - v_t|**2 dt        the straightness, 0 when one Euler step is exact
 
@@ -24,6 +25,7 @@ from pushforward._random import Draw
 from pushforward.data.batch import Batch
 from pushforward.data.order import order
 from pushforward.models.model import Model
+from pushforward.objectives.ends import Ends
 from pushforward.paths import Coupling
 from pushforward.paths.coupling import groups
 from pushforward.solvers import Solver
@@ -35,7 +37,7 @@ class Pairs:
 
     Args:
         x: the data ends, [pairs, *event].
-        eps: the noise ends, [pairs, *event].
+        eps: the noise ends, [pairs, *event], in units of eps.
         context: what each pair is conditioned on, or None.
     """
 
@@ -82,14 +84,14 @@ def pairs(
     progress: bool = False,
 ) -> Pairs:
     """`n` pairs of noise and the sample the model carries it to. Pair i depends on (seed, i) alone."""
-    ends: list[Tensor] = []
-    noises: list[Tensor] = []
+    samples, noises, ends = list[Tensor](), list[Tensor](), Ends.of(model)
     for first in tqdm(range(0, n, batch), desc="pairs", disable=not progress, leave=False):
         count = min(batch, n - first)
         part = None if context is None else context[first : first + count]
-        noises.append(model.noise(count, seed, first, part))
-        ends.append(model.decode(noises[-1], part, solver))
-    return Pairs(torch.cat(ends), torch.cat(noises), context)
+        z = model.noise(count, seed, first, part)
+        samples.append(model.decode(z, part, solver))
+        noises.append(ends.eps(samples[-1], z))
+    return Pairs(torch.cat(samples), torch.cat(noises), context)
 
 
 @torch.no_grad()
@@ -132,4 +134,4 @@ def matched(
 @torch.no_grad()
 def pairs_from(model: Model, x: Tensor, solver: Solver | None = None, context: Tensor | None = None) -> Pairs:
     """Pairs whose data ends are the given (real) events, and whose noise the model encodes them to."""
-    return Pairs(x, model.encode(x, context, solver), context)
+    return Pairs(x, Ends.of(model).eps(x, model.encode(x, context, solver)), context)

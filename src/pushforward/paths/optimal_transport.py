@@ -57,7 +57,7 @@ class OptimalTransport(Coupling):
             raise ConfigError(explain("a regularisation of 0 or more", repr(self.regularisation), fix))
 
     def pair(self, x0: Sample, context: Context, draw: Draw) -> Sample:
-        eps, solver = self.source.pair(x0, context, draw), _pot()
+        eps, solver = self.source.pair(x0, context, draw), pot()
         chance = draw.of("plan").uniform(len(x0), dtype=torch.float64).to(x0.device)
         chosen = torch.arange(len(x0), device=x0.device)
         for rows in groups(context, len(x0)):
@@ -82,7 +82,7 @@ class OptimalTransport(Coupling):
         return torch.searchsorted(reached, chance[:, None] * reached[:, -1:]).squeeze(1).clamp(max=n - 1)
 
 
-def _pot() -> Any:
+def pot() -> Any:
     """POT, imported when it is first needed.
 
     Raises:

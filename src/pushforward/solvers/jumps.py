@@ -8,7 +8,7 @@ noise brings the sample back up to it,
     rho' = sqrt(1 - g**2) rho_s,     x_s = (1 - s) (x' / (1 - t')) + g rho_s (1 - s) z,      rho = t / (1 - t),
 
 so that errors of earlier jumps are forgotten: g = 1 is the multistep sampling of consistency models, g = 0 follows the
-flow. The last jump is never noised.
+flow. The last jump is never noised. Where a model starts from something else than noise, only g = 0 is right.
 
 References: Song et al. 2023 (arXiv 2303.01469, algorithm 1); Kim et al. 2023 (arXiv 2310.02279, algorithm 3).
 """

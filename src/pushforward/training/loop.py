@@ -36,6 +36,7 @@ from pushforward.training.saving import Saving
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
 from pushforward.training.stream import steady, worker_died
+from pushforward.training.teachers import digest, resting, teachers
 from pushforward.training.tracking import Tracker, TrackerName, Tracking, require
 from pushforward.training.weights import not_finite, weights
 
@@ -62,6 +63,7 @@ def train(
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
     recipe: Recipe | None = None,
+    start: Model | None = None,
     judge: Callable[[Any], float] | None = None,
     judge_every: int = 500,
     track: TrackerName | Tracker | None = None,
@@ -79,6 +81,8 @@ def train(
             With a folder, a signal stops at a step's edge after writing a checkpoint.
         progress: show it on stderr.
         recipe: how `model` was built, so that `load(run)` can build it again.
+        start: the trained model that `model` was made of, if it was: the run does not go on from another. (It does not
+            go on under another teacher either, whatever module stands in a field of the objective.)
         judge: a number about the model with its averaged weights: the likelihood of events that are not trained on,
             say. It goes to the history and the metrics.
         judge_every: steps from one judgement to the next; one is made at the end.
@@ -103,11 +107,12 @@ def train(
         stack.enter_context(borrowed_randomness(world.device))
         folder = None
         if run is not None:
-            config = _describe(chosen, model, data, objective, recipe)
+            config = _describe(chosen, model, data, objective, recipe, start)
             path = Path(run)
             mine: list[RunFolder] = []
             world.first(lambda: mine.append(stack.enter_context(locked(path, config))))
             folder = mine[0] if mine else RunFolder(path, config)
+        stack.enter_context(resting(teachers(objective, model)))
         engine = Engine(model, objective, chosen, world)
         note = stack.enter_context(noted(folder is not None))
         loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
@@ -362,9 +367,12 @@ class _Loop:
         return named(self.settings.batch, Draw(self.settings.seed, "data"), step, world.rank, world.size)
 
 
-def _describe(settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None) -> Run:
+def _describe(
+    settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None, start: Model | None
+) -> Run:
+    asked, begun = digest(teachers(objective, model)), digest([] if start is None else [start])
     name, classes = getattr(data, "name", ""), getattr(data, "classes", 0)
-    return Run(settings, tuple(model.shape), classes, name, _name(objective), recipe)
+    return Run(settings, tuple(model.shape), classes, name, _name(objective), recipe, teacher=asked, start=begun)
 
 
 def _name(objective: Objective) -> str:

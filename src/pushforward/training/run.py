@@ -58,6 +58,10 @@ from pushforward.training.weights import not_finite, put_weights, weights
 
 _TRIES = 5
 CONFIG, WEIGHTS, METRICS, FAILURE = "config.toml", "model.safetensors", "metrics.jsonl", "failure.txt"
+_DIGESTS = {
+    "teacher": ", the weights of another teacher",
+    "start": ", the weights of another model to start from",
+}
 _FREE = frozenset(
     {"steps", "on_nan", "log_every", "checkpoint_every", "accumulate", "device", "threads", "shard"}
     | {"recompute", "compile"}
@@ -319,13 +323,14 @@ def _final_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _require_same(old: Run, new: Run, path: Path) -> None:
-    freed = replace(new, settings=replace(new.settings, **{k: getattr(old.settings, k) for k in _FREE}))
+    untold = {name: None for name in _DIGESTS if getattr(old, name) is None}  # the release that began it kept none
+    freed = replace(new, settings=replace(new.settings, **{k: getattr(old.settings, k) for k in _FREE}), **untold)
     old, freed = (replace(run, objective=_said(run.objective)) for run in (old, freed))
     if freed == old:
         return
     before, after = _flat(old), _flat(freed)
     name = next(key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key))
-    got = f"{name} = {after.get(name)!r}"
+    got = f"{name} = {after.get(name)!r}{_DIGESTS.get(name, '')}"
     fix = "Go on with what it was begun with, or use another folder."
     raise ConfigError(explain(f"{name} = {before.get(name)!r}, as {str(path)!r} was begun", got, fix))
 

@@ -2,7 +2,9 @@
 
 `store_pairs` fills a folder with what a model carries noise to, `store_real_pairs` with real events and the noise that
 the model carries them from. `StoredPairs` serves one folder or several as a data set, reading the rows of each batch
-alone.
+alone. Noise is in units of eps (`objectives.Ends`). Where it would not be so by itself the plan says `ends`, so that
+pairs which earlier releases made of such models, in the units of their base, are told apart and never mixed with new
+ones.
 
 Reference: Liu et al. 2022 (arXiv 2209.03003) for pairs; the format is `shards`.
 """
@@ -10,20 +12,27 @@ Reference: Liu et al. 2022 (arXiv 2209.03003) for pairs; the format is `shards`.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward._errors import RunError, ShapeError, explain
+from pushforward._errors import ConfigError, RunError, ShapeError, explain
 from pushforward._random import Draw
 from pushforward._typing import Sample
 from pushforward.data.batch import Batch
 from pushforward.data.order import order
 from pushforward.models.model import Model
+from pushforward.objectives.ends import Ends
 from pushforward.solvers import Solver
+from pushforward.training.files import read_json
 from pushforward.training.shards import Shards, fingerprint
+
+_PLAN: Final = "plan.json"
+_ENDS: Final = "ends"
+_CLOSE: Final = 1e-4  # ends nearer to eps than this leave pairs as they always were
+_WHY: Final = "What was trained on the old ones is worth nothing on VE and EDM (docs/failures.md)."
 
 
 @torch.no_grad()
@@ -55,14 +64,17 @@ def store_pairs(
         about: what else the pairs are functions of, and the weights do not show: how far a model is guided, say.
 
     Raises:
-        ConfigError: the folder was begun with another model, solver, seed or number.
+        ConfigError: the folder was begun with another model, solver, seed or number, or by a release that gave noise in
+            other units.
     """
-    shards = Shards.begin(folder, n, size, _maker(model, solver, seed, context) | dict(about or {}))
+    ends = Ends.of(model)
+    shards = _begun(folder, n, size, ends, _maker(model, solver, seed, context) | dict(about or {}))
 
     def make(first: int, count: int) -> dict[str, Tensor]:
         given = None if context is None else context[first : first + count].to(model.device)
-        eps = model.noise(count, seed, first, given)
-        return _named(model.decode(eps, given, solver), eps, given)
+        z = model.noise(count, seed, first, given)
+        x = model.decode(z, given, solver)
+        return _named(x, ends.eps(x, z), given)
 
     shards.fill(make, worker, workers, "pairs" if progress else "")
 
@@ -81,13 +93,14 @@ def store_real_pairs(
     about: Mapping[str, Any] | None = None,
 ) -> None:
     """Fill a folder with real events, [n, *event], and the noise the model carries each from; the rest as above."""
+    ends = Ends.of(model)
     maker = _maker(model, solver, None, context) | {"events": _digest(x)} | dict(about or {})
-    shards = Shards.begin(folder, len(x), size, maker)
+    shards = _begun(folder, len(x), size, ends, maker)
 
     def make(first: int, count: int) -> dict[str, Tensor]:
         given = None if context is None else context[first : first + count].to(model.device)
         events = x[first : first + count].to(model.device)
-        return _named(events, model.encode(events, given, solver), given)
+        return _named(events, ends.eps(events, model.encode(events, given, solver)), given)
 
     shards.fill(make, worker, workers, "real pairs" if progress else "")
 
@@ -110,6 +123,7 @@ class StoredPairs:
 
         Raises:
             RunError: a folder is not complete, or a file damaged.
+            ConfigError: folders whose noise is in different units.
             ShapeError: folders whose pairs are of different kinds.
         """
         for folder in folders:
@@ -117,6 +131,10 @@ class StoredPairs:
             if damaged:
                 got = f"{str(folder)!r} with {len(damaged)} of {len(shards)} files missing or damaged"
                 raise RunError(explain("complete pairs", got, "Run the command that makes them again: it goes on."))
+        units = {folder: read_json(folder / _PLAN).get(_ENDS) for folder in folders}
+        if len({str(each) for each in units.values()}) > 1:
+            got = ", ".join(f"{str(folder)!r} with {_ENDS} = {each}" for folder, each in units.items())
+            raise ConfigError(explain("pairs whose noise is in the same units", got, f"Make them all again. {_WHY}"))
         parts = tuple(view for folder in folders for view in Shards.open(folder).views())
         for part in parts:
             if not {"x", "eps"} <= part.keys() or len({each.shape[:1] for each in part.values()}) != 1:
@@ -157,6 +175,19 @@ class StoredPairs:
             here = where == part
             values[here] = self.parts[part][name][rows[here] - self.starts[part]]
         return torch.from_numpy(values)
+
+
+def _begun(folder: Path, total: int, size: int, ends: Ends, maker: Mapping[str, Any]) -> Shards:
+    """The folder with this plan, which says the ends where noise would be something else than eps without them.
+
+    Raises:
+        ConfigError: it was begun with another plan, or by a release that did not look at the ends.
+    """
+    said = {} if ends.within(_CLOSE) else {_ENDS: list(ends)}
+    if said and (folder / _PLAN).exists() and _ENDS not in read_json(folder / _PLAN):
+        got = f"{str(folder)!r} of an earlier release, in the units of the model's own"
+        raise ConfigError(explain("pairs whose noise is in units of eps", got, f"Use another folder. {_WHY}"))
+    return Shards.begin(folder, total, size, {**maker, **said})
 
 
 def _maker(model: Model, solver: Solver | None, seed: int | None, context: Tensor | None) -> dict[str, Any]:
