@@ -9,7 +9,7 @@ import math
 import threading
 from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -50,13 +50,17 @@ def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> M
 
 
 @contextmanager
-def fitting_in(tensors: Mapping[str, Tensor]) -> Generator[None]:
+def fitting_in(tensors: Mapping[str, Tensor], recipe: _recipe.Recipe | None = None) -> Generator[None]:
     """Within, a model is built that is to take these weights; it stops before it has become much larger than they are.
+
+    Some models make long lists before they have weights, so the numbers that a recipe says are held to this as well.
 
     Raises:
         RunError: the recipe asks for more, or for what cannot be.
     """
     room, here = 2 * sum(each.numel() for each in tensors.values()) + 2**12, threading.get_ident()
+    if (largest := max(_counts(recipe), default=0)) > room:
+        raise RunError(explain(f"a recipe for about {room // 2:,} weights", f"one that says {largest:,}", _STRANGE))
     left = [room]
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -75,6 +79,15 @@ def fitting_in(tensors: Mapping[str, Tensor]) -> Generator[None]:
         raise RunError(explain("a recipe that can be built", got, _STRANGE)) from error
     finally:
         hook.remove()
+
+
+def _counts(recipe: object) -> Generator[int]:
+    """Every whole number in a recipe."""
+    for each in fields(recipe) if is_dataclass(recipe) else ():
+        value = getattr(recipe, each.name)
+        if isinstance(value, int):
+            yield value
+        yield from _counts(value)
 
 
 _STRANGE: Final = "Its configuration and its weights are not of one model: do not trust it."
