@@ -18,7 +18,7 @@ DEV := $(VENV)/.dev-$(HASH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test slow check lint bench docs clean
+.PHONY: help venv demo test slow peers check lint bench docs clean
 
 help:
 	@echo "  make demo     train on the digits, sample, evaluate and write runs/demo (about three minutes)"
@@ -26,6 +26,7 @@ help:
 	@echo "  make check    ruff, format, types and the rules of the house"
 	@echo "  make lint     the same as check"
 	@echo "  make slow     run the recipes that take long"
+	@echo "  make peers    compare with other libraries, in an environment of their own ($(VENV)-peers)"
 	@echo "  make bench    run the benchmarks, one script per claim (hours; alone: .venv/bin/python benchmarks/NAME.py)"
 	@echo "  make docs     run every example in the documentation and follow its links"
 	@echo "  make venv     create or renew the environment in $(VENV), with the tools for development"
@@ -62,6 +63,16 @@ test: $(DEV)
 slow: $(DEV)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
+# Other libraries that some tests compare with and skip without: any versions that go with our own.
+PEERS := zuko nflows normflows diffusers transformers torchcfm flow_matching x-transformers jieba rjieba
+
+peers:
+	@$(MAKE) --no-print-directory VENV=$(VENV)-peers venv
+	@echo "Installing other libraries into $(VENV)-peers"
+	@$(VENV)-peers/bin/python -m pip install --quiet -c constraints.txt $(PEERS)
+	OMP_NUM_THREADS=1 $(VENV)-peers/bin/python -m pytest -n auto --maxprocesses 8 \
+		$$(grep -rlE 'importorskip|find_spec' tests --include='test_*.py') $(ARGS)
+
 check: $(DEV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -77,5 +88,5 @@ docs: $(DEV)
 	$(BIN)/python -m pytest src tests/house/test_files.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-peers build dist .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

@@ -14,6 +14,23 @@ from typing import Final, Literal
 
 from pushforward._config import suggest
 from pushforward._errors import ConfigError, explain
+from pushforward._flows import NICE, Circular, FlowPP, Glow, NSFCouplings, RealNVP, TarFlow
+from pushforward._free_forms import (
+    BNAF,
+    FFJORD,
+    IAF,
+    MAF,
+    NAF,
+    NSF,
+    SOS,
+    UMNN,
+    Bernstein,
+    Gaussianization,
+    Planar,
+    Radial,
+    ResidualFlow,
+    Sylvester,
+)
 
 _WIDEST: Final = 0.288
 """Wider than any power-function average but the flat one."""
@@ -181,92 +198,6 @@ class FlowMap:
 
 
 @dataclass(frozen=True, slots=True)
-class NICE:
-    """Additive couplings (`models.nice`)."""
-
-    couplings: int = 4
-    """Coupling transforms."""
-    hidden: int = 1_000
-    """Features per layer of each conditioner."""
-    layers: int = 5
-    """Hidden layers of each conditioner."""
-    dropout: float = 0.0
-    """Share of each conditioner's features that training leaves out."""
-    zero_output: bool = False
-    """Start every conditioner with output 0, so that the flow starts as its diagonal."""
-    spread: float = 0.01
-    """Weights start uniform on (-spread, spread), as the authors' do; 0 keeps torch's own start."""
-    support: tuple[float, float] | None = None
-    """Low and high of bounded data, mapped to the line by a logit first; None as the authors, without."""
-    alpha: float = 0.05
-    """How far off the ends that logit stays."""
-
-
-@dataclass(frozen=True, slots=True)
-class RealNVP:
-    """Affine couplings (`models.real_nvp`)."""
-
-    couplings: int = 8
-    """Coupling transforms."""
-    hidden: int = 256
-    """Features per layer of each conditioner."""
-    layers: int = 2
-    """Hidden layers of each conditioner."""
-    dropout: float = 0.0
-    """Share of each conditioner's features that training leaves out."""
-    support: tuple[float, float] | None = None
-    """Low and high of bounded data, mapped to the line by a logit first; None for data on the whole line."""
-    alpha: float = 0.05
-    """How far off the ends that logit stays."""
-
-
-@dataclass(frozen=True, slots=True)
-class MAF:
-    """Autoregressive affine maps (`models.maf`)."""
-
-    transforms: int = 5
-    """Autoregressive transforms, their orders alternating."""
-    hidden: int = 128
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
-    dropout: float = 0.0
-    """Share of the features that training leaves out."""
-
-
-@dataclass(frozen=True, slots=True)
-class NSF:
-    """Autoregressive rational-quadratic splines (`models.nsf_autoregressive`)."""
-
-    transforms: int = 3
-    """Autoregressive transforms, their orders alternating."""
-    hidden: int = 128
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network; residual blocks of two, but for tables."""
-    bins: int = 8
-    """Pieces of each spline."""
-    dropout: float = 0.0
-    """Share of the features that training leaves out."""
-
-
-@dataclass(frozen=True, slots=True)
-class NAF:
-    """Autoregressive sums of sigmoids (`models.naf`)."""
-
-    transforms: int = 3
-    """Autoregressive transforms, their orders alternating."""
-    hidden: int = 128
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
-    units: int = 16
-    """Sigmoids in each map."""
-    dropout: float = 0.0
-    """Share of the features that training leaves out."""
-
-
-@dataclass(frozen=True, slots=True)
 class Table:
     """A flow of the rows of a table, given any of their values (`models.AnyConditional`)."""
 
@@ -275,23 +206,50 @@ class Table:
     conditionals: float = 0.5
     """Share of the training spent on rows some of whose values are given; 0 leaves nothing that can be given."""
 
+    def __post_init__(self) -> None:
+        if self.flow.support is not None:
+            got, fix = f"support = {self.flow.support}", "Bound columns instead: share=bounded:0:1."
+            raise ConfigError(explain("a table's flow on the whole line", got, fix))
 
-Recipe = Diffusion | FlowMap | NICE | RealNVP | MAF | NSF | NAF | Table
+
+Coupled = NICE | RealNVP | NSFCouplings | FlowPP | Circular | Glow
+"""Flows of couplings."""
+
+FreeForm = BNAF | Planar | Radial | Sylvester | Gaussianization | ResidualFlow | FFJORD
+"""Flows whose transforms are networks of their own kind."""
+
+Recipe = Diffusion | FlowMap | Table | Coupled | FreeForm | TarFlow | MAF | IAF | NSF | NAF | UMNN | SOS | Bernstein
 """Which model to build."""
 
-KINDS: Final[Mapping[str, type]] = MappingProxyType(
+FLOWS: Final[Mapping[str, type]] = MappingProxyType(
     {
-        "transformer": Transformer,
-        "mlp": MLP,
-        "diffusion": Diffusion,
-        "flow_map": FlowMap,
         "nice": NICE,
         "real_nvp": RealNVP,
+        "nsf_couplings": NSFCouplings,
+        "flowpp": FlowPP,
+        "circular": Circular,
+        "glow": Glow,
+        "tarflow": TarFlow,
         "maf": MAF,
+        "iaf": IAF,
         "nsf": NSF,
         "naf": NAF,
-        "table": Table,
+        "umnn": UMNN,
+        "sos": SOS,
+        "bernstein": Bernstein,
+        "bnaf": BNAF,
+        "planar": Planar,
+        "radial": Radial,
+        "sylvester": Sylvester,
+        "gaussianization": Gaussianization,
+        "residual_flow": ResidualFlow,
+        "ffjord": FFJORD,
     }
+)
+"""The words of flows: `nsf` is the autoregressive one, as it has always been."""
+
+KINDS: Final[Mapping[str, type]] = MappingProxyType(
+    {"transformer": Transformer, "mlp": MLP, "diffusion": Diffusion, "flow_map": FlowMap, "table": Table, **FLOWS}
 )
 """The closed table: the word of a configuration, and its class."""
 

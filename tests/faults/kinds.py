@@ -15,6 +15,7 @@ from PIL import Image
 
 import pushforward as pf
 from faults.writers import RECIPE, UNITS, checkpoint, numbered
+from laws.zoo_recipes import FLOWS
 from pushforward import _config
 from pushforward._durable import put, remove
 from pushforward._random import Draw
@@ -28,7 +29,7 @@ from pushforward.data.word_pieces import MARKS
 from pushforward.interop import declared, load_folder, load_roformer, save_folder, save_roformer
 from pushforward.interop.defects import findings, stored
 from pushforward.nets import RoFormer, RoFormerConfig
-from pushforward.training import Shards, StoredPairs, read_run, save_run
+from pushforward.training import Shards, StoredPairs, build, read_run, save_run
 from pushforward.training.averages import averaged, named, write_snapshot
 from pushforward.training.checkpoint import newest_checkpoint, read_checkpoint
 from pushforward.training.files import as_json, manifest
@@ -167,6 +168,17 @@ def sealed_load(run: Path) -> object:
     return pf.load(run)
 
 
+def of_flow(name: str) -> Kind:
+    """What a run says that holds this flow, whose weights do not change."""
+
+    def write(folder: Path) -> Path:
+        with torch.random.fork_rng(devices=[]):
+            model = build(FLOWS[name], (1, 4, 4))
+        return save_run(model, folder / "run", FLOWS[name]) / "config.toml"
+
+    return Kind(write, beside(sealed_load))
+
+
 def sealed_again(read: Reader) -> Reader:
     """By somebody who can write a manifest as well as we can."""
 
@@ -287,6 +299,7 @@ KINDS: dict[str, Kind] = {
         lambda path: word_pieces(path).encode(["ab 字 c"]),
     ),
     "config.toml": in_run("config.toml", lambda run: None, read_run),
+    **{f"config.toml of {name}": of_flow(name) for name in FLOWS},
     "data.toml": in_run("data.toml", lambda run: write_units(UNITS, run), read_units),
     "columns.toml": in_run("columns.toml", lambda run: write_columns(LEARNED, run), read_columns),
     "tracking.json": in_run("tracking.json", lambda run: keep_name(run, "wandb", "abc"), kept_names),

@@ -9,7 +9,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,10 @@ import torch
 import pushforward as pf
 from faults.test_hostile import Attack, listing
 from faults.writers import RECIPE, UNITS, numbered
-from pushforward._errors import RunError
+from laws.zoo_recipes import FLOWS
+from pushforward import _config
+from pushforward._errors import PushforwardError, RunError
+from pushforward._recipe import KINDS
 from pushforward.cli.runs import Remembered
 from pushforward.cli.units import Reading
 from pushforward.interop import from_pickle
@@ -27,6 +30,8 @@ from pushforward.training import load, save_run, train
 from pushforward.training import run as run_room
 from pushforward.training.build import build, fitting_in
 from pushforward.training.checkpoint import newest_checkpoint, read_checkpoint
+from pushforward.training.files import read_tensors
+from pushforward.training.weights import put_weights
 
 ROOT = Path(__file__).parents[2]
 
@@ -244,3 +249,24 @@ def test_threads_may_build_while_another_counts():
     with pytest.raises(RunError, match="for about"), fitting_in(dict(numbered(1).named_parameters())):
         big()
     gc.collect()
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_a_strangers_flow_of_any_size_is_an_error_of_ours_or_fits(name, tmp_path):
+    """Each of its whole numbers negative, 0, large and beyond all memory: with the weights of a small one beside it."""
+    recipe = FLOWS[name]
+    save_run(build(recipe, (1, 4, 4)), tmp_path, recipe)
+    (tmp_path / "manifest.json").unlink()
+    tensors = read_tensors(tmp_path / "model.safetensors")
+    refused = list[str]()
+    for field in fields(recipe):
+        for value in (-1, 0, 10**5, 10**9, 10**18) if isinstance(field.default, int | None) else ():
+            table = _config.to_table(recipe, KINDS) | {field.name: value}
+            try:
+                other = _config.from_table(None, table, KINDS)
+                with fitting_in(tensors, other), warnings.catch_warnings(action="ignore"):  # of layers without features
+                    put_weights(build(other, (1, 4, 4)), tensors)
+            except PushforwardError as error:
+                refused.append(str(error))
+    assert len(refused) >= 3
+    assert max(map(len, refused)) < 3_000

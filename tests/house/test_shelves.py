@@ -18,7 +18,18 @@ SHELVES = [
 NARROWER = {"nets": {"positions"}, "solvers": {"paths"}}
 """Rooms that need less than their shelf allows."""
 
-GROUND = {"_typing", "_errors", "_random", "_durable", "_config", "_recipe", "_version", "_derivatives"}
+GROUND = {
+    "_typing",
+    "_errors",
+    "_random",
+    "_durable",
+    "_config",
+    "_recipe",
+    "_flows",
+    "_free_forms",
+    "_version",
+    "_derivatives",
+}
 """Files under the bottom shelf: every room may import them, and they import each other."""
 
 DOORS = {"__init__", "__main__"}

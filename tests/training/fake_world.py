@@ -14,9 +14,10 @@ import torch
 import torch.distributed as dist
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from pushforward._recipe import MAF, MLP, NAF, NICE, NSF, Diffusion, RealNVP, Recipe, Settings, Transformer
+from laws.zoo_recipes import FLOWS, UNLABELLED
+from pushforward._recipe import MLP, Diffusion, Recipe, ResidualFlow, Settings, Transformer
 from pushforward.data.batch import Batch
-from pushforward.objectives import Likelihood, Regression
+from pushforward.objectives import Likelihood, Redrawn, Regression
 from pushforward.training import build, engine, train
 
 WORLD = 64
@@ -24,11 +25,7 @@ SMALL = Transformer(width=8, layers=1, heads=2)
 POSITIONS = get_args(Transformer.__annotations__["position"])
 RECIPES: dict[str, Recipe] = {
     "mlp": Diffusion(MLP(8, 1)),
-    "nice": NICE(couplings=2, hidden=8, layers=1, dropout=0.1),
-    "real_nvp": RealNVP(couplings=2, hidden=8, layers=1),
-    "maf": MAF(2, hidden=20, layers=1),
-    "nsf": NSF(1, hidden=20, layers=1, bins=4),
-    "naf": NAF(1, hidden=20, layers=1, units=4),
+    **FLOWS,
     **{name: Diffusion(replace(SMALL, position=name)) for name in POSITIONS},
 }
 FEW = ["mlp", "real_nvp", "fire"]
@@ -44,16 +41,20 @@ BASE = Settings(steps=2, batch=128, warmup=0, device="cpu", threads=1, log_every
 
 
 class Classes:
-    """Small images of noise in three classes."""
+    """Small images of noise in three classes, or none."""
 
-    shape, classes, name = (1, 4, 4), 3, "noise"
+    shape, name = (1, 4, 4), "noise"
+
+    def __init__(self, classes):
+        self.classes = classes
 
     def batches(self, size, draw, start=0, rank=0, world=1):
         assert (rank, world) == (dist.get_rank(), WORLD)
         low, high = size * rank // world, size * (rank + 1) // world
         while True:
             step = replace(draw, step=start, first=low)
-            yield Batch(step.of("x").normal(high - low, self.shape), step.of("class").integers(high - low, 3))
+            labels = step.of("class").integers(high - low, self.classes) if self.classes else None
+            yield Batch(step.of("x").normal(high - low, self.shape).clamp(-3, 3), labels)
             start += 1
 
 
@@ -77,11 +78,12 @@ def _as_it_is(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.
 
 def outcome(recipe: Recipe, folder: Path | None, **changes: object) -> str:
     """What came of one configuration: "" if it trained."""
-    model = build(recipe, (1, 4, 4), 3)
-    objective = Regression() if isinstance(recipe, Diffusion) else Likelihood()
+    classes = 0 if recipe in [FLOWS[name] for name in UNLABELLED] else 3
+    model = build(recipe, (1, 4, 4), classes)
+    objective = {Diffusion: Regression(), ResidualFlow: Redrawn(Likelihood())}.get(type(recipe), Likelihood())
     try:
         history = train(
-            model, Classes(), objective, settings=BASE, run=folder, progress=False, recipe=recipe, **changes
+            model, Classes(classes), objective, settings=BASE, run=folder, progress=False, recipe=recipe, **changes
         )
         assert len(history.losses) == 2
         # the weights of 63 others never came; one's own are whole and finite

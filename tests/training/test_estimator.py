@@ -129,6 +129,36 @@ def test_missing_values_are_imputed_with_plausible_ones(fitted):
     assert (again["income"][hidden] != whole["income"][hidden]).all()
 
 
+def test_a_data_frame_is_imputed_in_its_place():
+    """Index, order and types stay, so the column can be put back; samples of whole numbers and categories are such."""
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    counts = np.random.default_rng(0).poisson(3, 60)
+    table = pd.DataFrame({
+        "zip": pd.Categorical(np.array([10115, 20095, 80331])[counts % 3]), "count": pd.array(counts, dtype="Int64"),
+    }, index=np.arange(10, 70))  # fmt: skip
+    table.loc[12, "count"], table.loc[15, "zip"] = pd.NA, np.nan
+    flow = FlowDensity(steps=5, **SMALL).fit(table)
+    put_back = table.assign(count=flow.impute(table)["count"])
+    assert put_back["count"].notna().all()
+    assert (put_back["count"].drop(12) == table["count"].drop(12)).all()
+    assert (flow.impute(table).dtypes == table.dtypes).all()
+    rows = flow.sample(200)
+    assert set(rows["zip"]) <= {10115, 20095, 80331}
+    assert (rows["count"] >= 0).all()
+    assert (flow.impute(table[["zip", "count"]].iloc[::-1]).index == table.index[::-1]).all()
+
+
+def test_one_name_is_one_column():
+    """Not the sequence of its letters."""
+    rng = np.random.default_rng(0)
+    table = {name: rng.normal(size=50) for name in ("a", "b", "ab")}
+    flow = FlowDensity(steps=20, hidden=8).fit(table)
+    assert (flow.score_samples(table, given="ab") == flow.score_samples(table, given=["ab"])).all()
+    assert (flow.score_samples(table, given="ab") != flow.score_samples(table, given=["a", "b"])).all()
+    with pytest.raises(ConfigError, match="names of columns; got 'ba'"):
+        flow.score_samples(table, given="ba")
+
+
 def test_a_missing_category_is_imputed_with_a_category(fitted):
     flow, table, which, _ = fitted
     holed = Frame({**table.held, "kind": np.where(np.arange(len(which)) % 3 == 0, None, table["kind"])})

@@ -24,7 +24,7 @@ def start(script: str, *words: object) -> subprocess.Popen:
 def finish(*workers: subprocess.Popen) -> None:
     """Wait for processes, and fail with what they said."""
     for worker in workers:
-        _, errors = worker.communicate(timeout=180)
+        _, errors = worker.communicate(timeout=600)
         assert worker.returncode == 0, errors
 
 
@@ -69,7 +69,7 @@ def test_two_go_on_with_what_one_began(two: tuple[Path, list[dict]], kind: str) 
 
 @pytest.mark.parametrize(
     ("rank", "which", "count"),
-    [(63, "few", 18), *(pytest.param(rank, "all", 52, marks=pytest.mark.slow) for rank in (0, 63))],
+    [(63, "few", 18), *(pytest.param(rank, "all", 84, marks=pytest.mark.slow) for rank in (0, 63))],
 )
 def test_a_world_of_64_takes_every_configuration(rank: int, which: str, count: int, tmp_path: Path) -> None:
     """Recipes, position encodings and settings, copied and sharded; rank 0 with a run folder, the last without."""

@@ -120,7 +120,9 @@ def parse(words: Sequence[str]) -> Verb:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return cast(Verb, tyro.cli(_parser(verb, default), prog="pushforward", description=ABOUT, args=words))
+            return cast(
+                Verb, tyro.cli(_parser(verb, default, words), prog="pushforward", description=ABOUT, args=words)
+            )
     except SystemExit as end:
         if end.code:
             raise ConfigError(sentence(complaint.getvalue(), command)) from None
@@ -155,11 +157,11 @@ def _verb(words: Sequence[str]) -> tuple[str | None, str]:
     return None, where
 
 
-def _parser(verb: str | None, default: object) -> Any:
+def _parser(verb: str | None, default: object, words: Sequence[str]) -> Any:
     """All verbs as one type; the chosen one with its defaults."""
     found = dict[str, list[Any]]()
     for name, about in VERBS.items():
-        each = _subcommand(name, about, default if name == verb else None, name == verb)
+        each = _chosen(name, default, words) if name == verb else _subcommand(name, options_class(name), about)
         found.setdefault(name.split()[0], []).append(each)
     each = [_group(name, members) if name in GROUPS else members[0] for name, members in found.items()]
     return Annotated[Union[tuple(each)], tyro.conf.FlagCreatePairsOff]  # noqa: UP007
@@ -171,14 +173,20 @@ def _group(name: str, members: list[Any]) -> Any:
     return Annotated[Union[tuple(members)], about]  # noqa: UP007
 
 
-def _subcommand(name: str, about: str, default: object, chosen: bool) -> Any:
-    """A verb as tyro's sub-command: described in full if it is the chosen one, else in a line."""
-    cls = options_class(name)
-    text = inspect.cleandoc(cls.__doc__ or about) if chosen else about
+def _chosen(name: str, default: object, words: Sequence[str]) -> Any:
+    """The verb that a command is about, described in full; for help a verb may show less than it takes."""
+    cls, shown = options_class(name), getattr(_module(name), "shown", None)
+    if shown is not None and not {"--help", "-h"}.isdisjoint(words):
+        cls, default = shown(words, default)
+    return _subcommand(name, cls, inspect.cleandoc(cls.__doc__ or VERBS[name]), default)
+
+
+def _subcommand(name: str, cls: type, about: str, default: object = None) -> Any:
+    """A verb as tyro's sub-command."""
     word = name.split()[-1]
     if default is None:
-        return Annotated[cls, tyro.conf.subcommand(word, description=text, prefix_name=False)]
-    return Annotated[cls, tyro.conf.subcommand(word, default=default, description=text, prefix_name=False)]
+        return Annotated[cls, tyro.conf.subcommand(word, description=about, prefix_name=False)]
+    return Annotated[cls, tyro.conf.subcommand(word, default=default, description=about, prefix_name=False)]
 
 
 def _config_path(words: Sequence[str]) -> Path | None:

@@ -5,10 +5,10 @@ tried: they hide half of the options behind a second --help and make the order o
 that was not chosen are an error, not silently ignored.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
@@ -17,30 +17,45 @@ import pushforward as pf
 from pushforward import _config
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import (
+    BNAF,
+    FFJORD,
+    FLOWS,
+    IAF,
     KINDS,
     MAF,
     MLP,
     NAF,
     NICE,
     NSF,
+    SOS,
+    UMNN,
+    Bernstein,
+    Circular,
     Diffusion,
     FlowMap,
+    FlowPP,
+    Gaussianization,
+    Glow,
+    NSFCouplings,
+    Planar,
+    Radial,
     RealNVP,
     Recipe,
+    ResidualFlow,
     Run,
     Settings,
+    Sylvester,
     Table,
+    TarFlow,
     Transformer,
 )
+from pushforward.cli.families import FAMILIES, NETS, Family, built, objective_of, spelled, started
 from pushforward.cli.options import FLAT, Session, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.search import search
 from pushforward.cli.steering import Steering
 from pushforward.cli.tables import is_table, learned, open_mixed, units_of_table
 from pushforward.cli.units import FILE, Reading, read_units, units_of
-
-Family = Literal["transformer", "mlp", "nice", "real_nvp", "maf", "nsf", "naf"]
-FLOWS: Final = ("nice", "real_nvp", "maf", "nsf", "naf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +85,15 @@ class Train:
     """A name (digits, moons, ...), a file (.csv .tsv .parquet .npy .npz .tar, IDX), or a folder of images or shards."""
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
     """The run folder; by default runs/NAME. An interrupted run in it is continued."""
-    model: Literal["auto", "transformer", "mlp", "nice", "real_nvp", "maf", "nsf", "naf"] = "auto"
-    """A diffusion model with a transformer or mlp inside, or a normalizing flow: couplings (nice, real_nvp) or
-    autoregression (maf, nsf, naf). On tables, nsf and maf learn columns of every kind, missing values, and every
-    conditional; the others want numbers in every cell. auto: a transformer for images, an mlp for everything else."""
+    model: Annotated[Family, arg(metavar="NAME")] = "auto"
+    """auto: a diffusion model with a transformer inside for images, with an mlp for everything else.
+    Diffusion models: transformer, mlp.
+    Flows of couplings: nice, real_nvp, nsf_couplings (splines), flowpp, circular (angles), glow (images).
+    Flows by autoregression: maf, iaf, nsf (splines), naf, umnn, sos, bernstein, bnaf, tarflow (transformers).
+    Other flows: planar, radial, sylvester, gaussianization, residual_flow, ffjord (trained as a flow).
+    Each has options of its own: pushforward train --model glow --help.
+    On tables, nsf and maf learn columns of every kind, missing values, and every conditional; the others want numbers
+    in every cell."""
     path: Literal["linear", "polynomial", "vp", "sub_vp", "cosine", "discrete", "ve", "edm"] = "linear"
     """From data to noise, for diffusion models: linear is flow matching, discrete is DDPM's chain, vp, sub_vp and ve
     are those of score matching, edm is Karras's."""
@@ -88,25 +108,36 @@ class Train:
     """With --conditional: the share of samples that learn without their class. It is what `sample --guidance` needs to
     push samples further towards a class; 0.1 is usual."""
     reading: Annotated[Reading, FLAT] = Reading()
-    transformer: Transformer = field(default_factory=Transformer)
-    mlp: MLP = field(default_factory=MLP)
-    nice: NICE = field(default_factory=NICE)
-    real_nvp: RealNVP = field(default_factory=RealNVP)
-    maf: MAF = field(default_factory=MAF)
-    nsf: NSF = field(default_factory=NSF)
-    naf: NAF = field(default_factory=NAF)
+    transformer: Transformer = Transformer()
+    mlp: MLP = MLP()
+    nice: NICE = NICE()
+    real_nvp: RealNVP = RealNVP()
+    nsf_couplings: NSFCouplings = NSFCouplings()
+    flowpp: FlowPP = FlowPP()
+    circular: Circular = Circular()
+    glow: Glow = Glow()
+    tarflow: TarFlow = TarFlow()
+    maf: MAF = MAF()
+    iaf: IAF = IAF()
+    nsf: NSF = NSF()
+    naf: NAF = NAF()
+    umnn: UMNN = UMNN()
+    sos: SOS = SOS()
+    bernstein: Bernstein = Bernstein()
+    bnaf: BNAF = BNAF()
+    planar: Planar = Planar()
+    radial: Radial = Radial()
+    sylvester: Sylvester = Sylvester()
+    gaussianization: Gaussianization = Gaussianization()
+    residual_flow: ResidualFlow = ResidualFlow()
+    ffjord: FFJORD = FFJORD()
     conditionals: float = 0.5
     """Share of the training of a table's flow spent on rows some of whose values are given, for `sample --given`."""
     find: Literal["lr", "batch"] | None = None
     """Search for a learning rate or a batch size in place of training; it takes seconds and writes nothing."""
-    settings: Annotated[Settings, FLAT] = field(default_factory=Settings)
+    settings: Annotated[Settings, FLAT] = Settings()
     steering: Annotated[Steering, FLAT] = Steering()
     session: Annotated[Session, FLAT] = Session()
-
-
-FAMILIES: Final[dict[Family, type]] = {
-    "transformer": Transformer, "mlp": MLP, "nice": NICE, "real_nvp": RealNVP, "maf": MAF, "nsf": NSF, "naf": NAF,
-}  # fmt: skip
 
 
 def run(options: Train) -> None:
@@ -173,48 +204,17 @@ def _refuse_table_options(options: Train) -> None:
         raise ConfigError(explain(expected, got, "Add --model nsf or drop it."))
 
 
-def objective_of(recipe: Recipe, classes: int = 0) -> "pf.objectives.Objective":
-    """What a model of this recipe learns by from data alone, of so many classes."""
-    objectives = pf.objectives
-    if isinstance(recipe, Diffusion) and recipe.dropped:
-        return objectives.Dropped(objectives.Regression(), classes, recipe.dropped)
-    if isinstance(recipe, FlowMap):
-        return objectives.few_steps.mean_flow(diagonal=0.5, times=pf.paths.Uniform())
-    return objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
-
-
-def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Model":
-    """The untrained model, a flow's scales taken from data."""
-    from pushforward._random import Draw
-
-    model = built(recipe, data.shape, data.classes, seed)
-    if isinstance(model, pf.NormalizingFlow):
-        return pf.models.prepare(model, data.train_batch(Draw(seed, "start"), min(1024, len(data.values))))
-    return model
-
-
-def built(recipe: Recipe, shape: tuple[int, ...], classes: int, seed: int) -> "pf.models.Model":
-    """The untrained model: its weights a function of the seed."""
-    import torch
-
-    from pushforward._random import Draw
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(Draw(seed, "start").key())
-        return pf.training.build(recipe, shape, classes)
-
-
 def recipe_of(options: Train, kind: str) -> Recipe:
     """The model that the options describe, for data of this kind.
 
     Raises:
         ConfigError: options of a family that was not chosen.
     """
-    chosen: Family = options.model if options.model != "auto" else "transformer" if kind == "image" else "mlp"
+    chosen = options.model if options.model != "auto" else "transformer" if kind == "image" else "mlp"
     flow = chosen in FLOWS
     unused = [name for name, cls in FAMILIES.items() if name != chosen and getattr(options, name) != cls()]
     if unused:
-        got = f"options --{unused[0]}.*, which it does not have"
+        got = f"options --{unused[0].replace('_', '-')}.*, which it does not have"
         fix = f"Add --model {unused[0]} or drop them."
         raise ConfigError(explain(f"options of the model {chosen!r}", got, fix))
     if flow and (options.path != "linear" or options.prediction != "velocity"):
@@ -234,15 +234,18 @@ def recipe_of(options: Train, kind: str) -> Recipe:
     return FlowMap(net, *words) if options.flow_map else Diffusion(net, *words, options.drop_labels)
 
 
-def spelled(recipe: Recipe) -> str:
-    """A recipe in a few words."""
-    names = {cls: kind for kind, cls in KINDS.items()}
-    if isinstance(recipe, Diffusion | FlowMap):
-        kind = "diffusion" if isinstance(recipe, Diffusion) else "flow map"
-        return f"{kind} ({names[type(recipe.net)]}, {recipe.path} path, {recipe.prediction})"
-    if isinstance(recipe, Table):
-        return f"{names[type(recipe.flow)]} of every conditional"
-    return names[type(recipe)]
+def shown(words: Sequence[str], default: "Train | None") -> tuple[type, "Train | None"]:
+    """The options that `--help` explains, and their defaults: of families the one that was chosen, or both networks."""
+    said = [after for word, after in zip(words, [*words[1:], ""]) if word == "--model"]
+    said += [word.partition("=")[2] for word in words if word.startswith("--model=")]
+    chosen = said[-1] if said else default.model if default else "auto"
+    hidden = [name for name in FAMILIES if name != chosen and (chosen in FAMILIES or name not in NETS)]
+    cls = make_dataclass(
+        "Train",
+        [(name, Annotated[FAMILIES[name], tyro.conf.Suppress], FAMILIES[name]()) for name in hidden],
+        bases=(Train,), frozen=True, namespace={"__doc__": Train.__doc__},
+    )  # fmt: skip
+    return cls, cls(**{each.name: getattr(default, each.name) for each in fields(default)}) if default else None
 
 
 def adopt(table: Mapping[str, Any], file: Path) -> Train:

@@ -2,10 +2,13 @@
 
 A data frame is whatever has `columns` and gives one by its name, or a dictionary of columns; the class of a table is
 called with such a dictionary to make another of its kind, as pandas and polars have it. A column becomes numbers, NaN
-where something is missing (None, NaN, NA): its own, or the places of its categories. Row labels are not kept.
+where something is missing (None, NaN, NA): its own, or the places of its categories. What comes out has the row labels
+(`index`) and the types of columns that came in, but for types that cannot hold the values.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +23,9 @@ WORDS: Mapping[str, Callable[[], Column]] = {
 }  # fmt: skip
 """What a column may be called; `Bounded` needs its bounds."""
 
+_SHORT = frozenset(["float16", "float32"])
+"""Types in which rounding may leave a support."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
@@ -30,12 +36,16 @@ class Frame:
         cells: each column, [rows].
         maker: the class of a data frame; None for arrays.
         dtype: of an array.
+        dtypes: of each column, None where it has none; nothing if none has.
+        labels: the `index` of a data frame that has one.
     """
 
     names: tuple[Any, ...]
     cells: tuple[np.ndarray, ...]
     maker: Callable[[dict[Any, np.ndarray]], Any] | None
     dtype: np.dtype[Any]
+    dtypes: tuple[Any, ...] = ()
+    labels: Any = None
 
     @property
     def rows(self) -> int:
@@ -45,7 +55,7 @@ class Frame:
     def like(self, columns: tuple[np.ndarray, ...]) -> Any:
         """Other columns in a table of this kind."""
         if self.maker is not None:
-            return self.maker(dict(zip(self.names, columns, strict=True)))
+            return self._made(dict(zip(self.names, columns, strict=True)))
         if any(column.dtype.kind == "O" for column in columns) or self.dtype.kind == "O":
             return np.stack([column.astype(object) for column in columns], 1)
         whole = self.dtype.kind in "iu" and all(column.dtype.kind in "iu" for column in columns)
@@ -54,7 +64,22 @@ class Frame:
 
     def empty(self) -> "Frame":
         """The same kind of table without its rows."""
-        return replace(self, cells=tuple(cell[:0] for cell in self.cells))
+        return replace(self, cells=tuple(cell[:0] for cell in self.cells), labels=None)
+
+    def _made(self, columns: dict[Any, np.ndarray]) -> Any:
+        """A data frame with the labels and the types of this one, where a type holds the same values."""
+        assert self.maker is not None
+        made = self.maker(columns)
+        if self.labels is not None:
+            made.index = self.labels
+        turn = "astype" if hasattr(made, "astype") else "cast"
+        for name, dtype in zip(self.names, self.dtypes) if hasattr(made, turn) else ():
+            if dtype is None or str(dtype).lower() in _SHORT:
+                continue
+            with suppress(Exception):  # of their library: the values cannot be had in that type
+                turned = getattr(made, turn)({name: dtype})
+                made = turned if (turned[name] == made[name]).all() else made
+        return made
 
 
 def frame(table: Any) -> Frame:
@@ -63,18 +88,13 @@ def frame(table: Any) -> Frame:
     Raises:
         DataError: anything else, complex numbers, no rows or no columns.
     """
-    if isinstance(table, Mapping):
-        columns: dict[Any, np.ndarray] = {name: np.asarray(cell) for name, cell in table.items()}
-        rows = len(next(iter(columns.values()), ()))
-        return _sized(Frame(tuple(columns), tuple(columns.values()), dict, np.dtype(object)), (rows, len(columns)))
-    if hasattr(table, "toarray"):
+    if hasattr(table, "toarray"):  # a sparse one may be a mapping too
         fix = "Call its toarray()."
         raise faulty("a dense table", f"a sparse {type(table).__name__}", fix)
+    if isinstance(table, Mapping):
+        return _named(tuple(table), table, dict)
     if hasattr(table, "columns") and not callable(table.columns):
-        names = tuple(table.columns)
-        cells = tuple(np.asarray(table[name]) for name in names)
-        rows = len(cells[0]) if cells else 0
-        return _sized(Frame(names, cells, type(table), np.dtype(object)), (rows, len(names)))
+        return _named(tuple(table.columns), table, type(table))
     array = np.asarray(table)
     if array.ndim != 2:
         fix = "Reshape your data: array.reshape(-1, 1) if it has one column, array.reshape(1, -1) if it is one row."
@@ -82,6 +102,36 @@ def frame(table: Any) -> Frame:
     if array.dtype.kind == "c":
         raise faulty("real numbers", "complex ones", "Complex data not supported: give real and imaginary part apart.")
     return _sized(Frame(tuple(range(array.shape[1])), tuple(array.T), None, array.dtype), array.shape)
+
+
+def _named(names: tuple[Any, ...], table: Any, maker: Callable[[dict[Any, np.ndarray]], Any]) -> Frame:
+    """A table whose columns have names.
+
+    Raises:
+        DataError: names that stand twice, columns of several lengths or of more than numbers.
+    """
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise faulty("columns with names of their own", f"{twice[0]!r} twice or more", "Rename them.")
+    columns = [table[name] for name in names]
+    cells = tuple(map(_array, columns))
+    odd = [(name, cell.shape) for name, cell in zip(names, cells) if cell.shape != (cells[0].shape or (0,))[:1]]
+    if odd:
+        got = f"column {odd[0][0]!r} of shape {odd[0][1]} beside {cells[0].shape}"
+        raise faulty("columns of one length, a value in each row", got, "Give each row one value in every column.")
+    dtypes = tuple(getattr(column, "dtype", None) for column in columns)
+    labels = None if maker is dict or callable(getattr(table, "index", None)) else getattr(table, "index", None)
+    made = Frame(names, cells, maker, np.dtype(object), dtypes, labels)
+    return _sized(made, (len(cells[0]) if cells else 0, len(names)))
+
+
+def _array(column: Any) -> np.ndarray:
+    """A column as an array, object where numpy would make floats of categories, or of whole numbers with holes."""
+    array, dtype = np.asarray(column), str(getattr(column, "dtype", "")).lower()
+    if dtype == "category" or (array.dtype.kind == "f" and dtype.startswith(("int", "uint"))):
+        array = np.empty(len(array), dtype=object)
+        array[:] = list(column)
+    return array
 
 
 def _sized(made: Frame, shape: tuple[int, ...]) -> Frame:
@@ -95,8 +145,10 @@ def _sized(made: Frame, shape: tuple[int, ...]) -> Frame:
 def kinds(given: Frame, declared: Mapping[Any, Column | str]) -> tuple[Column, ...]:
     """What each column holds: as declared, or by its type.
 
-    Whole numbers, and what is called "integer", are `Integer` (of at least 0 if none is below), words and truth
-    values `Categorical`, others `Real`.
+    Whole numbers, and what is called "integer", are `Integer` (of at least 0 if none is below); words, truth values
+    and categories of any values `Categorical`; others `Real`. A named column of floats counts as whole numbers where
+    some are missing and all others are whole, since numpy and pandas write whole numbers with holes so: declare it
+    "real" if it is not. Without holes, floats are real.
 
     Raises:
         ConfigError: a name the table does not have, or a word that is none of `WORDS`.
@@ -107,17 +159,29 @@ def kinds(given: Frame, declared: Mapping[Any, Column | str]) -> tuple[Column, .
         if not isinstance(kind, Column) and kind not in WORDS:
             fix = f"Use {', '.join(WORDS)}, or Bounded(low, high)."
             raise ConfigError(explain(f"a kind for column {name!r}", repr(kind), fix))
-    return tuple(_kind(cell, declared.get(name)) for name, cell in zip(given.names, given.cells, strict=True))
+    dtypes = given.dtypes or (None,) * len(given.names)
+    return tuple(map(_kind, given.cells, map(declared.get, given.names), dtypes))
 
 
-def _kind(cell: np.ndarray, declared: Column | str | None) -> Column:
+def _kind(cell: np.ndarray, declared: Column | str | None, dtype: Any) -> Column:
     kind = WORDS[declared]() if isinstance(declared, str) else declared
-    if declared == "integer" or (kind is None and cell.dtype.kind in "iu"):
-        return Integer(0 if all(not isinstance(value, str) and value >= 0 for value in _there(cell)) else None)
     words = cell.dtype.kind in "bUS" or any(isinstance(value, str | bool | np.bool_) for value in cell)
-    if isinstance(kind, Categorical) or (kind is None and words):
+    if isinstance(kind, Categorical) or (kind is None and (words or str(dtype) == "category")):
         return kind if isinstance(kind, Categorical) and kind.values else Categorical(_values(cell))
+    if declared == "integer" or (kind is None and _whole(cell, named=dtype is not None)):
+        return Integer(0 if all(not isinstance(value, str) and value >= 0 for value in _there(cell)) else None)
     return kind or Real()
+
+
+def _whole(cell: np.ndarray, named: bool) -> bool:
+    """Whether a column is of whole numbers, by its type or, with holes, by its values."""
+    if cell.dtype.kind == "O":
+        there = _there(cell)
+        return bool(there) and all(isinstance(value, int | np.integer) for value in there)
+    if cell.dtype.kind == "f" and named:
+        holes = np.isnan(cell)
+        return bool(holes.any() and not holes.all() and (cell[~holes] == np.trunc(cell[~holes])).all())
+    return cell.dtype.kind in "iu"
 
 
 def _values(cell: np.ndarray) -> tuple[Value, ...]:

@@ -7,9 +7,9 @@ weights for.
 
 import math
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +18,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from pushforward import _recipe
 from pushforward._errors import ConfigError, PushforwardError, RunError, explain
+from pushforward._random import Draw
 from pushforward.models.model import Model
 
 if TYPE_CHECKING:
@@ -49,13 +50,17 @@ def build(recipe: _recipe.Recipe, shape: tuple[int, ...], classes: int = 0) -> M
 
 
 @contextmanager
-def fitting_in(tensors: Mapping[str, Tensor]) -> Generator[None]:
+def fitting_in(tensors: Mapping[str, Tensor], recipe: _recipe.Recipe | None = None) -> Generator[None]:
     """Within, a model is built that is to take these weights; it stops before it has become much larger than they are.
+
+    Some models make long lists before they have weights, so the numbers that a recipe says are held to this as well.
 
     Raises:
         RunError: the recipe asks for more, or for what cannot be.
     """
     room, here = 2 * sum(each.numel() for each in tensors.values()) + 2**12, threading.get_ident()
+    if (largest := max(_counts(recipe), default=0)) > room:
+        raise RunError(explain(f"a recipe for about {room // 2:,} weights", f"one that says {largest:,}", _STRANGE))
     left = [room]
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -74,6 +79,15 @@ def fitting_in(tensors: Mapping[str, Tensor]) -> Generator[None]:
         raise RunError(explain("a recipe that can be built", got, _STRANGE)) from error
     finally:
         hook.remove()
+
+
+def _counts(recipe: object) -> Generator[int]:
+    """Every whole number in a recipe."""
+    for each in fields(recipe) if is_dataclass(recipe) else ():
+        value = getattr(recipe, each.name)
+        if isinstance(value, int):
+            yield value
+        yield from _counts(value)
 
 
 _STRANGE: Final = "Its configuration and its weights are not of one model: do not trust it."
@@ -160,6 +174,32 @@ def _tokens(shape: tuple[int, ...], patch: int | None) -> int:
     return (shape[1] // side) * (shape[2] // side)
 
 
+def _named(recipe: Any, shape: tuple[int, ...], classes: int) -> Model:
+    """The flow of the function that its recipe is named after."""
+    from pushforward import models
+
+    makers: dict[type, Callable[..., Model]] = {
+        _recipe.RealNVP: models.real_nvp,
+        _recipe.NSFCouplings: models.nsf,
+        _recipe.FlowPP: models.flowpp,
+        _recipe.Circular: models.circular,
+        _recipe.Glow: models.glow,
+        _recipe.MAF: models.maf,
+        _recipe.IAF: models.iaf,
+        _recipe.NSF: models.nsf_autoregressive,
+        _recipe.NAF: models.naf,
+        _recipe.UMNN: models.umnn,
+        _recipe.SOS: models.sos,
+        _recipe.Bernstein: models.bernstein,
+        _recipe.BNAF: models.bnaf,
+        _recipe.Planar: models.planar,
+        _recipe.Radial: models.radial,
+        _recipe.Sylvester: models.sylvester,
+        _recipe.Gaussianization: models.gaussianization,
+    }
+    return makers[type(recipe)](shape, **_said(recipe), classes=classes)
+
+
 def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models
 
@@ -167,42 +207,55 @@ def _nice(recipe: _recipe.NICE, shape: tuple[int, ...], classes: int) -> Model:
     return models.nice(shape, **said, classes=classes)
 
 
-def _real_nvp(recipe: _recipe.RealNVP, shape: tuple[int, ...], classes: int) -> Model:
+def _tarflow(recipe: _recipe.TarFlow, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models
 
-    return models.real_nvp(shape, **_said(recipe), classes=classes)
+    if len(shape) not in (2, 3):
+        fix = "Take another flow for vectors, maf say."
+        raise ConfigError(explain("images [c, h, w] or [tokens, features] for TarFlow", f"events {shape}", fix))
+    return models.tarflow(shape, **_said(recipe), classes=classes)
 
 
-def _autoregressive(recipe: Any, shape: tuple[int, ...], classes: int) -> Model:
+def _residual_flow(recipe: _recipe.ResidualFlow, shape: tuple[int, ...], classes: int) -> Model:
+    from pushforward import models, transforms
+
+    exact = transforms.ExactDet() if recipe.log_det == "exact" else transforms.Roulette(Draw(0, "build/log_det"))
+    said: dict[str, Any] = _said(recipe) | {"log_det": exact}
+    return models.residual_flow(shape, **said, classes=classes)
+
+
+def _ffjord(recipe: _recipe.FFJORD, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models
 
-    makers = {_recipe.MAF: models.maf, _recipe.NSF: models.nsf_autoregressive, _recipe.NAF: models.naf}
-    return makers[type(recipe)](shape, **_said(recipe), classes=classes)
+    if classes:
+        fix = "Leave the classes out, or take a diffusion model, which learns them."
+        raise ConfigError(explain("no classes for FFJORD", f"{classes}", fix))
+    return models.ffjord(shape, **_said(recipe))
 
 
 def _table(recipe: _recipe.Table, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models, transforms
 
-    said, monotone = _said(recipe.flow), transforms.Affine(5.0)
+    said, monotone = _said(recipe.flow, but=("support", "alpha")), transforms.Affine(5.0)
     if isinstance(recipe.flow, _recipe.NSF):
         monotone = transforms.Composed(monotone, transforms.RationalQuadratic(said.pop("bins"), -4.0, 4.0))
     return models.AnyConditional(*shape, **said, monotone=monotone).flow
 
 
-def _said(recipe: Any) -> dict[str, Any]:
+def _said(recipe: Any, but: Collection[str] = ()) -> dict[str, Any]:
     """The recipe's fields, which are named as the function's arguments."""
-    return {each.name: getattr(recipe, each.name) for each in fields(recipe)}
+    return {each.name: getattr(recipe, each.name) for each in fields(recipe) if each.name not in but}
 
 
 _MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = MappingProxyType(
     {
+        **dict.fromkeys(_recipe.FLOWS.values(), _named),
         _recipe.Diffusion: _diffusion,
         _recipe.FlowMap: _flow_map,
         _recipe.NICE: _nice,
-        _recipe.RealNVP: _real_nvp,
-        _recipe.MAF: _autoregressive,
-        _recipe.NSF: _autoregressive,
-        _recipe.NAF: _autoregressive,
+        _recipe.TarFlow: _tarflow,
+        _recipe.ResidualFlow: _residual_flow,
+        _recipe.FFJORD: _ffjord,
         _recipe.Table: _table,
     }
 )

@@ -18,7 +18,7 @@ import inspect
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, Self
 
@@ -141,10 +141,11 @@ class FlowDensity:
         made.feature_names_in_ = np.array(columns.names, dtype=object)
         return made
 
-    def score_samples(self, X: Any, given: Sequence[Any] = ()) -> np.ndarray:
+    def score_samples(self, X: Any, given: Any = ()) -> np.ndarray:
         """log p of each row in nats, [rows]; of the other columns given these, where some are named.
 
-        Missing values are left out: a row's density is that of what is there. Outside a support it is -inf.
+        `given` is names of columns, or one of them alone: `given="age"`. Missing values are left out: a row's density
+        is that of what is there. Outside a support it is -inf.
         """
         values = self._values(X)
         known = torch.zeros(values.shape, dtype=torch.bool)
@@ -194,9 +195,12 @@ class FlowDensity:
     def impute(self, X: Any, seed: int | None = None) -> Any:
         """The table with its missing values drawn from p(missing | the rest of the row).
 
-        These are draws and not means: give several seeds for multiple imputation.
+        These are draws and not means: give several seeds for multiple imputation. A data frame keeps its index, the
+        order of its columns, and the types of those whose values they can hold.
         """
-        return self.frame_.like(self._filled(self._values(X), seed))
+        given = frame(X)
+        like = self.frame_ if given.maker is None else given
+        return like.like(self._filled(self._read(given), seed))
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor by name."""
@@ -319,7 +323,10 @@ class FlowDensity:
 
     def _values(self, X: Any) -> Tensor:
         self._fitted()
-        given = frame(X)
+        return self._read(frame(X))
+
+    def _read(self, given: Frame) -> Tensor:
+        self._fitted()
         if len(given.names) != self.n_features_in_:
             wanted = f"{self.n_features_in_} features as input"
             got = f"X has {len(given.names)} features, but FlowDensity is expecting {wanted}"
@@ -331,8 +338,9 @@ class FlowDensity:
             raise DataError(explain(f"columns {list(self.frame_.names)[:12]}", got, fix))
         return torch.from_numpy(numbers(given, self.columns_.kinds))
 
-    def _places(self, names: Sequence[Any]) -> list[int]:
+    def _places(self, names: Any) -> list[int]:
         self._fitted()
+        names = [names] if isinstance(names, str | int | np.integer) else list(names)
         for name in names:
             if name not in self.frame_.names:
                 raise ConfigError(explain("names of columns", repr(name), f"There are {list(self.frame_.names)[:12]}."))

@@ -87,7 +87,7 @@ def load(run: str | os.PathLike[str], model: Model | None = None, device: str = 
     tensors = _final_weights(folder)
     if model is None:
         assert config.model is not None
-        with fitting_in(tensors):
+        with fitting_in(tensors, config.model):
             model = build(config.model, config.shape, config.classes)
     put_weights(model, tensors)
     bad = not_finite(dict(model.named_parameters()))

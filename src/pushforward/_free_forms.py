@@ -1,0 +1,203 @@
+"""Recipes of flows that are autoregressive, free-form, or the identity plus something, as `_flows` has the others.
+
+MAF, NSF and NAF begin smaller than the functions of `models`, all others as those do.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pushforward._flows import Line
+
+
+@dataclass(frozen=True, slots=True)
+class MAF(Line):
+    """Autoregressive affine maps (`models.maf`)."""
+
+    transforms: int = 5
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 128
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class IAF(Line):
+    """MAF turned round: samples in one pass, the density of data number by number (`models.iaf`)."""
+
+    transforms: int = 5
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 512
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NSF(Line):
+    """Autoregressive rational-quadratic splines (`models.nsf_autoregressive`)."""
+
+    transforms: int = 3
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 128
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network; residual blocks of two, but for tables."""
+    bins: int = 8
+    """Pieces of each spline."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class NAF(Line):
+    """Autoregressive sums of sigmoids (`models.naf`)."""
+
+    transforms: int = 3
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 128
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    units: int = 16
+    """Sigmoids in each map."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class UMNN(Line):
+    """Autoregressive integrals of positive networks (`models.umnn`)."""
+
+    transforms: int = 5
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 512
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    embedding: int = 30
+    """Numbers that the masked network tells each integrand."""
+    units: int = 50
+    """Features per layer of the integrand."""
+    depth: int = 4
+    """Hidden layers of the integrand."""
+    points: int = 32
+    """Points of the quadrature."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SOS(Line):
+    """Autoregressive sums of squares of polynomials, integrated (`models.sos`)."""
+
+    transforms: int = 8
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 200
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    degree: int = 4
+    """Of each polynomial."""
+    polynomials: int = 5
+    """Polynomials in each sum."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bernstein(Line):
+    """Autoregressive Bernstein polynomials (`models.bernstein`)."""
+
+    transforms: int = 3
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int = 200
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+    degree: int = 16
+    """Of each polynomial."""
+    dropout: float = 0.0
+    """Share of the features that training leaves out."""
+
+
+@dataclass(frozen=True, slots=True)
+class BNAF(Line):
+    """Autoregressive networks of blocks (`models.bnaf`)."""
+
+    transforms: int = 5
+    """Networks, their orders alternating."""
+    width: int = 40
+    """Features per layer for each number of the event."""
+    layers: int = 2
+    """Hidden layers of each network."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planar(Line):
+    """Bends along one direction at a time (`models.planar`)."""
+
+    transforms: int = 10
+    """Bends."""
+    bend: Literal["tanh", "leaky_relu"] = "tanh"
+    """The function that bends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Radial(Line):
+    """Contractions and expansions around points (`models.radial`)."""
+
+    transforms: int = 10
+    """Points."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sylvester(Line):
+    """Bends along several directions at a time (`models.sylvester`)."""
+
+    transforms: int = 16
+    """Transforms."""
+    directions: int | None = None
+    """Directions of each; None is as many as the event has numbers, up to 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussianization(Line):
+    """Rotations, and mixtures of normals for each number; without classes (`models.gaussianization`)."""
+
+    transforms: int = 8
+    """Rotations."""
+    components: int = 8
+    """Normals in each mixture."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualFlow(Line):
+    """The identity plus contractions (`models.residual_flow`)."""
+
+    transforms: int = 10
+    """Contractions."""
+    hidden: int = 128
+    """Features per layer of each."""
+    layers: int = 3
+    """Hidden layers of each."""
+    lipschitz: float = 0.9
+    """Their Lipschitz constant, below 1."""
+    log_det: Literal["exact", "roulette"] = "exact"
+    """Log-determinants exactly, or by a random number of terms, for events of more than a few dozen numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class FFJORD:
+    """A velocity trained by the likelihood of its flow; without classes (`models.ffjord`)."""
+
+    hidden: int = 64
+    """Features per layer of the network."""
+    layers: int = 3
+    """Hidden layers of the network."""
+    probes: int = 0
+    """Random signs that estimate the divergence; 0 is exact, a product for each number of the event."""
