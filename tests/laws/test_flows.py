@@ -92,6 +92,22 @@ def test_samples_come_with_their_density(member: Flow):
 
 
 @every
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_noise_that_is_no_number_spoils_its_own_sample_alone(member: Flow, bad: float):
+    flow, context = member.flow(), member.contexts()
+    if member.refuses_what_is_not_finite:
+        pytest.skip("its zoo says that it is refused")
+    z, others = flow.noise(5, seed=0), torch.tensor([0, 1, 3, 4])
+    expected = flow.decode(z, context)[others]
+    z[2].view(-1)[-1] = bad
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad):
+            x = flow.decode(z, context)
+        assert_close(x[others], expected, rtol=1e-9, atol=1e-9)
+        assert x[2].isnan().any() or math.isinf(bad)  # what goes on as a line, or ends in an interval, has a limit
+
+
+@every
 def test_a_sample_depends_on_the_seed_and_its_number_alone(member: Flow):
     flow, context = member.flow(), member.contexts()
     whole = flow.sample(5, context, seed=7)

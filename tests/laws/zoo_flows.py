@@ -31,6 +31,7 @@ class Flow:
     classes: int = 0
     unit: bool = False  # its data live on the unit cube
     circle: bool = False  # its data are angles in [-pi, pi); all others live on the whole space
+    refuses_what_is_not_finite: bool = False  # solvers do, as the steps they choose are shared
     unit_of_weights: float = 1.0  # what a stored 1 stands for, so that "off the start" means the same for all
 
     def flow(self, seed: int = 0) -> NormalizingFlow:
@@ -89,6 +90,9 @@ FLOWS: dict[str, Flow] = {
     "real-nvp-classes": Flow(lambda: real_nvp((2,), couplings=3, hidden=8, layers=1, classes=2), classes=2),
 }  # fmt: skip
 
+FORK = torch.tensor([[0, 1, 0], [0, 0, 0], [0, 1, 0]]).bool()
+"""The first and the last of three numbers depend on the middle one."""
+
 FLOWS |= {
     "nsf": Flow(lambda: nsf((2,), couplings=3, hidden=8, blocks=1, bins=5)),
     "nsf-image-classes": Flow(lambda: nsf((1, 2, 2), couplings=2, hidden=8, blocks=1, classes=3), classes=3),
@@ -110,6 +114,8 @@ FLOWS |= {
         circle=True,
     ),
     "maf": Flow(lambda: A.maf((2,), 2, 8)),
+    "maf-graph": Flow(lambda: A.maf((3,), 2, 16, adjacency=FORK)),
+    "naf-graph": Flow(lambda: A.naf((3,), 1, 16, units=4, adjacency=FORK, formula="decode")),
     "maf-context": Flow(lambda: A.maf((2,), 2, 8, context=2, seed=1), context=2),
     "maf-classes": Flow(lambda: A.maf((3,), 2, 8, classes=3), classes=3),
     # a bound of 5 decodes wild weights to 1e7 and more, of which nothing keeps eight digits
@@ -121,6 +127,8 @@ FLOWS |= {
     "naf": Flow(lambda: A.naf((2,), 1, 8, units=4)),
     "umnn": Flow(lambda: A.umnn((2,), 1, 8, embedding=3, units=6, depth=1, points=16)),
     "sos": Flow(lambda: A.sos((2,), 1, 8, degree=2, polynomials=2)),
+    "sos-three": Flow(lambda: A.sos((2,), 3, 8, degree=2, polynomials=2)),
+    "sos-decode": Flow(lambda: A.sos((3,), 2, 8, degree=2, polynomials=2, formula="decode")),
     "bernstein": Flow(lambda: A.bernstein((2,), 2, 8, degree=6)),
     "bnaf": Flow(lambda: A.bnaf((2,), 2, 4), unit_of_weights=10.0),
     "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2, unit_of_weights=10.0),
@@ -133,8 +141,11 @@ FLOWS |= {
     "sylvester": Flow(lambda: A.sylvester((2,), 2)),
     "tarflow": Flow(lambda: tarflow((2, 1), 2, 8, 1, 2, bound=1.0)),
     "tarflow-image-classes": Flow(lambda: tarflow((1, 4, 4), 2, 8, 1, 2, 2, classes=3, bound=1.0), classes=3),
-    "ode": Flow(lambda: ffjord((3,), layers=0).as_flow(RK4(steps=6), pieces=2)),
-    "ode-between-couplings": Flow(lambda: _between(), context=2),
+    "ode": Flow(lambda: ffjord((3,), layers=0).as_flow(RK4(steps=6), pieces=2), refuses_what_is_not_finite=True),
+    "ode-classes": Flow(
+        lambda: ffjord((3,), layers=0, classes=2).as_flow(RK4(steps=18)), classes=2, refuses_what_is_not_finite=True
+    ),
+    "ode-between-couplings": Flow(lambda: _between(), context=2, refuses_what_is_not_finite=True),
     "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
     "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),
 }

@@ -70,6 +70,8 @@ MONOTONES: dict[str, Map] = {
     "heavy-tail": Map(T.HeavyTail(), identity=False),  # its lightest tail is exponential
     "exp": Map(T.Exp(), identity=False, everywhere=False),
     "tanh": Map(T.Tanh(2.0), identity=False, everywhere=False),
+    "asinh": Map(T.Asinh(2.0), identity=False),
+    "affine-then-soft-clip": Map(T.Composed(T.Affine(), T.SoftClip(2.0)), identity=False, everywhere=False),
     "soft-clip": Map(T.SoftClip(2.0), identity=False, everywhere=False),
     "sigmoidal": Map(T.Sigmoidal(5), identity=False),
     "sigmoidal-stack": Map(T.Sigmoidal(4, layers=2), identity=False),

@@ -91,6 +91,8 @@ def _of_monotones() -> dict[str, Member]:
             members[f"inverse-{name}"] = Member(lambda g=g: T.Inverse(T.Elementwise((3,), g)), (3,), low=low, high=high)
             continue
         members[f"elementwise-{name}"] = Member(lambda g=g: T.Elementwise((1, 3), g), (1, 3), sparse=g.size > 4)
+        if not g.size:  # nothing for a network to say
+            continue
         members[f"coupling-{name}"] = Member(
             lambda g=g: T.MonotoneCoupling((4,), Net(2, 2 * g.size, 2), g), (4,), context=2, sparse=g.size > 4
         )

@@ -15,6 +15,7 @@ and how often it calls the network for a step there, and then for its gradient:
 """
 
 from pushforward.models.diffusion import Diffusion
+from pushforward.models.named import numbers
 from pushforward.nets.concat_squash import ConcatSquash
 from pushforward.paths import Linear, velocity
 from pushforward.solvers import RK4, Checkpointed, Exact, Frugal, Hutchinson, Solver
@@ -26,6 +27,7 @@ def ffjord(
     layers: int = 3,
     *,
     context: int = 0,
+    classes: int = 0,
     probes: int = 0,
     seed: int = 0,
     solver: Solver | None = None,
@@ -39,11 +41,15 @@ def ffjord(
         shape: the event's shape.
         hidden, layers: of the network.
         context: length of a context vector, 0 for none.
+        classes: number of classes instead; no context, or index `classes`, then means "no class".
         probes: random signs for the divergence (Hutchinson), or 0 for the exact one, which costs a product for each
             number of the event.
         seed: of those signs; fixed within a solve, and the same for every solve.
         solver: how to integrate; RK4 in 8 steps by default, a fixed discretisation that is trained as it is used.
             The module's table has the choices for training; `Adaptive` is the choice for evaluation.
+
+    Raises:
+        ConfigError: an event of no numbers, or both context and classes.
 
     References:
         Grathwohl, Chen, Bettencourt, Sutskever, Duvenaud 2018, arXiv 1810.01367.
@@ -53,7 +59,8 @@ def ffjord(
     >>> ffjord((2,), hidden=8).log_prob(torch.zeros(1, 2)).shape
     torch.Size([1])
     """
-    net = ConcatSquash(shape, hidden, layers, context)
+    numbers(shape)
+    net = ConcatSquash(shape, hidden, layers, context, classes)
     trace = Hutchinson(probes, seed) if probes else Exact()
     if not isinstance(solver, Frugal):  # whose graphs are of one call or step anyway
         trace = Checkpointed(trace)

@@ -5,6 +5,9 @@
 Each layer leaves marginals normal along its own axes; the negentropy of the data falls by what it removed, and a normal
 is all that no turn can undo. The result is a flow like any other: score it, sample it, or train it further.
 
+There is no conditional version: layers are fitted to the marginals of all rows, and those given a context are what a
+network would have to learn, as those of `models.naf` do.
+
 References:
     Chen, Gopinath 2000, "Gaussianization". Laparra, Camps-Valls, Malo 2011, arXiv 1602.00229.
 """
@@ -16,6 +19,7 @@ from pushforward._random import Draw
 from pushforward._typing import Sample
 from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
+from pushforward.models.named import numbers
 from pushforward.transforms import Chain, DiagonalScale, Shift, Transform
 from pushforward.transforms.gaussianization import Gaussianize
 
@@ -31,12 +35,13 @@ def gaussianize(x: Sample, transforms: int = 10, components: int = 8, seed: int 
         seed: of the rotations.
 
     Raises:
-        ConfigError: fewer rows than components, or no layers.
+        ConfigError: rows of no numbers, fewer of them than components, or no layers.
 
     >>> flow = gaussianize(torch.randn(200, 2).exp(), transforms=2)
     >>> flow.sample(3, seed=0).shape
     torch.Size([3, 2])
     """
+    numbers(tuple(x.shape[1:]))
     if len(x) <= components or transforms < 1:
         got = f"{len(x)} rows for {components} components, {transforms} layers"
         raise ConfigError(explain("more rows than components, and a layer at least", got, "Give more data."))

@@ -197,9 +197,17 @@ def _masks(shape: tuple[int, ...]) -> Iterator[Tensor]:
             yield from (mask, ~mask)
 
 
+def numbers(shape: tuple[int, ...]) -> int:
+    """How many numbers an event has, if its shape is one."""
+    if not shape or min(shape) < 1:
+        fix = "Give a number alone the shape (1,), and its data an axis for it."
+        raise ConfigError(explain("an event shape of sizes of 1 or more", f"{tuple(shape)}", fix))
+    return math.prod(shape)
+
+
 def dimensions(shape: tuple[int, ...], couplings: int) -> int:
     """How many numbers an event has, if couplings can be made of them."""
-    n = math.prod(shape)
+    n = numbers(shape)
     if n < 2:
         fix = "A flow of couplings needs two; use a shift and a scale for one."
         raise ConfigError(explain("events of two numbers or more", f"shape {tuple(shape)}", fix))

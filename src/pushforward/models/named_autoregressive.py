@@ -13,7 +13,7 @@ with shift and scale where the papers normalise by the batch (`models.prepare` s
     naf                  Autoregressive(Sigmoidal)                        5, 16 units
     umnn                 Autoregressive(Integral)                         5, networks of 4 x 50
     bnaf                 BlockAutoregressive                              5, 2 layers, 40 units a number
-    sos                  Autoregressive(SumOfSquares)                     8, 5 polynomials of degree 4
+    sos                  Autoregressive(SumOfSquares, Asinh)              8, 5 polynomials of degree 4
     bernstein            Autoregressive(Bernstein)                        3, degree 16
     planar, radial       Planar, Radial                                   10
     sylvester            Sylvester                                        16, up to 16 directions
@@ -21,7 +21,7 @@ with shift and scale where the papers normalise by the batch (`models.prepare` s
     residual_flow        Residual(Contraction)                            10, 3 layers of 128
 
 The published NSF has a random order and an LU matrix before each spline: `seed=0, matrix=True`. Without them orders
-alternate and there is no matrix.
+alternate and there is no matrix. Any directed graph instead of an order: `adjacency=...`.
 
 The transform's formula runs from data to noise, so that likelihoods are one pass and training never searches for an
 inverse; `formula="decode"` turns it round, for inference, where samples must be quick.
@@ -30,26 +30,32 @@ References are those of the transforms; MAF's networks: Papamakarios et al. 2017
 al. 2019, arXiv 1906.04032.
 """
 
+import functools
+import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict, Unpack
+from typing import Literal, ParamSpec, TypedDict, Unpack
 
 import torch
+from torch import Tensor
 
+from pushforward._config import suggest
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
+from pushforward.models.named import numbers
 from pushforward.nets import Contraction, MaskedDense
 from pushforward.transforms import (
     LU,
     Affine,
+    Asinh,
     Autoregressive,
     Bernstein,
     BlockAutoregressive,
     Chain,
+    Composed,
     DiagonalScale,
-    Elementwise,
     Gaussianize,
     Integral,
     Inverse,
@@ -62,7 +68,6 @@ from pushforward.transforms import (
     Residual,
     Shift,
     Sigmoidal,
-    SoftClip,
     SumOfSquares,
     Sylvester,
     Transform,
@@ -72,6 +77,7 @@ from pushforward.transforms import (
 from pushforward.transforms.labelled import Labelled
 
 Formula = Literal["encode", "decode"]
+P = ParamSpec("P")
 
 
 class Common(TypedDict, total=False):
@@ -99,6 +105,10 @@ class Network(Common, total=False):
     residual: residual blocks of two layers instead of layers.
     dropout: probability of dropping a hidden unit in training.
     matrix: an LU matrix before each transform, and one at the end.
+    adjacency: A[i, j] says that number i may depend on number j, [numbers, numbers] without cycles: one graph for all
+        transforms, instead of orders (`seed`), `passes` and a `matrix`, which would contradict it. The Jacobian of the
+        formula's direction is 0 where A is, but on the diagonal. Transforms in a row hand on what they were told, so
+        more than one ask for a graph whose numbers depend on all their ancestors; any other takes `transforms=1`.
     """
 
     seed: int | None
@@ -106,8 +116,30 @@ class Network(Common, total=False):
     residual: bool
     dropout: float
     matrix: bool
+    adjacency: Tensor | None
 
 
+def _takes(options: type) -> Callable[[Callable[P, NormalizingFlow]], Callable[P, NormalizingFlow]]:
+    """What every function here refuses before it builds: an event of no numbers, and options that are not its own."""
+
+    def checked(make: Callable[P, NormalizingFlow]) -> Callable[P, NormalizingFlow]:
+        named = inspect.signature(make)
+        known = {*list(named.parameters)[:-1], *options.__annotations__}
+
+        @functools.wraps(make)
+        def made(*args: P.args, **kwargs: P.kwargs) -> NormalizingFlow:
+            for word in kwargs:
+                if word not in known:
+                    raise ConfigError(explain(f"an option of {make.__name__}", repr(word), suggest(word, known)))
+            numbers(named.bind(*args, **kwargs).arguments["shape"])
+            return make(*args, **kwargs)
+
+        return made
+
+    return checked
+
+
+@_takes(Network)
 def maf(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, bound: float = 5.0,
     **options: Unpack[Network],
@@ -131,6 +163,7 @@ def maf(
     return _autoregressive(shape, transforms, lambda: Affine(bound), hidden, layers, options)
 
 
+@_takes(Network)
 def iaf(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, bound: float = 5.0,
     **options: Unpack[Network],
@@ -139,6 +172,7 @@ def iaf(
     return maf(shape, transforms, hidden, layers, bound, **{"formula": "decode", **options})  # pyright: ignore[reportArgumentType]
 
 
+@_takes(Network)
 def nsf_autoregressive(
     shape: tuple[int, ...], transforms: int = 10, hidden: int = 256, layers: int = 2, bins: int = 8, bound: float = 3.0,
     **options: Unpack[Network],
@@ -155,6 +189,7 @@ def nsf_autoregressive(
     return _autoregressive(shape, transforms, lambda: RationalQuadratic(bins, -bound, bound), hidden, layers, given)
 
 
+@_takes(Network)
 def naf(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, units: int = 16, depth: int = 1,
     **options: Unpack[Network],
@@ -163,6 +198,7 @@ def naf(
     return _autoregressive(shape, transforms, lambda: Sigmoidal(units, depth), hidden, layers, options)
 
 
+@_takes(Network)
 def umnn(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, embedding: int = 30,
     units: int = 50, depth: int = 4, points: int = 32, **options: Unpack[Network],
@@ -173,19 +209,22 @@ def umnn(
     )
 
 
+@_takes(Network)
 def sos(
     shape: tuple[int, ...], transforms: int = 8, hidden: int = 200, layers: int = 2, degree: int = 4,
     polynomials: int = 5, **options: Unpack[Network],
 ) -> NormalizingFlow:  # fmt: skip
     """Sums of squares of polynomials, integrated.
 
-    Of degree 2 degree + 1 each, so that numbers far out would leave every range within three transforms; between
-    transforms a soft clip keeps them within 10, where the formula runs from data to noise.
+    Of degree 2 degree + 1 each, so that numbers far out would leave every range within three transforms: of every
+    sum its asinh is taken, which is onto all numbers and so loses none, and which undoes what the sums of zero
+    parameters do, to within a hundredth for numbers up to 10.
     """
-    sums = SumOfSquares(degree, polynomials)
-    return _autoregressive(shape, transforms, lambda: sums, hidden, layers, options, SoftClip(10.0))
+    sums = Composed(SumOfSquares(degree, polynomials), Asinh(5.0))
+    return _autoregressive(shape, transforms, lambda: sums, hidden, layers, options)
 
 
+@_takes(Network)
 def bernstein(
     shape: tuple[int, ...], transforms: int = 3, hidden: int = 200, layers: int = 2, degree: int = 16,
     bound: float = 5.0, **options: Unpack[Network],
@@ -194,6 +233,7 @@ def bernstein(
     return _autoregressive(shape, transforms, lambda: Bernstein(degree, bound), hidden, layers, options)
 
 
+@_takes(Common)
 def bnaf(
     shape: tuple[int, ...], transforms: int = 5, width: int = 40, layers: int = 2, **common: Unpack[Common]
 ) -> NormalizingFlow:
@@ -207,6 +247,7 @@ def bnaf(
     return _flow(shape, turned, common)
 
 
+@_takes(Common)
 def planar(
     shape: tuple[int, ...], transforms: int = 10, bend: Literal["tanh", "leaky_relu"] = "tanh", **common: Unpack[Common]
 ) -> NormalizingFlow:
@@ -216,11 +257,13 @@ def planar(
     )
 
 
+@_takes(Common)
 def radial(shape: tuple[int, ...], transforms: int = 10, **common: Unpack[Common]) -> NormalizingFlow:
     """Radial flow; its context, if any, adds linearly to the parameters."""
     return _flow(shape, [Radial(shape, _linear(common, math.prod(shape) + 2)) for _ in range(transforms)], common)
 
 
+@_takes(Common)
 def sylvester(
     shape: tuple[int, ...], transforms: int = 16, directions: int | None = None, **common: Unpack[Common]
 ) -> NormalizingFlow:
@@ -231,18 +274,22 @@ def sylvester(
     return _flow(shape, [Sylvester(shape, m, _linear(common, size)) for _ in range(transforms)], common)
 
 
+@_takes(Common)
 def gaussianization(
     shape: tuple[int, ...], transforms: int = 8, components: int = 8, **common: Unpack[Common]
 ) -> NormalizingFlow:
-    """Gaussianization flow: rotations, and mixtures of normals for each number. It reads no context.
+    """Gaussianization flow: rotations, and mixtures of normals for each number. It reads no context and no classes.
 
-    `models.gaussianize` starts one from data, layer by layer.
+    `models.gaussianize` starts one from data, layer by layer: its parameters are fitted to the marginals of all rows,
+    and are no network's outputs, which alone could read a context.
     """
     if common.get("context", 0) or common.get("classes", 0):
-        raise ConfigError(explain("no context", "one", "Gaussianization reads none: take sos or naf."))
+        fix = "Its mixtures are fitted to the marginals of all rows and come from no network: take naf or sos."
+        raise ConfigError(explain("no context and no classes", "one of them", fix))
     return _flow(shape, [Gaussianize(shape, components) for _ in range(transforms)], common)
 
 
+@_takes(Common)
 def residual_flow(
     shape: tuple[int, ...], transforms: int = 10, hidden: int = 128, layers: int = 3, lipschitz: float = 0.9,
     log_det: LogDet | None = None, **common: Unpack[Common],
@@ -259,22 +306,40 @@ def residual_flow(
 
 def _autoregressive(
     shape: tuple[int, ...], transforms: int, monotone: Callable[[], Monotone], hidden: int, layers: int, given: Network,
-    between: Monotone | None = None,
 ) -> NormalizingFlow:  # fmt: skip
-    n, made = math.prod(shape), list[Transform]()
+    n, made, graph = math.prod(shape), list[Transform](), _graph(transforms, given)
     for k in range(transforms):
         each, seed = monotone(), given.get("seed")
         backwards = torch.arange(n).flip(0) if k % 2 else torch.arange(n)
+        order = backwards if seed is None else Draw(seed, "models/order", k).permutation(n)
         net = MaskedDense(
-            n, each.size, hidden, layers,
-            order=backwards if seed is None else Draw(seed, "models/order", k).permutation(n),
-            passes=given.get("passes"), context=given.get("context", 0) or given.get("classes", 0),
+            n, each.size, hidden, layers, order=order if graph is None else None, passes=given.get("passes"),
+            adjacency=graph, context=given.get("context", 0) or given.get("classes", 0),
             residual=given.get("residual", False), dropout=given.get("dropout", 0.0),
         )  # fmt: skip
         layer, matrix = Autoregressive(each, net), _matrix(shape, given)
         last = _matrix(shape, given) if k == transforms - 1 else []
         made.append(Chain(*matrix, layer, *last) if matrix else layer)
-    return _flow(shape, made, given, between)
+    return _flow(shape, made, given)
+
+
+def _graph(transforms: int, given: Network) -> Tensor | None:
+    """The adjacency asked for, if nothing else that was asked for contradicts it."""
+    if (adjacency := given.get("adjacency")) is None:
+        return None
+    against = [word for word in ("passes", "seed") if given.get(word) is not None]
+    against += ["matrix"] if given.get("matrix") else []
+    if against:
+        fix = "The graph says who depends on whom: leave the rest out."
+        raise ConfigError(explain("an adjacency alone", f"{' and '.join(against)} besides", fix))
+    graph = torch.as_tensor(adjacency).bool()
+    told = graph.float()
+    missing = (told @ told > 0) & ~graph & ~torch.eye(len(graph), dtype=torch.bool) if graph.ndim == 2 else graph[:0]
+    if transforms > 1 and bool(missing.any()):
+        got = f"{transforms} transforms of a graph that lacks {int(missing.sum())} ways over one other number"
+        fix = "Take transforms=1, or let numbers depend on all their ancestors."
+        raise ConfigError(explain("one transform, or a graph of all ancestors", got, fix))
+    return graph
 
 
 def _matrix(shape: tuple[int, ...], given: Network) -> list[Transform]:
@@ -285,9 +350,7 @@ def _matrix(shape: tuple[int, ...], given: Network) -> list[Transform]:
     return [matrix] if len(shape) == 1 else [Chain(flatten(shape), matrix, Inverse(flatten(shape)))]
 
 
-def _flow(
-    shape: tuple[int, ...], made: Sequence[Transform], common: Common, between: Monotone | None = None
-) -> NormalizingFlow:
+def _flow(shape: tuple[int, ...], made: Sequence[Transform], common: Common) -> NormalizingFlow:
     """The chain around transforms that are told a context or a class."""
     classes, formula = common.get("classes", 0), common.get("formula", "encode")
     if common.get("context", 0) and classes:
@@ -300,9 +363,7 @@ def _flow(
         )
     support = common.get("support")
     members: list[Transform] = [] if support is None else [Logit(common.get("alpha", 0.05), *support)]
-    for k, transform in enumerate(made):
-        if between is not None and k and formula == "encode":
-            members.append(Elementwise(shape, between))
+    for transform in made:
         told = Labelled(transform, classes) if classes else transform
         members += [Shift(shape), DiagonalScale(shape), told if formula == "encode" else Inverse(told)]
     return NormalizingFlow(Chain(*members, Shift(shape), DiagonalScale(shape)), Normal(tuple(shape)))

@@ -13,8 +13,9 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from pushforward._errors import ShapeError, explain
+from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import check_event, zero
 
@@ -27,19 +28,28 @@ class ConcatSquash(nn.Module):
         hidden: size of the hidden layers.
         layers: how many hidden layers.
         context: length of a context vector, 0 for none; leaving it out is a vector of zeros.
+        classes: number of classes instead; index `classes` means "no class", as leaving the context out does.
+
+    Raises:
+        ConfigError: both classes and a context vector are asked for.
 
     >>> ConcatSquash((2,), hidden=8)(torch.randn(5, 2), torch.rand(5)).shape
     torch.Size([5, 2])
     """
 
-    def __init__(self, shape: tuple[int, ...], hidden: int = 64, layers: int = 3, context: int = 0) -> None:
+    def __init__(
+        self, shape: tuple[int, ...], hidden: int = 64, layers: int = 3, context: int = 0, classes: int = 0
+    ) -> None:
         super().__init__()
-        self.shape, self.context = tuple(shape), context
+        if classes and context:
+            fix = "Append a one-hot vector of the class to the context yourself."
+            raise ConfigError(explain("context or classes", f"{context=} and {classes=}", fix))
+        self.shape, self.context, self.classes = tuple(shape), context, classes
         size = math.prod(self.shape)
         sizes = [size] + [hidden] * layers + [size]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.gates = nn.ModuleList(nn.Linear(1 + context, b) for b in sizes[1:])
-        self.shifts = nn.ModuleList(nn.Linear(1 + context, b, bias=False) for b in sizes[1:])
+        self.gates = nn.ModuleList(nn.Linear(1 + (context or classes), b) for b in sizes[1:])
+        self.shifts = nn.ModuleList(nn.Linear(1 + (context or classes), b, bias=False) for b in sizes[1:])
         zero_shift = self.shifts[-1]
         assert isinstance(zero_shift, nn.Linear)
         nn.init.zeros_(zero_shift.weight)
@@ -48,7 +58,10 @@ class ConcatSquash(nn.Module):
         zero(last)
 
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
-        """The field at (x, t), [batch, *shape]; times [batch] or one for all, context [batch, context] or None."""
+        """The field at (x, t), [batch, *shape]; times [batch] or one for all.
+
+        The context is [batch, context], class indices [batch], or None.
+        """
         check_event(x, t, self.shape)
         h, c = x.reshape(len(x), -1), self._told(x, t, context)
         for k, (layer, gate, shift) in enumerate(zip(self.layers, self.gates, self.shifts, strict=True)):
@@ -58,8 +71,11 @@ class ConcatSquash(nn.Module):
     def _told(self, x: Sample, t: Time, context: Context) -> Tensor:
         time = t.to(x.dtype).expand(len(x))[:, None]
         if context is None:
-            return torch.cat([time, x.new_zeros(len(x), self.context)], 1)
+            return torch.cat([time, x.new_zeros(len(x), self.context or self.classes)], 1)
+        if self.classes and context.ndim == 1:
+            return torch.cat([time, one_hot(context.long(), self.classes + 1)[:, : self.classes].to(x.dtype)], 1)
         if context.ndim != 2 or context.shape[1] != self.context:
-            fix = "Make the net with context=..., or leave the context out."
-            raise ShapeError(explain(f"a context [batch, {self.context}]", f"{list(context.shape)}", fix))
+            fix = "Make the net with context=... or classes=..., or leave the context out."
+            expected = "classes [batch]" if self.classes else f"a context [batch, {self.context}]"
+            raise ShapeError(explain(expected, f"{list(context.shape)}", fix))
         return torch.cat([time, context.to(x.dtype)], 1)

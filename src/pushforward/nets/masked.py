@@ -84,6 +84,9 @@ class MaskedDense(nn.Module):
         if adjacency is not None and (order is not None or passes is not None):
             raise ConfigError(explain("an adjacency or an order", "both", "The adjacency says it all: leave them out."))
         graph = ranked(features, order, passes) if adjacency is None else adjacency
+        if graph.shape != (features, features):
+            fix = "Give a boolean square, A[i, j] for 'i depends on j'."
+            raise ConfigError(explain(f"an adjacency {[features] * 2}", f"shape {list(graph.shape)}", fix))
         laid = dependencies(graph, hidden, blind=context > 0)
         self.register_buffer("order", laid.order)
         self.sizes, self.ready, self.outputs, self.length = laid.sizes, laid.ready, outputs, context

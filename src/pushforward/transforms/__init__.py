@@ -12,7 +12,7 @@ May import the underscored files only.
 """
 
 from pushforward.transforms.autoregressive import Autoregressive, Causal
-from pushforward.transforms.bends import Exp, HeavyTail, Power, SoftClip, Tanh
+from pushforward.transforms.bends import Asinh, Exp, HeavyTail, Power, SoftClip, Tanh
 from pushforward.transforms.block_autoregressive import BlockAutoregressive
 from pushforward.transforms.chain import Chain, Inverse, Steps
 from pushforward.transforms.composed import Composed
@@ -55,13 +55,13 @@ from pushforward.transforms.surjection import (
 from pushforward.transforms.transform import Transform
 
 __all__ = [
-    "Absolute", "ActNorm", "Additive", "AdditiveCoupling", "Affine", "AffineCoupling", "Autoregressive", "BatchNorm",
-    "Bernstein", "BlockAutoregressive", "Causal", "Chain", "Composed", "Conditioner", "Coupling", "Cubic",
-    "DiagonalScale", "Elementwise", "ExactDet", "Exp", "GaussianMixture", "Gaussianize", "HeavyTail", "Householder",
-    "Integral", "Inverse", "LU", "Labelled", "Linear", "LogDet", "LogisticMixture", "Logit", "Matrix", "Monotone",
-    "MonotoneCoupling", "Part", "Permutation", "Planar", "Power", "QR", "Quadratic", "Radial", "RationalQuadratic",
-    "Reshape", "Residual", "Rotation", "Roulette", "Shift", "Sigmoidal", "Slice", "SoftClip", "Sort", "Spline",
-    "Squeeze", "Starts", "Steps", "SumOfSquares", "Surjection", "Sylvester", "Tanh", "Transform", "Triangular",
-    "UniformDequantization", "VariationalDequantization", "channels", "checkerboard", "convolution", "flatten",
-    "halves", "redrawn", "reverse", "shuffle", "tile",
+    "Absolute", "ActNorm", "Additive", "AdditiveCoupling", "Affine", "AffineCoupling", "Asinh", "Autoregressive",
+    "BatchNorm", "Bernstein", "BlockAutoregressive", "Causal", "Chain", "Composed", "Conditioner", "Coupling",
+    "Cubic", "DiagonalScale", "Elementwise", "ExactDet", "Exp", "GaussianMixture", "Gaussianize", "HeavyTail",
+    "Householder", "Integral", "Inverse", "LU", "Labelled", "Linear", "LogDet", "LogisticMixture", "Logit", "Matrix",
+    "Monotone", "MonotoneCoupling", "Part", "Permutation", "Planar", "Power", "QR", "Quadratic", "Radial",
+    "RationalQuadratic", "Reshape", "Residual", "Rotation", "Roulette", "Shift", "Sigmoidal", "Slice", "SoftClip",
+    "Sort", "Spline", "Squeeze", "Starts", "Steps", "SumOfSquares", "Surjection", "Sylvester", "Tanh", "Transform",
+    "Triangular", "UniformDequantization", "VariationalDequantization", "channels", "checkerboard", "convolution",
+    "flatten", "halves", "redrawn", "reverse", "shuffle", "tile",
 ]  # fmt: skip

@@ -130,15 +130,16 @@ class Autoregressive(Transform):
 
     def _jacobi(self, z: Tensor, context: Context, rounds: int) -> tuple[Tensor, bool]:
         """All numbers at once, until they stand still, and whether they do; exact after as many rounds as levels."""
-        x, eps = torch.zeros_like(z), 4 * torch.finfo(z.dtype).eps
+        x, eps, still = torch.zeros_like(z), 4 * torch.finfo(z.dtype).eps, False
+        nowhere = torch.zeros_like(z, dtype=torch.bool)
         for _ in range(rounds):
-            new = self.monotone.decode(z, self.conditioner.placed(x, context))[0]
-            new = new.nan_to_num(0.0, 1e6, -1e6)  # what is not known yet may be anything but would spoil the rest
-            still = bool(((new - x).abs() <= eps * (1 + new.abs())).all())
+            found = self.monotone.decode(z, self.conditioner.placed(x, context))[0]
+            new = found.nan_to_num(0.0, 1e6, -1e6)  # what is not known yet may be anything but would spoil the rest
+            still, nowhere = bool(((new - x).abs() <= eps * (1 + new.abs())).all()), found.isnan()
             x = new
             if still:
-                return x, True
-        return x, False
+                break
+        return x.masked_fill(nowhere.any(1, keepdim=True), torch.nan), still
 
     def _in_order(self, x: Sample) -> Tensor:
         """[batch, n], lying in memory along the batch."""

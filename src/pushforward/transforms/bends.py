@@ -1,12 +1,14 @@
-"""Monotone maps in closed form: exponentials, soft limits, powers, heavy tails.
+"""Monotone maps in closed form: exponentials, soft limits, logarithms, powers, heavy tails.
 
     Exp         z = exp(x)                                       onto (0, inf)
     Tanh        z = B tanh(x / B)                                onto (-B, B)
     SoftClip    z = x / (1 + |x / B|)                            onto (-B, B), with slower ends
+    Asinh       z = B asinh(x / B)                               onto all numbers: far out, a logarithm
     Power       z = sign(x) ((1 + |x|)**p - 1) / p               log p = 2 tanh(raw / 2); slope 1 at 0 for every p
     HeavyTail   x = sign(z) (erfc(|z| / sqrt 2)**(-l) - 1) / l   decode; l > 0, one for each side
 
-Their inverses come by `Inverse(Elementwise(shape, Exp()))`: the logarithm for positive data, and so on.
+Their inverses come by `Inverse(Elementwise(shape, Exp()))`: the logarithm for positive data, and so on. What lies on an
+end is there by rounding and decodes to a large finite x; what lies beyond one has no preimage, and decodes to NaN.
 
 HeavyTail gives normal noise the tails of a generalised Pareto law: if z is N(0, 1), P(|x| > r) = (1 + l r)**(-1/l), so
 moments of order 1/l and above do not exist (a Student t of nu degrees has l = 1 / nu). No chain of affine maps or
@@ -53,7 +55,7 @@ class Exp(Monotone):
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         x = z.clamp_min(torch.finfo(z.dtype).tiny).log()
-        return x, (-x).masked_fill(z <= 0, -math.inf)
+        return x.masked_fill(z < 0, math.nan), (-x).masked_fill(z <= 0, -math.inf)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Tanh(Monotone):
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         most = 1 - torch.finfo(z.dtype).eps
         x = self.bound * torch.atanh((z / self.bound).clamp(-most, most))
-        return x, (-self._ladj(x)).masked_fill(z.abs() >= self.bound, -math.inf)
+        ladj = (-self._ladj(x)).masked_fill(z.abs() >= self.bound, -math.inf)
+        return x.masked_fill(_beyond(z, self.bound), math.nan), ladj
 
     def _ladj(self, x: Tensor) -> Tensor:
         u = x / self.bound
@@ -110,7 +113,40 @@ class SoftClip(Monotone):
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         c = (z / self.bound).clamp(-1 + torch.finfo(z.dtype).eps, 1 - torch.finfo(z.dtype).eps)
         below = 1 - c.abs()
-        return self.bound * c / below, (-2 * below.log()).masked_fill(z.abs() >= self.bound, -math.inf)
+        ladj = (-2 * below.log()).masked_fill(z.abs() >= self.bound, -math.inf)
+        return (self.bound * c / below).masked_fill(_beyond(z, self.bound), math.nan), ladj
+
+
+@dataclass(frozen=True)
+class Asinh(Monotone):
+    """z = bound asinh(x / bound): nearly x where |x| is small, its logarithm where it is large, and no end.
+
+    Between maps that throw numbers far out it keeps them in range, as a clip would, and loses none.
+
+    Args:
+        bound: B, above 0.
+
+    >>> z, ladj = Asinh(10.0).encode(torch.tensor([0.1, 1e6]), torch.zeros(2, 0))
+    >>> [round(v, 3) for v in z.tolist()]
+    [0.1, 122.061]
+    """
+
+    bound: float = 10.0
+
+    def __post_init__(self) -> None:
+        _check_bound(self.bound)
+
+    @property
+    def size(self) -> int:
+        return 0
+
+    def encode(self, x: Tensor, params: Tensor) -> Pair:
+        v = torch.asinh(x / self.bound)
+        return self.bound * v, -_log_cosh(v)
+
+    def decode(self, z: Tensor, params: Tensor) -> Pair:
+        v = z / self.bound
+        return self.bound * v.sinh(), _log_cosh(v)
 
 
 @dataclass(frozen=True)
@@ -176,6 +212,10 @@ def _log_hazard(t: Tensor) -> Tensor:
     return -0.5 * t.square() - 0.5 * math.log(2 * math.pi) - torch.special.log_ndtr(-t)
 
 
+def _log_cosh(v: Tensor) -> Tensor:
+    return torch.logaddexp(v, -v) - math.log(2)
+
+
 def _power(params: Tensor) -> Tensor:
     return (2 * torch.tanh(params[..., 0] / 2)).exp()
 
@@ -188,6 +228,11 @@ def _tail(params: Tensor, x: Tensor) -> Tensor:
 def _sign(x: Tensor) -> Tensor:
     """1 or -1: unlike torch's, not 0 at 0, where derivatives would be lost."""
     return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+
+
+def _beyond(z: Tensor, bound: float) -> Tensor:
+    """Which numbers no rounding of an image can be."""
+    return z.abs() > bound * (1 + 8 * torch.finfo(z.dtype).eps)
 
 
 def _check_bound(bound: float) -> None:

@@ -13,14 +13,16 @@ callback:
 """
 
 from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from typing import cast, overload
 
 from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, PerSample, Sample
+from pushforward.transforms.logit import Logit
 from pushforward.transforms.start import Starts, begin
-from pushforward.transforms.transform import Transform
+from pushforward.transforms.transform import Transform, settled
 
 Steps = Generator[tuple[Sample, PerSample], Sample | None, tuple[Sample, PerSample]]
 """Yields (value, ladj so far) after each transform, takes an edited value by `send`, returns the last."""
@@ -112,13 +114,38 @@ class Inverse(Transform, Starts):
         self.transform = transform
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self.transform.decode(x, context)
+        return _to_noise(self.transform, x, context)
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self.transform.encode(z, context)
+        return _to_data(self.transform, z, context)
 
     def start(self, x: Sample, context: Context, std: float, inverse: bool = False) -> Sample:
         return begin(self.transform, x, context, std, not inverse)
+
+
+def _to_noise(transform: Transform, x: Sample, context: Context) -> tuple[Sample, PerSample]:
+    """Data to noise by `decode`: data that it does not reach have density 0."""
+    match transform:
+        case Chain():
+            return _all((partial(_to_noise, each) for each in reversed(transform)), x, context)
+        case Inverse():
+            return transform.transform.encode(x, context)
+        case _:
+            z, ladj = transform.decode(x, context)
+            return settled(z, ladj), ladj
+
+
+def _to_data(transform: Transform, z: Sample, context: Context) -> tuple[Sample, PerSample]:
+    """Noise to data by `encode`: noise that leads nowhere becomes NaN."""
+    match transform:
+        case Chain():
+            return _all((partial(_to_data, each) for each in transform), z, context)
+        case Inverse():
+            return transform.transform.decode(z, context)
+        case Logit():
+            return transform.within(z)
+        case _:
+            return transform.encode(z, context)
 
 
 def _all(calls: Iterable[_Call], x: Sample, context: Context) -> tuple[Sample, PerSample]:

@@ -4,6 +4,7 @@ An affine map before a spline puts what the spline bends where its knots are, gi
 alone is the identity beyond its knots, and cannot move there.
 """
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -37,5 +38,6 @@ class Composed(Monotone):
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         one, two = params.split([self.first.size, self.second.size], -1)
         y, ladj = self.second.decode(z, two)
-        x, more = self.first.decode(y, one)
-        return x, ladj + more
+        lost = y.isnan() & ladj.isneginf()  # beyond the second's range: no number, and density 0
+        x, more = self.first.decode(y.masked_fill(lost, 0.0), one)
+        return x.masked_fill(lost, math.nan), ladj + more

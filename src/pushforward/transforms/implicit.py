@@ -54,11 +54,14 @@ def solution(f: Equation, x: Tensor, y: Tensor, rounds: int, tolerance: float) -
 
 
 def certify(value: Tensor, y: Tensor, x: Tensor, diagonal: Tensor, tolerance: float) -> None:
-    """Raise unless f(x) = `value` is near `y`, or x near the solution, in each sample whose y is finite."""
+    """Raise unless f(x) = `value` is near `y`, or x near the solution, in each sample that has one.
+
+    Where y is not finite, or no x was found (it is NaN), the sample is NaN, which is said and spoils no other.
+    """
     tolerance = max(tolerance, 256 * torch.finfo(y.dtype).eps)
     error = (value - y).abs()
     near = (error <= tolerance * (1 + y.abs())) | (error * (-diagonal).exp() <= tolerance * (1 + x.abs()))
-    failed = ~near.flatten(1).all(1) & y.isfinite().flatten(1).all(1)
+    failed = ~near.flatten(1).all(1) & (y.isfinite() & ~x.isnan()).flatten(1).all(1)
     if bool(failed.any()):
         worst = error.flatten(1).amax(1)[failed].nan_to_num(float("inf")).max()
         got = f"{int(failed.sum())} of {len(y)} samples beyond it (worst {worst:.1g})"

@@ -24,7 +24,7 @@ def invert(f: Increasing, y: Tensor, guess: Tensor | None = None, tolerance: flo
 
     Args:
         f: increasing, smooth nearly everywhere.
-        y: the values wanted, of the shape f works on.
+        y: the values wanted, of the shape f works on. Where they are not finite, or f is NaN, x is NaN.
         guess: where to look first, around 0 by default; y is right for maps that are never far from the identity.
         tolerance: largest error in x or in f(x), relative to 1 + |x| or 1 + |y|.
 
@@ -35,13 +35,16 @@ def invert(f: Increasing, y: Tensor, guess: Tensor | None = None, tolerance: flo
     tensor([10., 0.])
     """
     with torch.no_grad():
-        known = y.detach().nan_to_num(0.0, 0.0, 0.0)  # what is not finite has no preimage: NaN comes back
+        known = y.detach().nan_to_num(*[torch.nan] * 3)  # what is not finite has no preimage: NaN comes back
         first = torch.zeros_like(known) if guess is None else guess.detach().nan_to_num(0.0, 0.0, 0.0)
-        low, high = _bracket(f, known, first)
+        low, high, known = _bracket(f, known, first)
     x = root(lambda v: _with_slope(f, v), torch.where(y.isfinite(), y, known), low, high)
     with torch.no_grad():
-        value, log_slope = f(x)
-        _check(x, value, log_slope, known, tolerance)
+        failed = ~_near(x, *f(x), known, tolerance)
+        if bool(failed.any()):
+            failed = failed & ~f(first)[0].isnan()  # parameters that are not numbers have no preimage either
+        if bool(failed.any()):
+            raise PushforwardError(_unreached(int(failed.sum()), y.numel()))
     return x.masked_fill(~y.isfinite(), float("nan"))
 
 
@@ -50,14 +53,18 @@ def _with_slope(f: Increasing, x: Tensor) -> tuple[Tensor, Tensor]:
     return value, log_slope.clamp(-80.0, 80.0).exp()
 
 
-def _bracket(f: Increasing, y: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
-    """Ends with f(low) <= y <= f(high): an interval around the guess, widened until they are."""
+def _bracket(f: Increasing, y: Tensor, guess: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ends with f(low) <= y <= f(high): an interval around the guess, widened until they are; and y.
+
+    Where y is NaN the interval stays as it was, and y becomes f(low), so that all that follows is finite there.
+    """
     half, most = 1 + 0.1 * guess.abs(), torch.finfo(y.dtype).max ** 0.5
     low, high = guess - half, guess + half
     while True:
-        above, below = f(low)[0] > y, f(high)[0] < y
+        at_low = f(low)[0]
+        above, below = at_low > y, f(high)[0] < y
         if not bool((above | below).any()):
-            return low, high
+            return low, high, torch.where(y.isnan(), at_low, y)
         if bool((high - low).amax() > most):
             raise PushforwardError(_unreached(int((above | below).sum()), y.numel()))
         # what was an end with the answer beyond is the other end from now on
@@ -68,12 +75,10 @@ def _bracket(f: Increasing, y: Tensor, guess: Tensor) -> tuple[Tensor, Tensor]:
         )
 
 
-def _check(x: Tensor, value: Tensor, log_slope: Tensor, y: Tensor, tolerance: float) -> None:
+def _near(x: Tensor, value: Tensor, log_slope: Tensor, y: Tensor, tolerance: float) -> Tensor:
     tolerance = max(tolerance, 256 * torch.finfo(y.dtype).eps)
     error = (value - y).abs()
-    near = (error <= tolerance * (1 + y.abs())) | (error * (-log_slope).exp() <= tolerance * (1 + x.abs()))
-    if not bool(near.all()):
-        raise PushforwardError(_unreached(int((~near).sum()), y.numel()))
+    return (error <= tolerance * (1 + y.abs())) | (error * (-log_slope).exp() <= tolerance * (1 + x.abs()))
 
 
 def _unreached(failed: int, of: int) -> str:

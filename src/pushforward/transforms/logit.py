@@ -48,7 +48,7 @@ class Logit(Transform):
         self.alpha, self.low, self.high = alpha, low, high
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        p = self.alpha + self._slope * (x - self.low)
+        p = self._share(x)
         outside = ((p <= 0) | (p >= 1)).flatten(1).any(1)
         tiny = torch.finfo(p.dtype).eps
         z = torch.logit(p.clamp(tiny, 1 - tiny))
@@ -57,11 +57,20 @@ class Logit(Transform):
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         return (torch.sigmoid(z) - self.alpha) / self._slope + self.low, -self._ladj(z)
 
+    def within(self, x: Sample) -> tuple[Sample, PerSample]:
+        """`encode` where x is noise, as inside an `Inverse`: what lies outside by more than rounding becomes NaN."""
+        p, (z, ladj) = self._share(x), self.encode(x)
+        rounding = 8 * torch.finfo(p.dtype).eps * (1 + self._slope * max(abs(self.low), abs(self.high)))
+        return z.masked_fill((p < -rounding) | (p > 1 + rounding), math.nan), ladj
+
     @property
     def bounds(self) -> tuple[float, float]:
         """Where decoding ends up: a little beyond `low` and `high` if alpha > 0."""
         beyond = self.alpha / self._slope
         return self.low - beyond, self.high + beyond
+
+    def _share(self, x: Tensor) -> Tensor:
+        return self.alpha + self._slope * (x - self.low)
 
     @property
     def _slope(self) -> float:

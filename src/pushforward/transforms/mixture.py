@@ -7,6 +7,9 @@ Each logistic by itself would give z = u_k, a line; so the mixture lies between 
 where logit F(x) = y, x lies between the smallest and the largest mu_k + s_k y: the bracket of the inverse. F and
 1 - F are kept as logarithms, summed separately, so neither tail is rounded away.
 
+Decoding multiplies by s_k, so s_k must have an end as the scale of an affine map has: s = positive(8 tanh(raw / 8)),
+from 0.01 to 8.5 and nearly positive(raw) for the raw numbers of trained networks.
+
 References:
     Ho, Chen, Srinivas, Duan, Abbeel 2019, arXiv 1902.00275 (Flow++).
 """
@@ -21,6 +24,8 @@ from pushforward._errors import ConfigError, explain
 from pushforward.transforms.monotone import Affine, Monotone, Pair
 from pushforward.transforms.root import root
 from pushforward.transforms.splines import positive
+
+_MOST = 8.0
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class LogisticMixture(Monotone):
     def _components(self, params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weight, mean, scale, _ = params.split([self.components] * 3 + [2], -1)
         start = torch.linspace(-2, 2, self.components, dtype=params.dtype, device=params.device)
-        return weight.log_softmax(-1), mean + start, positive(scale, 1e-2)
+        return weight.log_softmax(-1), mean + start, positive(_MOST * torch.tanh(scale / _MOST), 1e-2)
 
 
 def _logit_of_mixture(x: Tensor, log_weight: Tensor, mean: Tensor, scale: Tensor) -> Pair:

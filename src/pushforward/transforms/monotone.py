@@ -15,6 +15,7 @@ is somebody else's business, so one class of each kind serves every map:
     RationalQuadratic & co.     by bins  the identity              all numbers, or a circle (`splines.py`)
     LogisticMixture             3K + 2   a mild bend               all numbers (`mixture.py`)
     Power, HeavyTail            1, 2     the identity, a bend      all numbers (`bends.py`)
+    Asinh                       0        --                        all numbers (`bends.py`)
     Exp, Tanh, SoftClip         0        --                        an interval (`bends.py`)
     Composed                    the sum  what both give            what both have (`composed.py`)
 
@@ -24,7 +25,9 @@ for x [*] (axes before it broadcast). A network's flat output [batch, size * n] 
 the n second ones, and so on; `spread_out` brings it into shape. (A convolution whose channels are `size` groups
 does so by itself.)
 
-A number that the map cannot reach has no preimage: `decode` gives the nearest end's and ladj = -inf, and never NaN.
+A number that the map cannot reach has no preimage: `decode` gives NaN for it and ladj = -inf, the logarithm of its
+density; on the very end, where rounding takes numbers, it gives a finite one. (`Inverse`, for which such a number is
+data of density 0, encodes it as 0.)
 
 To add a map: a frozen dataclass derived from `Monotone`, and a line in `tests/laws/zoo_monotones.py`.
 """

@@ -32,8 +32,8 @@ class SumOfSquares(Monotone):
 
     Parameters are b and the coefficients of each p_k in powers of t / 10, so that an update moves no power more than
     the others anywhere within 10, where held-out data lie further out than those of training. To them fixed ones are
-    added that make zero parameters a mild bend and the polynomials different: p_k(t) = (1 + e_k t) / sqrt(K), e_k
-    spread over (-0.1, 0.1).
+    added, the Taylor series of (cosh(t / 10) + e_k sinh(t / 10)) / sqrt(K), e_k spread about 0 with mean square 1, so
+    that the polynomials differ. Zero parameters give 5 sinh(x / 5), whose `Asinh(5.0)` is x again.
 
     Args:
         degree: r, of each polynomial.
@@ -67,10 +67,11 @@ class SumOfSquares(Monotone):
         return x, -self.encode(x, params)[1]
 
     def _start(self, x: Tensor) -> Tensor:
-        start = x.new_zeros(self.polynomials, self.degree + 1)
-        start[:, 0] = 1
-        start[:, 1] = torch.linspace(-1, 1, self.polynomials) if self.polynomials > 1 else 0.0
-        return start / math.sqrt(self.polynomials)
+        k = self.polynomials
+        wide = math.sqrt(3 * (k - 1) / (k + 1))  # of an even spread of mean square 1
+        e = torch.linspace(-wide, wide, k) if k > 1 else torch.zeros(1)
+        powers = [(1.0 if i % 2 == 0 else e) / math.factorial(i) * torch.ones(k) for i in range(self.degree + 1)]
+        return torch.stack(powers, 1).to(x) / math.sqrt(k)
 
     def _squares(self, u: Tensor, coefficients: Tensor) -> Tensor:
         """sum_k p_k**2 at u = t / 10 [*, points], by Horner's rule."""

@@ -144,17 +144,19 @@ class Residual(Transform):
         return self.contraction(x) if context is None else self.contraction(x, context)
 
     def _search(self, z: Tensor, context: Context) -> Tensor:
-        x, eps = z, 2 * torch.finfo(z.dtype).eps
+        x, eps = z - self._g(z, context), 2 * torch.finfo(z.dtype).eps
+        lost = ~x.isfinite().all(1, keepdim=True)  # its noise or context is no number: the sample is none
         for _ in range(self.rounds):
             new = z - self._g(x, context)
-            still = bool(((new - x).abs() <= eps * (1 + new.abs())).all())
+            still = bool((((new - x).abs() <= eps * (1 + new.abs())) | lost).all())
             x = new
             if still:
                 break
-            if not bool(x.isfinite().all()):
-                got = f"{int((~x.isfinite()).any(1).sum())} of {len(x)} samples that ran away"
+            ran = ~(x.isfinite() | lost).all(1)
+            if bool(ran.any()):
+                got = f"{int(ran.sum())} of {len(x)} samples that ran away"
                 raise PushforwardError(explain("a contraction", got, "Bound the network, as nets.Contraction does."))
-        return x
+        return x.masked_fill(lost, torch.nan)
 
 
 def redrawn(transform: Transform, draw: Draw) -> Transform:

@@ -13,7 +13,7 @@ References:
 import abc
 
 from pushforward._typing import Context, Sample
-from pushforward.transforms.transform import Transform
+from pushforward.transforms.transform import Transform, settled
 
 
 class Starts(abc.ABC):
@@ -35,4 +35,4 @@ def begin(transform: Transform, x: Sample, context: Context, std: float, inverse
     """Start a transform from data if it can be; what x becomes in either case."""
     if isinstance(transform, Starts):
         return transform.start(x, context, std, inverse)
-    return (transform.decode if inverse else transform.encode)(x, context)[0]
+    return settled(*transform.decode(x, context)) if inverse else transform.encode(x, context)[0]
