@@ -109,6 +109,14 @@ def test_what_a_flow_cannot_have_is_one_sentence(
     assert message in capsys.readouterr().err
 
 
+def test_an_ffjord_cannot_be_distilled_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is a diffusion model, so it can be straightened; its network has no place for a second time."""
+    run = str(tmp_path / "run")
+    assert main(["train", "moons", "--model", "ffjord", "--ffjord.hidden", "8", *SHORT, "--out", run]) == 0
+    assert main(["distill", run, "--pairs", "16", *SHORT, "--out", str(tmp_path / "student")]) == 2
+    assert "told two times" in capsys.readouterr().err
+
+
 def test_random_terms_are_drawn_anew_at_each_step() -> None:
     redrawn = pf.objectives.Redrawn(pf.objectives.Likelihood())
     assert objective_of(ResidualFlow(log_det="roulette")) == redrawn

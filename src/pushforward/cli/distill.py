@@ -79,6 +79,9 @@ def run(options: Distill) -> None:
     path, recipe = student_folder(options.out, options.run, "distilled"), chosen(options.recipe, options.jumps)
     refuse_unused(options, recipe)
     units, plain = teacher_of(options.run, options.settings)
+    if isinstance(pf.training.read_run(options.run).model, _recipe.FFJORD):
+        fix = "Straighten it by `pushforward reflow`, or train a diffusion model: leave --model out."
+        raise ConfigError(explain("a run whose network can be told two times", "one of ffjord, whose cannot", fix))
     teacher: Any = guided(plain, options.run, options.guidance)
     source, before = source_of(options, recipe, units, teacher, path), plain
     if source is None:  # a share of the pairs was made
