@@ -134,6 +134,7 @@ FLOWS |= {
     "tarflow": Flow(lambda: tarflow((2, 1), 2, 8, 1, 2, bound=1.0)),
     "tarflow-image-classes": Flow(lambda: tarflow((1, 4, 4), 2, 8, 1, 2, 2, classes=3, bound=1.0), classes=3),
     "ode": Flow(lambda: ffjord((3,), layers=0).as_flow(RK4(steps=6), pieces=2)),
+    "ode-bent": Flow(lambda: ffjord((3,), 4, 1).as_flow(RK4(steps=15))),
     "ode-between-couplings": Flow(lambda: _between(), context=2),
     "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
     "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),

@@ -39,6 +39,11 @@ class ModelBase(nn.Module, Base):
         self.model, self.shape, self.std = model, model.shape, 1.0
         self.model.requires_grad_(False).eval()
 
+    @property
+    def has_rsample(self) -> bool:
+        """As long as the model is kept as it is."""
+        return not any(weight.requires_grad for weight in self.parameters())
+
     @torch.no_grad()
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
         start = self.model.base.sample(n, draw).to(next(self.model.parameters()))
