@@ -5,7 +5,8 @@ import torch
 from torch.testing import assert_close
 
 from pushforward.interop import to_pyro
-from pushforward.models import maf, real_nvp
+from pushforward.models import Mixture, NormalizingFlow, maf, real_nvp
+from pushforward.transforms import Shift
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -65,6 +66,59 @@ def test_gradients_flow_through_samples(pyro):
     (by_context,) = torch.autograd.grad(x.square().sum(), c)
     assert by_context.isfinite().all()
     assert by_context.abs().sum() > 0
+
+
+def test_nested_plates_have_a_context_for_each_of_their_rows(pyro):
+    made, c = flow(), torch.randn(4, 5, 2)
+
+    def model():
+        with pyro.plate("outer", 4, dim=-2), pyro.plate("inner", 5, dim=-1):
+            return pyro.sample("x", to_pyro(made.distribution(c)))
+
+    trace = pyro.poutine.trace(model).get_trace()
+    trace.compute_log_prob()
+    x = trace.nodes["x"]["value"]
+    assert x.shape == (4, 5, 3)
+    assert_close(trace.nodes["x"]["log_prob"], made.log_prob(x.reshape(20, 3), c.reshape(20, 2)).reshape(4, 5))
+
+
+def test_classes_are_enumerated(pyro):
+    """A mixture of the flow's classes: the evidence is the sum over all, which Pyro finds class by class."""
+    torch.manual_seed(1)
+    made, x = real_nvp((3,), 2, 8, classes=3, zero_output=False), torch.randn(5, 3)
+    shares = torch.tensor([0.2, 0.3, 0.5])
+
+    def model():
+        with pyro.plate("rows", 5):
+            k = pyro.sample("k", pyro.distributions.Categorical(shares), infer={"enumerate": "parallel"})
+            pyro.sample("x", to_pyro(made.distribution(k)), obs=x)
+
+    loss = pyro.infer.TraceEnum_ELBO(max_plate_nesting=1).loss(model, lambda: None)
+    each = torch.stack([made.log_prob(x, torch.full((5,), k)) for k in range(3)])
+    assert loss == pytest.approx(-(shares.log()[:, None] + each).logsumexp(0).sum().item(), rel=1e-5)
+
+
+def test_the_weights_of_a_mixture_are_learned_by_the_score_function(pyro):
+    """Draws do not follow them: a gradient through samples would be 0 of 7.5."""
+    made = NormalizingFlow(Shift((1,)), Mixture((1,), 2))
+    with torch.no_grad():
+        made.base.mean.copy_(torch.tensor([[-5.0], [5.0]]))
+
+    def model():
+        pyro.sample("z", pyro.distributions.Normal(torch.full((1,), 3.0), 1.0).to_event(1))
+
+    def guide():
+        pyro.module("flow", made)
+        pyro.sample("z", to_pyro(made.distribution()))
+
+    guess = pyro.infer.Trace_ELBO(num_particles=4000, vectorize_particles=True)
+    guess.loss_and_grads(model, guide)
+    line = torch.linspace(-15, 15, 6001)[:, None]
+    log_q = made.log_prob(line)
+    gap = log_q - torch.distributions.Normal(3.0, 1.0).log_prob(line[:, 0])
+    (wanted,) = torch.autograd.grad((log_q.exp() * gap).sum() * 0.005, made.base.raw_weight)
+    assert wanted[0].item() == pytest.approx(7.5, abs=0.01)
+    assert_close(made.base.raw_weight.grad, wanted, rtol=0, atol=2.0)
 
 
 def test_a_flow_is_the_guide_of_a_posterior(pyro):

@@ -85,7 +85,7 @@ def test_moving_loses_nothing_in_single_precision(path):
 @pytest.mark.parametrize("path", PATHS)
 def test_sample_and_log_prob_agree_with_log_prob(path):
     model = gaussian_model(PATHS[path], paths.velocity, solver=CAREFUL).double()
-    x, log_prob = model.sample_and_log_prob(5, seed=0)
+    x, log_prob = model.rsample_and_log_prob(5, seed=0)
     torch.testing.assert_close(log_prob, model.log_prob(x), rtol=1e-3, atol=1e-3)
 
 

@@ -86,9 +86,15 @@ def test_samples_fall_where_the_density_says(member: Flow):
 @every
 def test_samples_come_with_their_density(member: Flow):
     flow, context = member.flow(), member.contexts()
-    x, log_p = flow.sample_and_log_prob(5, context, seed=1)
-    assert_close(x.detach(), flow.sample(5, context, seed=1), rtol=1e-11, atol=1e-11)  # kernels differ with gradients
+    with torch.no_grad():
+        x, log_p = flow.rsample_and_log_prob(5, context, seed=1)
+    assert_close(x, flow.sample(5, context, seed=1), rtol=1e-11, atol=1e-11)
     assert_close(log_p, flow.log_prob(x, context).detach(), rtol=1e-7, atol=1e-7)
+    if flow.base.has_rsample:
+        followed, log_q = flow.rsample_and_log_prob(5, context, seed=1)
+        assert_close(followed, x, rtol=1e-9, atol=1e-9)  # kernels differ with gradients
+        assert followed.requires_grad
+        assert_close(log_q, log_p, rtol=1e-7, atol=1e-7)
 
 
 @every

@@ -145,6 +145,7 @@ FLOWS |= {
     "ode-classes": Flow(
         lambda: ffjord((3,), layers=0, classes=2).as_flow(RK4(steps=18)), classes=2, refuses_what_is_not_finite=True
     ),
+    "ode-bent": Flow(lambda: ffjord((3,), 4, 1).as_flow(RK4(steps=15)), refuses_what_is_not_finite=True),
     "ode-between-couplings": Flow(lambda: _between(), context=2, refuses_what_is_not_finite=True),
     "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
     "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),

@@ -6,7 +6,9 @@ import torch
 
 from laws.zoo_flows import FLOWS, Flow
 from pushforward import transforms as T
+from pushforward._errors import ConfigError
 from pushforward._random import Draw
+from pushforward.models import FlowMap, Surjected, nsf, nsf_autoregressive, real_nvp
 from pushforward.models.audit import Audit
 from pushforward.models.base import Normal, StudentT
 from pushforward.models.flow import NormalizingFlow
@@ -130,3 +132,60 @@ def test_dropout_is_off_and_stays_as_it_was():
     flow = NormalizingFlow(T.AffineCoupling((2,), net), Normal((2,))).train()
     assert flow.audit(X).ok
     assert net[1].training
+
+
+FAR = 40 * X[:, :1].expand(-1, 2) + X
+AFTER = T.Composed(T.Affine(5.0), T.RationalQuadratic(8, -3, 3))
+
+
+def zeros(kept):
+    return kept.new_zeros(len(kept), AFTER.size)
+
+
+@pytest.mark.parametrize(
+    ("flow", "context"),
+    [
+        (lambda: nsf_autoregressive((2,), 1, 8, 1), None),
+        (lambda: nsf_autoregressive((2,), 1, 8, 1, classes=2), torch.zeros(300, dtype=torch.int64)),
+        (lambda: nsf_autoregressive((2,), 1, 8, 1, formula="decode", classes=2), torch.ones(300, dtype=torch.int64)),
+        (lambda: nsf((2,), 2, 8, 1, classes=2), torch.zeros(300, dtype=torch.int64)),
+        (lambda: NormalizingFlow(T.Elementwise((2,), AFTER), Normal((2,))), None),
+        (lambda: NormalizingFlow(T.MonotoneCoupling((2,), zeros, AFTER), Normal((2,))), None),
+        (lambda: NormalizingFlow(T.Part(1, T.Elementwise((1,), T.Composed(AFTER, AFTER))), Normal((2,))), None),
+    ],
+    ids=["autoregressive", "labelled", "labelled-inverse", "by-class", "composed", "composed-coupling", "part"],
+)
+def test_splines_are_found_wherever_they_are(flow, context):
+    report = flow().double().audit(FAR, context)
+    assert not report["coverage"].ok
+    assert report["coverage"].value > 0.8
+    assert "of numbers lie beyond the knots of" in report["coverage"].words
+    assert "[-3, 3]" in report["coverage"].words
+
+
+def test_a_spline_behind_another_map_is_judged_by_what_reaches_it():
+    layer = T.Elementwise((2,), AFTER)
+    with torch.no_grad():
+        layer.params.view(-1, 2)[0] = 5.0 * math.atanh(math.log(1 / 40) / 5.0)  # raw log-scales, first parameters first
+    assert report_of(layer, FAR)["coverage"].ok
+    assert not report_of(T.Elementwise((2,), AFTER), FAR)["coverage"].ok
+    assert report_of(T.Elementwise((2,), AFTER), X)["coverage"].ok
+
+
+def test_what_is_behind_surjections_is_audited():
+    torch.manual_seed(0)
+    flow = real_nvp((2,), 2, 8, support=(0.0, 1.0))
+    model = Surjected([T.UniformDequantization(4)], flow)
+    pixels = torch.randint(0, 4, (200, 2)).double()
+    report = model.audit(pixels)
+    assert report.ok, str(report)
+    assert [finding.name for finding in report.findings][:2] == ["surjections", "data round trip"]
+    wrong = model.audit(pixels + 3)  # there is no level 6
+    assert not wrong["surjections"].ok
+    assert "UniformDequantization" in wrong["surjections"].words
+    ordered = Surjected(
+        [T.Absolute(), T.Sort()], NormalizingFlow(T.Inverse(T.Elementwise((2,), T.Exp())), Normal((2,)))
+    )
+    assert ordered.audit(X)["surjections"].ok
+    with pytest.raises(ConfigError, match=r"a flow with an audit; got a FlowMap.*velocities"):
+        Surjected([T.Absolute()], FlowMap(lambda x, t, c, leap=None: x, shape=(2,))).audit(X)

@@ -7,9 +7,13 @@ from torch.distributions import Distribution, Independent, kl_divergence, regist
 from torch.distributions import Normal as TorchNormal
 from torch.testing import assert_close
 
+from pushforward._errors import ShapeError
+from pushforward.models import Diffusion, FlowMap, maf
 from pushforward.models.base import Normal, Uniform
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.named import real_nvp
+from pushforward.nets import MLP, two_times
+from pushforward.solvers import RK4
 from pushforward.transforms import (
     AffineCoupling,
     Chain,
@@ -66,6 +70,43 @@ def test_expanded_to_more_rows_it_is_the_same_for_each(start: tuple[int, ...]):
     assert d.expand((6, 2, 4)).sample().shape == (6, 2, 4, 3)
 
 
+FAMILIES = {
+    "flow": lambda: real_nvp((3,), 2, 8, context=2, zero_output=False),
+    "diffusion": lambda: Diffusion(MLP((3,), 8, 1, context=2), solver=RK4(steps=2)),
+    "flow-map": lambda: FlowMap(two_times(MLP((3,), 8, 1, context=2)), follow=RK4(steps=2)),
+}
+
+
+@pytest.mark.parametrize("make", FAMILIES.values(), ids=FAMILIES)
+@pytest.mark.parametrize("batch", [(), (4,), (4, 5), (3, 1)])
+def test_every_axis_before_a_row_is_the_batch(make, batch):
+    """One vector alone has none; several axes of vectors are several axes of distributions."""
+    model, context = make(), torch.randn(*batch, 2)
+    d = model.distribution(context)
+    x = d.sample((6,))
+    assert (d.batch_shape, x.shape) == (batch, (6, *batch, 3))
+    rows = context.expand(6, *batch, 2).reshape(-1, 2)
+    assert_close(d.log_prob(x), model.log_prob(x.reshape(-1, 3), rows).reshape(6, *batch))
+    assert_close(d.expand((2, *batch)).log_prob(x[:2]), d.log_prob(x)[:2])
+
+
+def test_classes_are_rows_of_no_axis():
+    for flow in (real_nvp((3,), 2, 8, classes=4), maf((3,), 1, 8, classes=4)):
+        assert flow.distribution(torch.tensor(2)).sample((5,)).shape == (5, 3)
+        assert flow.distribution(torch.tensor([[0], [1], [2]])).sample().shape == (3, 1, 3)
+
+
+def test_where_a_row_is_not_known_the_batch_is_the_first_axis_or_what_one_says():
+    own = lambda kept, context: torch.cat([torch.zeros_like(kept), context.flatten(1)[:, :1]], 1)  # noqa: E731
+    flow, context = NormalizingFlow(AffineCoupling((2,), own), Normal((2,))), torch.randn(4, 5, 2)
+    assert flow.distribution(context).batch_shape == (4,)
+    assert flow.distribution(context).sample().shape == (4, 2)
+    assert flow.distribution(context, batch=(4, 5)).sample().shape == (4, 5, 2)
+    assert flow.distribution(context[0, 0], batch=()).sample((3,)).shape == (3, 2)
+    with pytest.raises(ShapeError, match=r"a context that begins with \(5,\); got \(4, 5, 2\)"):
+        flow.distribution(context, batch=(5,))
+
+
 def test_without_a_context_there_is_no_batch():
     d = NormalizingFlow(Shift((2,)), Normal((2,))).distribution()
     assert d.batch_shape == ()
@@ -95,7 +136,7 @@ def test_the_reverse_divergence_falls_under_its_gradient():
     target = Independent(TorchNormal(torch.tensor([2.0]), 0.5), 1)
     optimizer = torch.optim.Adam(flow.parameters(), lr=0.05)
     for _ in range(200):
-        x, log_q = flow.sample_and_log_prob(1000, seed=0)
+        x, log_q = flow.rsample_and_log_prob(1000, seed=0)
         optimizer.zero_grad()
         (log_q - target.log_prob(x)).mean().backward()
         optimizer.step()

@@ -10,8 +10,10 @@ from torch.testing import assert_close
 
 from pushforward._errors import ConfigError
 from pushforward.models import Diffusion, NormalizingFlow, ffjord, maf, ring
-from pushforward.nets import MaskedDense
-from pushforward.solvers import DDIM, RK4, Adaptive, Exact, Hutchinson, Retraced, counted, drain
+from pushforward.models.audit import audit
+from pushforward.nets import MLP, MaskedDense
+from pushforward.paths import VP, Linear
+from pushforward.solvers import DDIM, RK4, Adaptive, Euler, Exact, Hutchinson, Retraced, counted, drain
 from pushforward.transforms import Affine, Autoregressive, Chain
 
 
@@ -140,7 +142,93 @@ def test_a_field_as_a_flow_joins_couplings_and_flows():
 
 def test_its_density_is_the_models():
     model, x = ring(), torch.randn(6, 2, dtype=torch.float64)
-    assert_close(model.as_flow().log_prob(x), model.log_prob(x), rtol=1e-10, atol=1e-10)
+    solver = Adaptive(rtol=1e-6, atol=1e-6)
+    assert_close(model.as_flow().log_prob(x), model.log_prob(x, solver=solver), rtol=1e-10, atol=1e-10)
+    for own in (Adaptive(rtol=1e-7), Retraced(steps=4)):  # chosen for likelihoods, and kept
+        model.solver = own
+        assert_close(model.as_flow().log_prob(x), model.log_prob(x), rtol=1e-10, atol=1e-10)
+
+
+def untrained(path, spread: float) -> Diffusion:
+    """With a spread, weights so far off that the waves of time are heard."""
+    torch.manual_seed(1)
+    model = Diffusion(MLP((3,), 16, 1), path)
+    for parameter in model.parameters() if spread else ():
+        torch.nn.init.normal_(parameter, std=spread)
+    return model
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [VP(), Linear()], ids=repr)
+@pytest.mark.parametrize("spread", [0.0, 0.1])
+def test_as_it_comes_a_field_passes_its_audit_as_a_flow(path, spread):
+    report = audit(untrained(path, spread).as_flow(), torch.randn(20, 3), most=20)
+    assert report.ok, str(report)
+
+
+@pytest.mark.parametrize("path", [VP(), Linear()], ids=repr)
+def test_as_it_comes_a_field_as_a_flow_comes_back_with_the_ladj_of_its_map(path):
+    flow, x = untrained(path, 0.1).as_flow().double(), torch.randn(4, 3, dtype=torch.float64)
+    with torch.no_grad():
+        assert_close(flow.decode(flow.encode(x)), x, rtol=1e-3, atol=1e-3)
+        claimed = flow.encode_and_ladj(x[:1])[1]
+    jacobian = torch.autograd.functional.jacobian(flow.encode, x[:1]).reshape(3, 3)
+    assert_close(claimed[0], torch.linalg.slogdet(jacobian).logabsdet, rtol=1e-6, atol=1e-6)
+
+
+def test_an_audit_names_the_solver_that_is_too_coarse_and_what_to_do():
+    torch.manual_seed(1)
+    model, x = ffjord((3,), 16, 1), torch.randn(20, 3)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    report = model.audit(x, solver=Euler(steps=4))
+    assert not report["ladj"].ok
+    assert not report["data round trip"].ok
+    for name in ("ladj", "data round trip"):
+        assert "Euler(steps=4" in report[name].words
+        assert "too coarse for this field: pass as_flow(RK4(steps=40))" in report[name].words
+    estimated = model.as_flow(trace=Hutchinson(2)).audit(x)
+    assert "Hutchinson(probes=2, seed=0) is an estimate of it: pass as_flow(trace=Exact())" in str(estimated)
+    assert model.audit(x).ok
+
+
+STEPPED = {
+    "ffjord": lambda: small(),
+    "path": lambda: Diffusion(small().net, VP(), solver=RK4(steps=6)),
+    "adaptive": lambda: Diffusion(small().net, VP(), solver=Adaptive()),
+    "retraced": lambda: Diffusion(small().net, Linear(), solver=Retraced(steps=6)),
+}
+
+
+@pytest.mark.parametrize("make", STEPPED.values(), ids=STEPPED)
+@torch.no_grad()
+def test_a_field_yields_its_steps_and_takes_edits(make):
+    """The last step is the whole way; an edit starts anew from there, in value and in ladj."""
+    model, x = make(), torch.randn(4, 3, dtype=torch.float64)
+    for steps, whole in ((model.encode_steps, model.encode_and_ladj), (model.decode_steps, model.decode_and_ladj)):
+        each = list(steps(x))
+        assert len(each) > 3
+        for ours, wanted in zip(each[-1], whole(x), strict=True):
+            assert_close(ours, wanted, rtol=1e-7, atol=1e-7)
+        walk = steps(x)
+        value, ladj = [next(walk) for _ in range(2)][-1]
+        rest = [walk.send(value), *walk]
+        assert_close(rest[-1][0], each[-1][0], rtol=1e-3, atol=1e-3)
+        assert_close(rest[-1][1], each[-1][1] - ladj, rtol=1e-3, atol=1e-3)
+        walk = steps(x)
+        next(walk)
+        moved = [walk.send(x + 3), *walk][-1][0]
+        assert (moved - each[-1][0]).abs().min() > 0.1
+
+
+def test_the_ladj_on_the_way_is_that_of_the_way_so_far():
+    model = STEPPED["path"]()
+    model.solver = RK4(steps=30)
+    x = torch.randn(1, 3, dtype=torch.float64)
+    for k in (1, 10, 30):
+        jacobian = torch.autograd.functional.jacobian(lambda v, k=k: list(model.encode_steps(v))[k - 1][0], x)
+        claimed = list(model.encode_steps(x))[k - 1][1]
+        assert_close(claimed[0], torch.linalg.slogdet(jacobian.reshape(3, 3)).logabsdet, rtol=1e-4, atol=1e-4)
 
 
 def test_what_cannot_carry_a_divergence_is_refused():

@@ -70,3 +70,26 @@ def test_an_empty_chain_is_its_base():
     flow, z = NormalizingFlow(Chain(), Normal((2,))), torch.ones(1, 2)
     assert torch.equal(flow.log_prob(z), Normal((2,)).log_prob(z))
     assert torch.equal(flow.decode(z), z)
+
+
+def test_a_flow_is_a_sequence_of_its_transforms():
+    flow = nice((2,), 2, hidden=4, layers=1)
+    assert len(flow) == len(flow.chain)
+    assert list(flow) == list(flow.chain)
+    assert flow[0] is flow.chain[0]
+    assert flow[-1] is flow.chain[-1]
+    assert flow.index(flow[2]) == 2
+    assert list(reversed(flow)) == list(reversed(flow.chain))
+    assert flow[1] in flow
+    rest = flow[1:]
+    assert isinstance(rest, Chain)
+    x = torch.randn(3, 2)
+    assert_close(rest.encode(flow[0].encode(x)[0])[0], flow.encode(x))
+    with pytest.raises(IndexError):
+        flow[99]
+
+
+def test_a_flow_is_true_with_nothing_in_it():
+    flow = NormalizingFlow(Chain(), Normal((2,)))
+    assert len(flow) == 0
+    assert flow

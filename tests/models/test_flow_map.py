@@ -58,7 +58,7 @@ def test_the_diagonal_is_a_diffusion_with_encodings_and_densities():
     torch.testing.assert_close(model.encode(x, solver=Jumps(2)), (x - 0.3) / 0.5)
     careful = Adaptive(1e-7, 1e-7)
     torch.testing.assert_close(model.log_prob(x, solver=careful), gaussian_log_prob(x), rtol=1e-5, atol=1e-5)
-    sample, log_prob = model.sample_and_log_prob(5, seed=0)
+    sample, log_prob = model.rsample_and_log_prob(5, seed=0)
     torch.testing.assert_close(log_prob, model.log_prob(sample), rtol=1e-3, atol=1e-3)
     euler = model.sample(5, solver=Euler(3), seed=0)
     assert torch.equal(euler, model.velocities.sample(5, solver=Euler(3), seed=0))

@@ -100,7 +100,7 @@ def test_the_solvers_error_is_at_most_what_is_said_of_it(solver):
 def test_one_pass_knows_the_density_of_its_samples():
     """flow_matching#62: likelihood while sampling."""
     model = mixture(shape=(2, 3), solver=TIGHT).double()
-    x, log_prob = model.sample_and_log_prob(5, seed=0)
+    x, log_prob = model.rsample_and_log_prob(5, seed=0)
     torch.testing.assert_close(log_prob, model.log_prob(x), rtol=0, atol=1e-5)
     torch.testing.assert_close(log_prob.double(), mixture_log_prob(x.double()), rtol=0, atol=1e-3)
 
@@ -123,11 +123,11 @@ def test_gradients_flow_when_they_are_enabled():
             ends.append(free_energy())
             size -= h
     assert slope.item() == pytest.approx(((ends[0] - ends[1]) / 2e-4).item(), rel=1e-6)
-    x, log_prob = model.sample_and_log_prob(3, seed=0)
+    x, log_prob = model.rsample_and_log_prob(3, seed=0)
     assert x.requires_grad
     assert log_prob.requires_grad
     with torch.no_grad():
-        assert not model.sample_and_log_prob(3, seed=0)[1].requires_grad
+        assert not model.rsample_and_log_prob(3, seed=0)[1].requires_grad
     assert not model.sample(3, seed=0).requires_grad
 
 

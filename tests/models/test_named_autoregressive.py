@@ -39,7 +39,7 @@ def test_a_network_is_called_once_in_the_direction_of_the_formula():
     x = torch.randn(4, 6)
     assert calls_of(maf, lambda flow: flow.log_prob(x)) == 1
     assert calls_of(iaf, lambda flow: flow.sample(4)) == 1
-    assert calls_of(iaf, lambda flow: flow.sample_and_log_prob(4)) == 1
+    assert calls_of(iaf, lambda flow: flow.rsample_and_log_prob(4)) == 1
     assert calls_of(maf, lambda flow: flow.sample(4)) == 1  # the certificate
 
 

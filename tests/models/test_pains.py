@@ -186,7 +186,7 @@ def test_the_network_runs_once_for_a_density():
 
     flow = NormalizingFlow(T.AffineCoupling((2,), net), Normal((2,)))
     flow.log_prob(torch.zeros(3, 2))
-    flow.sample_and_log_prob(4, seed=0)
+    flow.rsample_and_log_prob(4, seed=0)
     assert calls == [3, 4]
 
 

@@ -8,7 +8,8 @@ from laws.zoo_positions import POSITIONS
 from pushforward import Draw, PushforwardError
 from pushforward.data.batch import Batch
 from pushforward.models import Normal, NormalizingFlow
-from pushforward.models.tarflow import denoised, guided_flow, tarflow
+from pushforward.models.guided_flow import guided_flow
+from pushforward.models.tarflow import denoised, tarflow
 from pushforward.nets import CausalTransformer
 from pushforward.objectives import Likelihood, Noisy
 from pushforward.positions import Biases, Properties, Scores, Values

@@ -59,7 +59,7 @@ def test_a_cut_start_is_a_distribution():
     assert z.abs().max() <= 1.5 * 50.0 * (1 + 1e-6)
     known = math.sqrt(1 - 2 * 1.5 * math.exp(-(1.5**2) / 2) / math.sqrt(2 * math.pi) / math.erf(1.5 / math.sqrt(2)))
     assert (z.std() / 50.0).item() == pytest.approx(known, rel=0.02)
-    _, log_prob = model.sample_and_log_prob(5, seed=0, solver=Adaptive(rtol=1e-5, atol=1e-6))
+    _, log_prob = model.rsample_and_log_prob(5, seed=0, solver=Adaptive(rtol=1e-5, atol=1e-6))
     assert log_prob.isfinite().all()
     assert torch.equal(model.noise(5, seed=0, first=2), model.noise(7, seed=0)[2:])
 

@@ -1,8 +1,9 @@
 """A flow's distribution in Pyro: `pyro.sample("x", to_pyro(flow.distribution(context)))`.
 
 Pyro's own distributions are torch's with a mixin, which adds the call that samples, masks, scores for inference and
-more. The same mixin is put beside ours, so plates, traces, guides and gradients by reparameterisation work as with any
-other. Weights are registered with `pyro.module("flow", flow)`, as those of every torch module.
+more. The same mixin is put beside ours, so plates, traces, enumeration, guides and gradients by reparameterisation work
+as with any other; where the base has no such gradients (a `Mixture` that learns its weights), Pyro takes the score
+function's. Weights are registered with `pyro.module("flow", flow)`, as those of every torch module.
 """
 
 from typing import Any
@@ -27,5 +28,4 @@ def to_pyro(distribution: ModelDistribution) -> Any:
     except ImportError as error:
         raise PushforwardError(explain("Pyro", "an installation without it", "pip install pyro-ppl.")) from error
     dialect: Any = type("PyroDistribution", (ModelDistribution, TorchDistributionMixin), {})
-    batch = tuple(distribution.batch_shape)
-    return dialect(distribution.model, distribution.context, *distribution.bounds, batch=batch)
+    return dialect(distribution.model, distribution.context, tuple(distribution.batch_shape))

@@ -2,7 +2,7 @@
 
 `NormalizingFlow` pushes noise through a chain of transforms, `Diffusion` along a learned velocity field, `FlowMap` in a
 few jumps, `Interpolant` from any source, by ODE or SDE; all are `Model`s with the same words: `sample`, `log_prob`,
-`sample_and_log_prob`, `encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`,
+`rsample_and_log_prob`, `encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`,
 `Uniform`, `VonMises`, any of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`), or are other models
 (`ModelBase`).
 
@@ -11,9 +11,9 @@ Around a diffusion: `as_flow` makes a flow of it, of `Integrated` transforms tha
 `tempered` and `truncated` make a model of a model; `replacement` and `repaint` inpaint;
 `residual` asks whether a field is one of any density; `auto` chooses a solver and `tune` fits one. `gaussian`,
 `mixture`, `ring` and `empirical` are exact models of known data. Around a flow: `flow.audit(x)` measures whether it is
-what it claims to be, and `flow.distribution(context)` is the same flow in torch's own language. Named flows are
-functions that build one; `AnyConditional` is a flow of p(x_A | x_B) for any parts A and B. May import every
-shelf below.
+what it claims to be, `guided_flow` exaggerates its context, `flow.distribution(context)` is the same flow in torch's
+language. Named flows are functions that build one; `AnyConditional` is a flow of p(x_A | x_B) for any parts A and B.
+May import every shelf below.
 """
 
 from pushforward.models.any_conditional import AnyConditional
@@ -31,6 +31,7 @@ from pushforward.models.flow_base import ModelBase
 from pushforward.models.flow_map import FlowMap
 from pushforward.models.gaussianize import gaussianize
 from pushforward.models.guidance import autoguided, classifier_guided, guided
+from pushforward.models.guided_flow import guided_flow
 from pushforward.models.inpainting import repaint, replacement
 from pushforward.models.integrated import Integrated
 from pushforward.models.interpolant import Interpolant
@@ -58,7 +59,7 @@ from pushforward.models.named_splines import circular, flowpp, nsf
 from pushforward.models.oracles import Oracle
 from pushforward.models.posterior import Isotropic, Measurement, Point, Tweedie, posterior
 from pushforward.models.surjected import Surjected
-from pushforward.models.tarflow import denoised, guided_flow, tarflow
+from pushforward.models.tarflow import denoised, tarflow
 from pushforward.models.temperature import Truncated, tempered, truncated
 from pushforward.models.tuning import tune
 

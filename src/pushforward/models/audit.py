@@ -7,9 +7,11 @@
                    E_q[p / q] with q the flow itself decoding slightly wider noise (so that it sees what decoding
                    reaches, with the densities that encoding says)
     support        the share of data whose log_prob is finite
-    coverage       the share of numbers that reach a spline beyond its knots, where it is a straight line
+    coverage       the share of numbers that reach a spline beyond its knots, where it is a straight line; behind
+                   other maps, of what these hand on
 
 and for each transform the error of its own round trip, in decimal digits lost, and the condition of its Jacobian.
+Round trips and ladj of a field that is integrated (`models.Integrated`) are as exact as its solver and its trace.
 
 Nothing is trained or changed: a copy in `eval()` is looked at. A finding that fails says what to do about it.
 """
@@ -24,7 +26,9 @@ import torch
 from torch import Tensor, nn
 
 from pushforward._typing import Context, PerSample, Sample
-from pushforward.transforms import Chain, Inverse, Part, Spline, Transform
+from pushforward.models.beyond_knots import beyond_knots
+from pushforward.models.integrated import Integrated
+from pushforward.transforms import Chain, Inverse, Labelled, Part, Transform
 
 if TYPE_CHECKING:
     from pushforward.models.flow import NormalizingFlow
@@ -128,12 +132,12 @@ def audit(flow: "NormalizingFlow", x: Sample, context: Context = None, seed: int
     z = looked_at.noise(most if context is None else len(x), seed, context=context).to(x.dtype)
     limit = 1e-3 if single else 1e-7
     steps = list(_leaves(looked_at.chain, x, context))
-    exact = copy.deepcopy(looked_at).double()
+    exact, (coarse, unlike) = copy.deepcopy(looked_at).double(), _followed(looked_at)
     wide = x.double(), context.double() if context is not None and context.is_floating_point() else context
     findings = (
-        _trip("data round trip", _error(looked_at.decode(looked_at.encode(x, context), context), x), limit),
-        _trip("noise round trip", _error(looked_at.encode(looked_at.decode(z, context), context), z), limit),
-        _ladj(exact, *wide),
+        _trip("data round trip", _error(looked_at.decode(looked_at.encode(x, context), context), x), limit, coarse),
+        _trip("noise round trip", _error(looked_at.encode(looked_at.decode(z, context), context), z), limit, coarse),
+        _ladj(exact, *wide, unlike),
         _rounding(looked_at.log_prob(x, context), exact.log_prob(*wide), x[0].numel()),
         _mass(exact, *wide, seed),
         _support(looked_at.log_prob(x, context)),
@@ -153,6 +157,8 @@ def _leaves(transform: Transform, x: Sample, context: Context, inverse: bool = F
             x = (member.decode if inverse else member.encode)(x, context)[0]
     elif isinstance(transform, Part):
         yield from _leaves(transform.transform, x[:, : transform.n], context, inverse)
+    elif isinstance(transform, Labelled):
+        yield from _leaves(transform.transform, x, transform.vector(x, context), inverse)
     elif isinstance(transform, Inverse):
         yield from _leaves(transform.transform, x, context, not inverse)
     else:
@@ -165,15 +171,26 @@ def _error(back: Tensor, wanted: Tensor) -> PerSample:
     return each.nan_to_num(math.inf, math.inf, math.inf).flatten(1).amax(1)
 
 
-def _trip(name: str, error: PerSample, limit: float) -> Finding:
+def _followed(flow: "NormalizingFlow") -> tuple[str, str]:
+    """What to do where round trips, and where ladj, of an integrated field are off; nothing if there is none."""
+    parts = [part for part in flow.modules() if isinstance(part, Integrated)]
+    if not parts:
+        return "", ""
+    solvers = " and ".join(sorted({repr(part.chosen) for part in parts}))
+    coarse = f"{solvers} is too coarse for this field: pass as_flow(RK4(steps=40)), or a finer one still"
+    drawn = next((part.trace for part in parts if part.trace.columns(math.prod(flow.shape))), None)
+    return coarse, coarse if drawn is None else f"{drawn} is an estimate of it: pass as_flow(trace=Exact())"
+
+
+def _trip(name: str, error: PerSample, limit: float, coarse: str) -> Finding:
     bad, worst = (error > limit).double().mean().item(), error.max().item()
     if worst <= limit:
         return Finding(name, worst, limit, "comes back, within rounding")
-    fix = "an inverse does not converge, or a layer is nearly singular: see the table"
+    fix = coarse or "an inverse does not converge, or a layer is nearly singular: see the table"
     return Finding(name, worst, limit, f"{bad:.2%} of events do not come back; {fix}")
 
 
-def _ladj(flow: "NormalizingFlow", x: Sample, context: Context, events: int = 4) -> Finding:
+def _ladj(flow: "NormalizingFlow", x: Sample, context: Context, unlike: str, events: int = 4) -> Finding:
     limit = 1e-6
     if x[0].numel() > _LARGEST_JACOBIAN:
         return Finding("ladj", 0.0, limit, f"not looked at: more than {_LARGEST_JACOBIAN} numbers an event")
@@ -184,8 +201,9 @@ def _ladj(flow: "NormalizingFlow", x: Sample, context: Context, events: int = 4)
         claimed = flow.encode_and_ladj(x[i : i + 1], one)[1].item()
         gap = abs(claimed - torch.linalg.slogdet(matrix).logabsdet.item()) / (1 + abs(claimed))
         worst = max(worst, gap if math.isfinite(gap) else math.inf)
-    right = worst <= limit
-    return Finding("ladj", worst, limit, "is the Jacobian's" if right else "is not that of the map: likelihoods lie")
+    if worst <= limit:
+        return Finding("ladj", worst, limit, "is the Jacobian's")
+    return Finding("ladj", worst, limit, "is not that of the map: " + (unlike or "likelihoods lie"))
 
 
 def _rounding(own: PerSample, exact: PerSample, n: int) -> Finding:
@@ -273,14 +291,10 @@ def _support(log_p: PerSample) -> Finding:
 
 def _coverage(steps: list[_Step]) -> Finding:
     worst, name = 0.0, ""
-    for i, (transform, x, _) in enumerate(steps):
-        inner = transform.transform if isinstance(transform, Inverse) else transform
-        spline, changed = getattr(inner, "monotone", None), getattr(inner, "changed", None)
-        if not isinstance(spline, Spline) or spline.tails == "circular":
-            continue
-        numbers = x.flatten(1) if changed is None else x.flatten(1)[:, changed]
-        share = ((numbers < spline.low) | (numbers > spline.high)).double().mean().item()
-        worst, name = max((worst, name), (share, f"{_name(i, transform)} [{spline.low:g}, {spline.high:g}]"))
+    for i, (transform, x, context) in enumerate(steps):
+        share, spline = beyond_knots(transform, x, context)
+        if spline is not None:
+            worst, name = max((worst, name), (share, f"{_name(i, transform)} [{spline.low:g}, {spline.high:g}]"))
     if worst <= 0.02:
         return Finding("coverage", worst, 0.02, "of numbers at most lie beyond a spline's knots")
     fix = "standardise data (prepare) or widen the knots (low, high)"

@@ -45,6 +45,11 @@ class Base(abc.ABC):
     low: float = -math.inf
     high: float = math.inf
 
+    @property
+    def has_rsample(self) -> bool:
+        """Whether draws have the derivatives of every weight: whether the gradient of a mean over draws is right."""
+        return True
+
     @abc.abstractmethod
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
         """`n` draws, [n, *shape], each a function of the draw's address and its index (and its context)."""
@@ -220,7 +225,7 @@ class FromTorch(Base):
 
     Those with a quantile function are sampled by it. Others are sampled from torch's own generator, seeded for each
     draw and put back after: the same numbers every time, but such a base is not for several threads. Its parameters
-    stay where they are; the base has no device and learns nothing.
+    stay where they are: the base has no device, and no weights that a model would count among its own.
 
     Args:
         distribution: its event shape is the base's; wrap independent numbers in `Independent`.
@@ -244,20 +249,34 @@ class FromTorch(Base):
         object.__setattr__(self, "shape", tuple(self.distribution.event_shape))
         object.__setattr__(self, "std", _deviation(self.distribution))
 
+    @property
+    def has_rsample(self) -> bool:
+        """By the quantile function or torch's own; or if there is no parameter to have a derivative by."""
+        if self.distribution.has_rsample or self._by_quantile(torch.full(self.shape, 0.5)) is not None:
+            return True
+        return not self.log_prob(self.sample(1, Draw(0))).requires_grad
+
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
+        found = self._by_quantile(draw.uniform(n, self.shape).clamp(3e-8, 1 - 6e-8))
+        return self._by_generator(n, draw) if found is None else found
+
+    def _by_quantile(self, u: Tensor) -> Tensor | None:
         inner = self.distribution
         while isinstance(inner, Independent):
             inner = inner.base_dist
         try:
-            return inner.icdf(draw.uniform(n, self.shape).clamp(3e-8, 1 - 6e-8))
+            return inner.icdf(u)
         except NotImplementedError:
-            pass
+            return None
+
+    def _by_generator(self, n: int, draw: Draw) -> Tensor:
+        drawn = self.distribution.rsample if self.distribution.has_rsample else self.distribution.sample
         first, last = draw.first // _ROWS, (draw.first + max(n, 1) - 1) // _ROWS
         blocks: list[Tensor] = []
         with torch.random.fork_rng(devices=[]):
             for block in range(first, last + 1):
                 torch.manual_seed(draw.key(block))
-                blocks.append(self.distribution.sample((_ROWS,)))
+                blocks.append(drawn(torch.Size((_ROWS,))))
         start = draw.first - first * _ROWS
         return torch.cat(blocks)[start : start + n]
 

@@ -19,15 +19,16 @@ from torch import Tensor, nn
 from pushforward._errors import ConfigError, ConversionError, ShapeError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
+from pushforward.models.audit import Audit
 from pushforward.models.base import Base, Normal
 from pushforward.models.carried import carried, same
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.integrated import Integrated
 from pushforward.models.model import Model
-from pushforward.models.straight import push, reach
+from pushforward.models.straight import close, push, push_steps, reach
 from pushforward.paths import Linear, Path, Preconditioning, Prediction, eps, recast, score, solve, velocity, x0
 from pushforward.solvers import ByDimension, Field, Heun, Solver, Trace, Trajectory, drain
-from pushforward.transforms import Chain
+from pushforward.transforms import Chain, Steps
 
 
 class Diffusion(Model):
@@ -88,7 +89,8 @@ class Diffusion(Model):
         self.span = _span(self.path, prediction, precondition)
         self.reach = reach(self.path, prediction, self.span)
         self.data_mean, self.data_var = data_mean, data_var
-        self.base: Base = base or _base(self.path, self.span[1], tuple(shape), data_mean, data_var)
+        at_noise = _base(self.path, self.span[1], tuple(shape), data_mean, data_var)
+        self.base: Base = at_noise if base is None else base
 
     def raw(self, x: Sample, t: Time, context: Context = None, leap: Time | None = None) -> Sample:
         """The network's own output at (x, t), [batch, *event]: what training compares with its target.
@@ -106,7 +108,7 @@ class Diffusion(Model):
 
         Times must lie in `span`; `pushforward.paths.convert` is the checked form.
         """
-        self._check(x)
+        context = self._given(x, context)
         return recast(self.raw(x, t, context), x, self.path.coefficients(t), self.prediction, what)
 
     def velocity(self, x: Sample, t: Time, context: Context = None) -> Sample:
@@ -170,7 +172,9 @@ class Diffusion(Model):
         `flow.base`, a field whose noise is a flow.
 
         Args:
-            solver: for each piece; the model's own if it is Runge-Kutta or adaptive, else adaptive.
+            solver: for each piece, Runge-Kutta or adaptive. If None, adaptive to 1e-6, which is close enough for a
+                map that claims to be invertible (a field that swings takes hundreds of calls), or the model's own if
+                that is adaptive or saves memory.
             trace: how the divergence is computed; the model's own if None.
             pieces: transforms in the chain, equal intervals of t: where `encode_steps` and `decode_steps` stop.
 
@@ -180,11 +184,12 @@ class Diffusion(Model):
         >>> from pushforward.models import gaussian
         >>> model, x = gaussian(shape=(2,)), torch.ones(1, 2, dtype=torch.float64)
         >>> flow = model.as_flow(pieces=3)
-        >>> len(flow.chain), bool((flow.log_prob(x) - model.log_prob(x)).abs() < 1e-3)
+        >>> len(flow), bool((flow.log_prob(x) - model.log_prob(x)).abs() < 1e-3)
         (3, True)
         """
         if pieces < 1:
             raise ConfigError(explain("at least one piece", f"{pieces}", "1 is the whole way at once."))
+        solver = close(self) if solver is None else solver
         ends = torch.linspace(*self.reach, pieces + 1, dtype=torch.float64).tolist()
         chain = Chain(*(Integrated(self, times, solver, trace) for times in pairwise(ends)))
         return NormalizingFlow(chain, self.base)
@@ -193,14 +198,14 @@ class Diffusion(Model):
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
     ) -> Trajectory:
         """Solvers that never call the network at the end go all the way there, whatever `span` says."""
-        self._check(z)
+        context = self._given(z, context)
         chosen = self.solver if solver is None else solver
         first, last = self.span
         end = 0.0 if chosen.open_end else first
         return chosen.trajectory(self.field(context), z, last, end, self.path, self.prediction, draw)
 
     def encode(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Sample:
-        self._check(x)
+        context = self._given(x, context)
         chosen = self.solver if solver is None else solver
         return drain(chosen.trajectory(self.field(context), x, *self.span, self.path, self.prediction))
 
@@ -215,10 +220,26 @@ class Diffusion(Model):
         first, last = self.reach
         return self._with_ladj(z, last, first, context, solver)
 
+    def encode_steps(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Steps:
+        """(value, ladj so far) after each step of the solver, from data to noise; the last is `encode_and_ladj`.
+
+        `send(x)` replaces the value, and `ladj` counts anew from there, as in `Chain.encode_steps`.
+        """
+        return push_steps(self, x, self.reach, self._given(x, context), solver, self.trace)
+
+    def decode_steps(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Steps:
+        """(value, ladj so far) after each step of the solver, from noise to data; `send` as in `encode_steps`."""
+        first, last = self.reach
+        return push_steps(self, z, (last, first), self._given(z, context), solver, self.trace)
+
+    def audit(self, x: Sample, context: Context = None, seed: int = 0, solver: Solver | None = None) -> Audit:
+        """Whether the model, as the flow that `as_flow(solver)` makes of it, is what it claims to be on these data."""
+        return self.as_flow(solver).audit(x, context, seed)
+
     def _with_ladj(
         self, x: Sample, start: float, end: float, context: Context, solver: Solver | None
     ) -> tuple[Sample, PerSample]:
-        self._check(x)
+        context = self._given(x, context)
         x, columns, _ = push(self, x, (start, end), context, solver, self.trace)
         return x, columns.mean(1)
 
@@ -239,13 +260,6 @@ class Diffusion(Model):
     def _field(self, context: Context) -> Field:
         """The velocity given this context."""
         return lambda x, t: self.velocity(x, t, context)
-
-    def _check(self, x: Tensor) -> None:
-        if tuple(x.shape[1:]) != self.shape:
-            raise ShapeError(
-                f"Expected events of shape {self.shape} in a batch; got a tensor {tuple(x.shape)}. "
-                f"Reshape it to [batch, {', '.join(map(str, self.shape))}]."
-            )
 
 
 class _Moved(nn.Module):

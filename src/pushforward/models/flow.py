@@ -5,7 +5,8 @@
 
 Likelihoods and samples are exact and both cost one pass. Decoding is a trajectory like any other: after the
 k-th of n transforms the time is 1 - k/n, so noise stands at t = 1 and data at t = 0, and an edit by `send`
-goes on from the edited value. There is nothing to integrate, hence solvers are accepted and ignored.
+goes on from the edited value. There is nothing to integrate, hence solvers are accepted and ignored. A flow is a
+Python sequence of its transforms, as its chain is.
 
 The event has one shape throughout: transforms see any shape, and images need no flattening.
 
@@ -15,16 +16,17 @@ References:
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import overload
 
 import torch
 
-from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.data.batch import Batch
 from pushforward.models.audit import Audit, audit
 from pushforward.models.base import Base
-from pushforward.models.distribution import ModelDistribution
 from pushforward.models.model import Model
 from pushforward.solvers.state import Solver, State, Trajectory
 from pushforward.transforms import (
@@ -45,8 +47,8 @@ from pushforward.transforms import (
 from pushforward.transforms.start import begin
 
 
-class NormalizingFlow(Model):
-    """A chain of transforms over a base.
+class NormalizingFlow(Model, Sequence[Transform]):
+    """A chain of transforms over a base; a sequence of these transforms, whose slices are chains.
 
     Args:
         chain: data to noise, in the order in which data meet its transforms; one transform alone will do.
@@ -59,6 +61,8 @@ class NormalizingFlow(Model):
     -1.8379
     >>> [state.t[0].item() for state in flow.trajectory(1, seed=0)]
     [0.5, 0.0]
+    >>> [type(transform).__name__ for transform in flow], len(flow[1:])
+    (['Shift', 'DiagonalScale'], 1)
     """
 
     def __init__(self, chain: Transform, base: Base):
@@ -70,7 +74,7 @@ class NormalizingFlow(Model):
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
     ) -> Trajectory:
         """One state after each transform, from t = 1 down to 0; `x0` is `x` and `nfe` counts transforms."""
-        self._check(z)
+        context = self._given(z, context)
         for done, transform in enumerate(reversed(self.chain), start=1):
             z, _ = transform.decode(z, context)
             edited = yield State(z, z.new_full((len(z),), 1 - done / len(self.chain)), z, done)
@@ -83,42 +87,43 @@ class NormalizingFlow(Model):
     def encode_and_ladj(
         self, x: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        self._check(x)
-        return self.chain.encode(x, context)
+        return self.chain.encode(x, self._given(x, context))
 
     def decode_and_ladj(
         self, z: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
-        self._check(z)
-        return self.chain.decode(z, context)
+        return self.chain.decode(z, self._given(z, context))
 
     def encode_steps(self, x: Sample, context: Context = None) -> Steps:
         """(value, ladj so far) after each transform, from data to noise; `send` edits, as in `Chain.encode_steps`."""
-        self._check(x)
-        return self.chain.encode_steps(x, context)
+        return self.chain.encode_steps(x, self._given(x, context))
 
     def decode_steps(self, z: Sample, context: Context = None) -> Steps:
         """(value, ladj so far) after each transform, from noise to data; `send` edits. `decoding` has times instead."""
-        self._check(z)
-        return self.chain.decode_steps(z, context)
-
-    def distribution(self, context: Context = None) -> ModelDistribution:
-        """p(x | context) as a `torch.distributions.Distribution`, one for each row of the context."""
-        return ModelDistribution(self, context, *self.bounds)
+        return self.chain.decode_steps(z, self._given(z, context))
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The interval of every number of data, as far as the first transform tells; infinite if it does not."""
+        """The interval of every number of data, as far as the first transforms tell; infinite if they do not."""
         return _bounds(self.chain, self.base)
 
     def audit(self, x: Sample, context: Context = None, seed: int = 0) -> Audit:
         """Whether the flow is what it claims to be, measured on these data; print the result."""
         return audit(self, x, context, seed)
 
-    def _check(self, x: Sample) -> None:
-        if tuple(x.shape[1:]) != tuple(self.shape):
-            fix = "Give a batch of events of the shape the flow was built for, the batch first."
-            raise ShapeError(explain(f"[batch, {', '.join(map(str, self.shape))}]", f"{list(x.shape)}", fix))
+    def __len__(self) -> int:
+        return len(self.chain)
+
+    def __bool__(self) -> bool:
+        """A flow is true, as every module is, if it has no transform even."""
+        return True
+
+    @overload
+    def __getitem__(self, index: int) -> Transform: ...
+    @overload
+    def __getitem__(self, index: slice) -> Chain: ...
+    def __getitem__(self, index: int | slice) -> Transform | Chain:
+        return self.chain[index]
 
 
 def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:

@@ -41,6 +41,11 @@ class ModelBase(nn.Module, Base):
         self.model, self.shape, self.std = model, model.shape, 1.0
         self.model.requires_grad_(False).eval()
 
+    @property
+    def has_rsample(self) -> bool:
+        """As long as the model is kept as it is."""
+        return not any(weight.requires_grad for weight in self.parameters())
+
     def train(self, mode: bool = True) -> Self:
         """The same base, whose model is not in training whatever the one around it is."""
         super().train(mode)

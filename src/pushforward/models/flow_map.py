@@ -22,7 +22,7 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.base import Base
@@ -32,6 +32,7 @@ from pushforward.models.model import Model
 from pushforward.nets.two_times import two_times
 from pushforward.paths import Linear, velocity
 from pushforward.solvers import FlowField, Heun, Jumps, Solver, Trace, Trajectory, drain
+from pushforward.transforms import Steps
 
 _STRAIGHT: Final = Linear()
 
@@ -115,13 +116,12 @@ class FlowMap(Model):
 
     def jump(self, x: Sample, t: Time, s: Time, context: Context = None) -> Sample:
         """X(x, t, s) = x + (s - t) u(x, t, s): where the trajectory through x at t is at s, [batch, *event]."""
-        self._check(x)
+        context = self._given(x, context)
         return x + per_sample(s - t, x) * self.average(x, t, s, context)
 
     def velocity(self, x: Sample, t: Time, context: Context = None) -> Sample:
         """v(x, t) = u(x, t, t), [batch, *event]."""
-        self._check(x)
-        return self.net(x, t, context)
+        return self.net(x, t, self._given(x, context))
 
     def decoding(
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
@@ -131,8 +131,7 @@ class FlowMap(Model):
         Raises:
             ConfigError: fresh noise on the way (`Jumps.renoise`) and a base that is something else than noise.
         """
-        self._check(z)
-        chosen = self.solver if solver is None else solver
+        context, chosen = self._given(z, context), self.solver if solver is None else solver
         if (
             isinstance(chosen, Jumps)
             and chosen.renoise
@@ -145,8 +144,7 @@ class FlowMap(Model):
 
     def encode(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Sample:
         """Data to noise along the velocity; or by `Jumps`, if the network was trained to jump that way as well."""
-        self._check(x)
-        chosen = self.follow if solver is None else solver
+        context, chosen = self._given(x, context), self.follow if solver is None else solver
         return drain(chosen.trajectory(self.field(context), x, *self.span, _STRAIGHT, velocity))
 
     def encode_and_ladj(
@@ -160,14 +158,17 @@ class FlowMap(Model):
         """Along the velocity: the sample is the one of `follow`, not of a jump."""
         return self.velocities.decode_and_ladj(z, context, solver)
 
+    def encode_steps(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Steps:
+        """(value, ladj so far) along the velocity; see `Diffusion.encode_steps`."""
+        return self.velocities.encode_steps(x, context, solver)
+
+    def decode_steps(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Steps:
+        """(value, ladj so far) along the velocity; see `Diffusion.decode_steps`."""
+        return self.velocities.decode_steps(z, context, solver)
+
     def field(self, context: Context = None) -> FlowField:
         """The map given this context, for solvers."""
         return _Field(self, context)
-
-    def _check(self, x: Tensor) -> None:
-        if tuple(x.shape[1:]) != self.shape:
-            fix = f"Reshape it to [batch, {', '.join(map(str, self.shape))}]."
-            raise ShapeError(explain(f"events of shape {self.shape} in a batch", f"a tensor {tuple(x.shape)}", fix))
 
 
 class _Field(FlowField):

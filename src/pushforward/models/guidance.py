@@ -30,6 +30,7 @@ from pushforward._derivatives import transformed
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.models.around import around, latest, nudge, unscaled
+from pushforward.models.conditioning import Opaque
 from pushforward.models.diffusion import Diffusion
 
 Interval = tuple[float, float]
@@ -180,8 +181,8 @@ class _Guided(nn.Module):
         return far * per_sample(1 + self.rescale * (ratio - 1), far)
 
 
-class _Classified(nn.Module):
-    """The network's output with a classifier's gradient added to the score."""
+class _Classified(nn.Module, Opaque):
+    """The network's output with a classifier's gradient added to the score; the context is the classifier's."""
 
     def __init__(self, model: Diffusion, classifier: Classifier, scale: float, conditional: bool) -> None:
         super().__init__()

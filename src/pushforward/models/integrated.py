@@ -11,7 +11,7 @@ in a row are the whole way with places to look in between. `Diffusion.as_flow` m
 from typing import TYPE_CHECKING
 
 from pushforward._typing import Context, PerSample, Sample
-from pushforward.models.straight import push
+from pushforward.models.straight import chosen_solver, push
 from pushforward.solvers import Solver, Trace
 from pushforward.transforms import Transform
 
@@ -39,6 +39,11 @@ class Integrated(Transform):
         super().__init__()
         self.model, self.times = model, model.reach if times is None else times
         self.solver, self.trace = solver, model.trace if trace is None else trace
+
+    @property
+    def chosen(self) -> Solver:
+        """The solver that is used."""
+        return chosen_solver(self.model, self.solver)
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         return self._follow(x, self.times, context)

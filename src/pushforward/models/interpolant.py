@@ -30,6 +30,7 @@ from pushforward.paths import Latent, Path, SineSquared, velocity
 from pushforward.solvers import EulerMaruyama, Solver, State, Trajectory
 from pushforward.solvers.checks import check_output, check_state
 from pushforward.solvers.noise import address
+from pushforward.transforms import Steps
 
 
 class Interpolant(Model):
@@ -91,7 +92,7 @@ class Interpolant(Model):
     def decoding(
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
     ) -> Trajectory:
-        solver = self.flow.solver if solver is None else solver
+        solver, context = self.flow.solver if solver is None else solver, self._given(z, context)
         if isinstance(solver, EulerMaruyama) and solver.eta:
             return self._sde(z, context, solver, address(draw))
         return self.flow.decoding(z, context, solver, draw)
@@ -108,6 +109,14 @@ class Interpolant(Model):
         self, z: Sample, context: Context = None, solver: Solver | None = None
     ) -> tuple[Sample, PerSample]:
         return self.flow.decode_and_ladj(z, context, solver)
+
+    def encode_steps(self, x: Sample, context: Context = None, solver: Solver | None = None) -> Steps:
+        """(value, ladj so far) along the ODE; see `Diffusion.encode_steps`."""
+        return self.flow.encode_steps(x, context, solver)
+
+    def decode_steps(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Steps:
+        """(value, ladj so far) along the ODE; see `Diffusion.decode_steps`."""
+        return self.flow.decode_steps(z, context, solver)
 
     def _sde(self, x: Sample, context: Context, solver: EulerMaruyama, draw: Draw) -> Trajectory:
         if solver.form != "sigma":

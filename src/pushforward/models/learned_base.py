@@ -8,6 +8,12 @@ Affine maps and splines are continuous and one to one: they cannot tear one norm
 bridge between them thin. A mixture has islands to begin with. `Mixture.from_data` puts them where data are, by
 k-means; data there means data as the base sees them, `flow.encode(x)`.
 
+Draws have the derivatives of means and deviations. Those of a mixture's weights they do not have: which component a
+draw comes from does not change by little and little. `log_prob` has them all, and its gradient at draws that are held
+fixed, times what is averaged, is the derivative of the average (the score function). A path on which mass flows from
+island to island as weights change exists (Figurnov, Mohamed, Mnih 2018, arXiv 1805.08498), but it leads through the
+gaps where no draw lies (`docs/failures.md`). A mixture whose weights are frozen has all its derivatives.
+
 The class-conditional base without a class is the mixture of all of them in equal parts.
 
 References:
@@ -96,6 +102,11 @@ class Mixture(nn.Module, Base):
             made.log_std.copy_(0.5 * variance.clamp_min(1e-8).log())
             made.raw_weight.copy_((count + 1).log())
         return made
+
+    @property
+    def has_rsample(self) -> bool:
+        """Unless the weights learn: draws do not have their derivatives."""
+        return len(self.raw_weight) == 1 or not self.raw_weight.requires_grad
 
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
         share = self.raw_weight.detach().softmax(0).cumsum(0)

@@ -6,20 +6,23 @@
 A normalizing flow does it with a chain of transforms, a diffusion model by integrating its velocity field.
 Both are trained by the same loop, scored with the same words and streamed by the same loop over states.
 A *transform* returns the pair (value, ladj); a *model* returns the value alone and keeps the pair behind
-`encode_and_ladj` and `decode_and_ladj`.
+`encode_and_ladj` and `decode_and_ladj`. A single row of context is the context of all samples, in every call.
 """
 
 import abc
+import math
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import nn
 
-from pushforward._errors import ConfigError, explain
+from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._random import Draw, fresh_seed
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.models.base import Base
+from pushforward.models.conditioning import fitted
+from pushforward.models.distribution import ModelDistribution
 from pushforward.solvers.state import Solver, Trajectory, drain
 
 
@@ -41,6 +44,11 @@ class Model(nn.Module, abc.ABC):
     def device(self) -> torch.device:
         """Where the parameters live."""
         return next((p.device for p in self.parameters()), torch.device("cpu"))
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval of every number of data, as far as it is known; infinite if it is not."""
+        return -math.inf, math.inf
 
     @abc.abstractmethod
     def decoding(
@@ -75,6 +83,7 @@ class Model(nn.Module, abc.ABC):
 
     def log_prob(self, x: Sample, context: Context = None, solver: Solver | None = None) -> PerSample:
         """Log-density of each event in nats, [batch]."""
+        context = fitted(self, context, len(x))
         z, ladj = self.encode_and_ladj(x, context, solver)
         return self.base.log_prob(z, context) + ladj
 
@@ -94,7 +103,7 @@ class Model(nn.Module, abc.ABC):
         Without a seed, one is taken from torch's default generator, so `torch.manual_seed` governs it. `steps` is short
         for the same solver with so many steps.
         """
-        start, on_the_way = self._draws(seed, first)
+        (start, on_the_way), context = self._draws(seed, first), fitted(self, context, n)
         return self.decode(self._base(n, start, context), context, self._stepping(solver, steps), on_the_way)
 
     @torch.no_grad()
@@ -109,11 +118,11 @@ class Model(nn.Module, abc.ABC):
         steps: int | None = None,
     ) -> Trajectory:
         """The states on the way from noise to `n` new events; `send(x)` edits them in flight."""
-        start, on_the_way = self._draws(seed, first)
+        (start, on_the_way), context = self._draws(seed, first), fitted(self, context, n)
         chosen = self._stepping(solver, steps)
         return (yield from self.decoding(self._base(n, start, context), context, chosen, on_the_way))
 
-    def sample_and_log_prob(
+    def rsample_and_log_prob(
         self,
         n: int,
         context: Context = None,
@@ -121,14 +130,44 @@ class Model(nn.Module, abc.ABC):
         seed: int | None = None,
         first: int = 0,
     ) -> tuple[Sample, PerSample]:
-        """`n` new events and their log-density in nats, in one pass; gradients of both flow if they are enabled."""
+        """`n` new events and their log-density in nats, in one pass; gradients of both flow if they are enabled.
+
+        Raises:
+            ConfigError: gradients are enabled, and draws of the base do not have those of everything it learns.
+        """
+        if torch.is_grad_enabled() and not self.base.has_rsample:
+            got = f"a {type(self.base).__name__} with weights that draws cannot follow"
+            fix = "Freeze these, or call it under torch.no_grad() and differentiate log_prob(x), the score function."
+            raise ConfigError(explain("a base whose draws have the derivatives of its weights", got, fix))
+        context = fitted(self, context, n)
         z = self.noise(n, seed, first, context)
         x, ladj = self.decode_and_ladj(z, context, solver)
         return x, self.base.log_prob(z, context) - ladj
 
     def noise(self, n: int, seed: int | None = None, first: int = 0, context: Context = None) -> Sample:
         """The draws of the base that `sample` with the same arguments pushes forward."""
-        return self._base(n, self._draws(seed, first)[0], context)
+        return self._base(n, self._draws(seed, first)[0], fitted(self, context, n))
+
+    def distribution(self, context: Context = None, batch: tuple[int, ...] | None = None) -> ModelDistribution:
+        """p(x | context) as a `torch.distributions.Distribution`, one for each row of the context.
+
+        Args:
+            context: [*batch, *row]: as many axes of rows as one likes, or none for a single row.
+            batch: the shape of those axes; if None, what precedes a row where the model's parts say what a row is
+                (classes, vectors), else the first axis.
+        """
+        return ModelDistribution(self, context, batch)
+
+    def _given(self, x: Sample, context: Context) -> Context:
+        """The context of these events, a row for each.
+
+        Raises:
+            ShapeError: events of another shape, or a context that does not fit.
+        """
+        if tuple(x.shape[1:]) != tuple(self.shape):
+            wanted = f"[batch, {', '.join(map(str, self.shape))}]"
+            raise ShapeError(explain(f"events {wanted}", f"{list(x.shape)}", f"Reshape it to {wanted}."))
+        return fitted(self, context, len(x))
 
     def _stepping(self, solver: Solver | None, steps: int | None) -> Solver | None:
         """The solver, or the model's own, with so many steps.

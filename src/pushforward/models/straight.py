@@ -22,7 +22,8 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.paths import Linear, Path, Prediction, solve
-from pushforward.solvers import Adaptive, Frugal, RungeKutta, Solver, Trace, augmented, counted
+from pushforward.solvers import Adaptive, Field, Frugal, RungeKutta, Solver, Trace, augmented, counted
+from pushforward.transforms import Steps
 
 if TYPE_CHECKING:
     from pushforward.models.diffusion import Diffusion
@@ -55,6 +56,7 @@ def reach(path: Path, prediction: Prediction, span: tuple[float, float]) -> tupl
 
 def straightened(model: "Diffusion", context: Context = None) -> Callable[[Tensor, Tensor], Tensor]:
     """dy/ds of the module's docstring as a field (y, s)."""
+
     low, high = model.reach
 
     def field(y: Sample, s: Time) -> Sample:
@@ -84,11 +86,9 @@ def push(
         ConfigError: a solver that cannot carry the divergence beside the events.
     """
     (start, h_start), (end, h_end) = (_place(model.path, t) for t in times)
-    size, count = math.prod(model.shape), max(1, trace.columns(math.prod(model.shape)))
-    weights = [*model.parameters(), *([] if context is None else [context])]
-    field = augmented(trace.of(straightened(model, context), x, first, weights), model.shape)
-    state = torch.cat([x.flatten(1) / h_start, x.new_zeros(len(x), count)], 1)
-    chosen = _solver(model, solver)
+    size, weights = math.prod(model.shape), _weights(model, context)
+    field, state = _augmented(model, x, h_start, context, trace, first)
+    chosen = chosen_solver(model, solver)
     if isinstance(chosen, Frugal) and torch.is_grad_enabled():
         state, nfe = chosen.follow(field, state, start, end, weights)
     else:
@@ -97,13 +97,59 @@ def push(
     return Pushed(state[:, :size].unflatten(1, model.shape) * h_end, columns, nfe)
 
 
+def push_steps(
+    model: "Diffusion", x: Sample, times: tuple[float, float], context: Context, solver: Solver | None, trace: Trace
+) -> Steps:
+    """`push` that yields (x, log |det| so far) after each step of the solver, and takes an edited x by `send`."""
+    (start, h), (end, _) = (_place(model.path, t) for t in times)
+    size, since = math.prod(model.shape), x.new_full((len(x),), h).log()
+    field, state = _augmented(model, x, h, context, trace)
+    trajectory = chosen_solver(model, solver).trajectory(field, state, start=start, end=end, path=STRAIGHT)
+    edited, told = None, (x, x.new_zeros(len(x)))
+    while True:
+        try:
+            now = next(trajectory) if edited is None else trajectory.send(edited)
+        except StopIteration:
+            return told
+        s = now.t.double()
+        c = model.path.coefficients(model.path.time_at(1 - s, s).clamp(*model.reach))
+        scale = (c.alpha + c.sigma).to(x)
+        y, grown = now.x[:, :size].unflatten(1, model.shape), now.x[:, size:].mean(1)
+        told = y * per_sample(scale, y), grown + size * (scale.log() - since)
+        sent = yield told
+        edited = None
+        if sent is not None:
+            told, since = (sent, sent.new_zeros(len(sent))), scale.log()
+            edited = torch.cat([(sent / per_sample(scale, sent)).flatten(1), torch.zeros_like(now.x[:, size:])], 1)
+
+
+def _weights(model: "Diffusion", context: Context) -> list[Tensor]:
+    """All that the field depends on besides x and t."""
+    return [*model.parameters(), *([] if context is None else [context])]
+
+
+def _augmented(
+    model: "Diffusion", x: Sample, h: float, context: Context, trace: Trace, first: int = 0
+) -> tuple[Field, Tensor]:
+    """The field of y with its divergence beside it, and where x = h y starts."""
+    field = trace.of(straightened(model, context), x, first, _weights(model, context))
+    count = max(1, trace.columns(math.prod(model.shape)))
+    return augmented(field, model.shape), torch.cat([x.flatten(1) / h, x.new_zeros(len(x), count)], 1)
+
+
 def _place(path: Path, t: float) -> tuple[float, float]:
     """(s, h) at a time of the path."""
     c = path.coefficients(torch.tensor([t], dtype=torch.float64))
     return STRAIGHT.time_at(c.alpha, c.sigma).item(), (c.alpha + c.sigma).item()
 
 
-def _solver(model: "Diffusion", solver: Solver | None) -> Solver:
+def close(model: "Diffusion") -> Solver:
+    """A solver close enough to the ODE to be taken for invertible, its ladj for that of the map."""
+    return model.solver if isinstance(model.solver, Adaptive | Frugal) else Adaptive(rtol=1e-6, atol=1e-6)
+
+
+def chosen_solver(model: "Diffusion", solver: Solver | None) -> Solver:
+    """The solver, or the model's own if it can carry a divergence, or else an adaptive one."""
     if solver is None:
         return model.solver if isinstance(model.solver, _CARRY) else Adaptive()
     if not isinstance(solver, _CARRY):

@@ -9,8 +9,11 @@ with equality if every surjection is exact. With K draws of the noise the bound 
 which rises to log p(x) as K grows (Burda et al. 2015, arXiv 1509.00519).
 """
 
+import copy
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import nn
@@ -18,8 +21,13 @@ from torch import nn
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw, fresh_seed
 from pushforward._typing import Context, PerSample, Sample
+from pushforward.models.audit import Audit, Finding
+from pushforward.models.diffusion import Diffusion
+from pushforward.models.flow import NormalizingFlow
 from pushforward.models.model import Model
 from pushforward.transforms.surjection import Surjection
+
+_CLOSE: Final = 1e-5
 
 
 class Surjected(nn.Module):
@@ -33,7 +41,7 @@ class Surjected(nn.Module):
         shape                is one for data and noise in a model; `Slice` drops numbers, and events have another
                              shape before it than after
 
-    What remains true has a model's names: `sample`, and `log_prob` where it is exact. `bound` is there for all.
+    What remains true has a model's names: `sample`, `audit`, `log_prob` where it is exact. `bound` is there for all.
     (A flow of whole numbers that has to be a model: train it on a data set of levels, whose `Scaling` spreads them.)
 
     Args:
@@ -95,6 +103,33 @@ class Surjected(nn.Module):
         for k, surjection in reversed(list(enumerate(self._members()))):
             x = surjection.decode(x, Draw(seed, f"surjection/{k}", first=first, device=str(x.device)), context)
         return x
+
+    @torch.no_grad()
+    def audit(self, x: Sample, context: Context = None, seed: int = 0) -> Audit:
+        """The flow's audit on what the surjections make of these data, and whether they hand back what they were given.
+
+        Surjections draw in one direction and lose in the other, so x itself need not come back: that encoding what was
+        decoded gives z again, with the same draws, is true of all. Neither the bound's gap nor what symmetry a
+        surjection takes for granted (`Absolute`, `Sort`) is looked at.
+
+        Raises:
+            ConfigError: a flow without an audit.
+        """
+        if not isinstance(self.flow, NormalizingFlow | Diffusion):
+            fix = "Audit what it follows: model.flow.velocities.audit(...), say."
+            raise ConfigError(explain("a flow with an audit", f"a {type(self.flow).__name__}", fix))
+        looked_at = copy.deepcopy(self).eval()
+        start = Draw(seed, "audit", device=str(x.device))
+        z = x.to(next((weight.dtype for weight in self.parameters()), x.dtype))
+        worst, name = 0.0, ""
+        for k, surjection in enumerate(looked_at._members()):
+            draw = start.of(str(k))
+            z = surjection.encode(z, draw, context)[0]
+            again = surjection.encode(surjection.decode(z, draw, context), draw, context)[0]
+            worst, name = max((worst, name), ((again - z).abs().max().item(), type(surjection).__name__))
+        found = self.flow.audit(z, context, seed)
+        words = "come back" if worst <= _CLOSE else f"do not come back from {name}: are data of the kind that it takes?"
+        return replace(found, findings=(Finding("surjections", worst, _CLOSE, words), *found.findings))
 
     def _once(self, x: Sample, draw: Draw, context: Context) -> PerSample:
         total = x.new_zeros(len(x))

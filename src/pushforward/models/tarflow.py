@@ -8,17 +8,12 @@ What makes its samples good is around the flow:
     noise       train on x + sigma eps (`objectives.Noisy`): a density that is no wider than its pixels is smoothed
     denoised    x <- x + sigma**2 grad log p(x)       Tweedie's formula with the flow's own score, after sampling
     guided      parameters u + w (c - u)              between those without a context and those with it
+                                                      (`guided_flow.py`)
 
-Guidance acts on the conditioner, so a guided flow is a flow: its samples have an exact density too.
-
-References:
-    Zhai et al. 2024, arXiv 2412.06329. Ho, Salimans 2022, arXiv 2207.12598 (guidance).
+Reference: Zhai et al. 2024, arXiv 2412.06329.
 """
 
-from collections.abc import Generator
-
 import torch
-from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, Sample
@@ -26,7 +21,7 @@ from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
 from pushforward.nets.causal import CausalTransformer
 from pushforward.positions import Position
-from pushforward.transforms import Affine, Autoregressive, Causal, Chain, Inverse, Transform
+from pushforward.transforms import Affine, Autoregressive, Chain
 
 
 def tarflow(
@@ -73,63 +68,6 @@ def tarflow(
         for k in range(transforms)
     ]  # fmt: skip
     return NormalizingFlow(Chain(*members), Normal(tuple(shape)))
-
-
-class Guided(nn.Module):
-    """A causal conditioner between one without a context and the same with it, or beyond: u + scale (c - u).
-
-    Args:
-        conditioner: what was trained with and without a context.
-        scale: 0 ignores the context, 1 is the conditioner itself, above 1 exaggerates what the context changes.
-    """
-
-    order: Tensor
-
-    def __init__(self, conditioner: Causal, scale: float) -> None:
-        super().__init__()
-        self.conditioner, self.scale, self.sizes = conditioner, scale, conditioner.sizes
-        self.register_buffer("order", conditioner.order, persistent=False)
-
-    def placed(self, x: Tensor, context: Context = None) -> Tensor:
-        """Parameters [batch, n, k] of numbers [batch, n], both in `order`."""
-        without = self.conditioner.placed(x)
-        return without if context is None else self._between(without, self.conditioner.placed(x, context))
-
-    def walk(self, n: int, context: Context = None) -> Generator[Tensor, Tensor, None]:
-        """The parameters of each level in turn, from two walks side by side."""
-        if context is None:
-            yield from self.conditioner.walk(n)
-            return
-        walks = self.conditioner.walk(n), self.conditioner.walk(n, context)
-        x = yield self._between(next(walks[0]), next(walks[1]))
-        for _ in self.sizes[1:]:
-            x = yield self._between(walks[0].send(x), walks[1].send(x))
-
-    def _between(self, without: Tensor, given: Tensor) -> Tensor:
-        return torch.lerp(without, given, self.scale)
-
-
-def guided_flow(flow: NormalizingFlow, scale: float) -> NormalizingFlow:
-    """A flow that shares the parameters of `flow`, with every autoregressive transform guided.
-
-    Args:
-        flow: trained with contexts and without (labels dropped from time to time).
-        scale: as in `Guided`; 1 is the flow itself.
-    """
-
-    def wrapped(transform: Transform) -> Transform:
-        match transform:
-            case Autoregressive():
-                conditioner = Guided(transform.conditioner, scale)
-                return Autoregressive(transform.monotone, conditioner, transform.method, transform.tolerance)
-            case Inverse():
-                return Inverse(wrapped(transform.transform))
-            case Chain():
-                return Chain(*map(wrapped, transform))
-            case _:
-                return transform
-
-    return NormalizingFlow(wrapped(flow.chain), flow.base)
 
 
 def denoised(flow: NormalizingFlow, x: Sample, noise: float, context: Context = None) -> Sample:

@@ -19,12 +19,13 @@ class Labelled(Transform):
         self.transform, self.classes = transform, classes
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self.transform.encode(x, self._vector(x, context))
+        return self.transform.encode(x, self.vector(x, context))
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self.transform.decode(z, self._vector(z, context))
+        return self.transform.decode(z, self.vector(z, context))
 
-    def _vector(self, x: Sample, context: Context) -> Context:
+    def vector(self, x: Sample, context: Context) -> Context:
+        """What the transform within is given, [batch, classes]."""
         if context is None:
             return x.new_zeros(len(x), self.classes)
         return one_hot(context.long(), self.classes + 1)[:, : self.classes].to(x.dtype)
