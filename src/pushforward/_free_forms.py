@@ -193,7 +193,7 @@ class ResidualFlow(Line):
 
 @dataclass(frozen=True, slots=True)
 class FFJORD:
-    """A velocity trained by the likelihood of its flow; without classes (`models.ffjord`)."""
+    """A velocity trained by the likelihood of its flow (`models.ffjord`)."""
 
     hidden: int = 64
     """Features per layer of the network."""

@@ -94,7 +94,6 @@ def test_a_flows_configuration_trains_it_again(name: str) -> None:
         (["moons", "--model", "glow"], "images [c, h, w]"),
         (["moons", "--model", "tarflow"], "Take another flow for vectors, maf say"),
         (["hours.csv", "--model", "circular"], "angles, from -pi to below pi"),
-        (["digits", "--model", "ffjord", "--conditional"], "no classes for FFJORD"),
         (["digits", "--model", "gaussianization", "--conditional"], "no context"),
         (["digits", "--model", "iaf", "--nsf-couplings.bins", "4"], "options --nsf-couplings.*"),
         (["digits", "--model", "ffjord", "--path", "vp"], "no path and no prediction"),

@@ -25,5 +25,5 @@ FLOWS: dict[str, R.Recipe] = {
     "residual_flow": R.ResidualFlow(2, hidden=8, layers=1, log_det="roulette"),
     "ffjord": R.FFJORD(hidden=8, layers=1, probes=1),
 }
-UNLABELLED = ("gaussianization", "ffjord")
+UNLABELLED = ("gaussianization",)
 """Those that read no classes, and say so."""

@@ -13,7 +13,6 @@ from laws import zoo_recipes
 from pushforward import _config, models
 from pushforward._errors import ConfigError
 from pushforward._recipe import (
-    FFJORD,
     FLOWS,
     KINDS,
     MAF,
@@ -163,7 +162,6 @@ def test_a_flow_is_saved_and_loaded_to_the_bit(name, tmp_path):
         (Glow(levels=3, steps=1, hidden=8), (1, 4, 4), 0, "take fewer levels"),
         (TarFlow(1, 16, 1, 2), (16,), 0, "vectors, maf say"),
         (RealNVP(), (1,), 0, "events of two numbers or more"),
-        (FFJORD(), (2,), 3, "no classes for FFJORD; got 3"),
         (Gaussianization(), (2,), 3, "no context"),
     ],
 )

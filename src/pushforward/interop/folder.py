@@ -104,7 +104,7 @@ def load_folder(path: str | os.PathLike[str], device: str = "cpu") -> Model:
     require_version(table.get("format_version"), folder)
     facts = _config.from_table(_Folder, table, KINDS)
     tensors = read_tensors(folder / _WEIGHTS)
-    with fitting_in(tensors):
+    with fitting_in(tensors, facts.model):
         model = build(facts.model, facts.shape, facts.classes)
     put_weights(model, tensors)
     return model.to(device).eval()

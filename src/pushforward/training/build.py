@@ -196,6 +196,7 @@ def _named(recipe: Any, shape: tuple[int, ...], classes: int) -> Model:
         _recipe.Radial: models.radial,
         _recipe.Sylvester: models.sylvester,
         _recipe.Gaussianization: models.gaussianization,
+        _recipe.FFJORD: models.ffjord,
     }
     return makers[type(recipe)](shape, **_said(recipe), classes=classes)
 
@@ -224,15 +225,6 @@ def _residual_flow(recipe: _recipe.ResidualFlow, shape: tuple[int, ...], classes
     return models.residual_flow(shape, **said, classes=classes)
 
 
-def _ffjord(recipe: _recipe.FFJORD, shape: tuple[int, ...], classes: int) -> Model:
-    from pushforward import models
-
-    if classes:
-        fix = "Leave the classes out, or take a diffusion model, which learns them."
-        raise ConfigError(explain("no classes for FFJORD", f"{classes}", fix))
-    return models.ffjord(shape, **_said(recipe))
-
-
 def _table(recipe: _recipe.Table, shape: tuple[int, ...], classes: int) -> Model:
     from pushforward import models, transforms
 
@@ -255,7 +247,6 @@ _MODELS: Final[Mapping[type, Callable[[Any, tuple[int, ...], int], Model]]] = Ma
         _recipe.NICE: _nice,
         _recipe.TarFlow: _tarflow,
         _recipe.ResidualFlow: _residual_flow,
-        _recipe.FFJORD: _ffjord,
         _recipe.Table: _table,
     }
 )

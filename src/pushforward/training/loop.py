@@ -105,19 +105,21 @@ def train(
         world = connect(chosen.device)
         stack.enter_context(_threads(chosen.threads))
         stack.enter_context(borrowed_randomness(world.device))
-        folder = None
-        if run is not None:
-            config = _describe(chosen, model, data, objective, recipe, start)
-            path = Path(run)
-            mine: list[RunFolder] = []
-            world.first(lambda: mine.append(stack.enter_context(locked(path, config))))
-            folder = mine[0] if mine else RunFolder(path, config)
+        config = _describe(chosen, model, data, objective, recipe, start)
+        folder = None if run is None else _entered(stack, world, Path(run), config)
         stack.enter_context(resting(teachers(objective, model)))
         engine = Engine(model, objective, chosen, world)
         note = stack.enter_context(noted(folder is not None))
         loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
         loop.debug = pdb_on_nan and world.rank == 0
         return loop.run(progress and world.rank == 0, track)
+
+
+def _entered(stack: ExitStack, world: World, path: Path, config: Run) -> RunFolder:
+    """The run folder, locked by the first process."""
+    mine: list[RunFolder] = []
+    world.first(lambda: mine.append(stack.enter_context(locked(path, config))))
+    return mine[0] if mine else RunFolder(path, config)
 
 
 def _require_possible(settings: Settings, run: object, judge_every: int, track: object) -> None:
