@@ -203,7 +203,7 @@ def test_span_stops_short_only_where_it_must(path, prediction, span):
 
 def test_wrong_shapes_are_named():
     model = gaussian_model(paths.Linear(), paths.velocity, shape=(3,))
-    with pytest.raises(ValueError, match=r"Expected events of shape \(3,\) in a batch; got a tensor \(4, 2\)"):
+    with pytest.raises(ValueError, match=r"Expected events \[batch, 3\]; got \[4, 2\]"):
         model.log_prob(torch.zeros(4, 2))
     with pytest.raises(ValueError, match=r"Pass shape=data.shape"):
         Diffusion(lambda x, t, context: x)
