@@ -25,7 +25,7 @@ from pushforward.objectives import (
     pairs_from,
 )
 from pushforward.objectives.objective import Objective
-from pushforward.solvers import RK4
+from pushforward.solvers import DDIM, RK4
 from pushforward.training import StoredPairs, store_pairs, store_real_pairs
 from pushforward.transforms import Chain, DiagonalScale, Shift
 
@@ -126,6 +126,8 @@ def test_a_reflowed_model_carries_noise_where_its_teacher_does(name):
     assert loss.max() < 1e-6 * max(1.0, ends_of(path)[1][1] ** 2)
     again = student.sample(N, solver=SOLVER, seed=0)
     torch.testing.assert_close(again.double(), batch.x, rtol=0, atol=3e-3 + 4 * sigma_first)
+    once = student.sample(N, solver=DDIM(steps=1), seed=0)
+    torch.testing.assert_close(once.double(), batch.x, rtol=0, atol=3e-3 + 4 * sigma_first)
     jump = Distillation()(student, batch, Draw(0))
     assert jump.max() < 1e-6
 

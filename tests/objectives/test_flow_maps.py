@@ -77,13 +77,36 @@ EXACT = {
 }
 
 
+FAR = (0.2, -0.3, 0.6)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_descent_leads_from_afar_to_the_exact_map(name):
+    """The mean square of its error over jumps between all times falls fiftyfold and more: no loss is flat or leads
+    astray."""
+    net, objective = ExactMap(MEAN, STD), EXACT[name]
+    with torch.no_grad():
+        net.offsets.copy_(torch.tensor([0.6, 0.4, -0.5]))
+    model, optimizer = FlowMap(net), torch.optim.Adam([net.offsets], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 60)
+    before = error(model)
+    for step in range(60):
+        draw = Draw(0, "train", step)
+        optimizer.zero_grad()
+        objective(model, Batch(MEAN + STD * draw.of("data").normal(512, (1,), torch.float64)), draw).mean().backward()
+        optimizer.step()
+        schedule.step()
+    assert before > 0.05
+    assert error(model) < before / 50
+
+
 @pytest.mark.parametrize("name", EXACT)
 @pytest.mark.parametrize("times", [(0.9, 0.2), (1.0, 0.0), (0.6, 0.6), (0.35, 0.3)])
 def test_the_gradient_vanishes_at_the_exact_map(name, times):
     objective = replace(EXACT[name], intervals=At(*times))
     assert slope_at(objective).abs().max() < 1e-11
-    if objective.teacher is not None:
-        assert slope_at(objective, (0.2, -0.3, 0.1)).abs().max() > 1e-2
+    faded = objective.damping and times[0] == 1
+    assert slope_at(objective, FAR).abs().max() > 5e-3 or faded  # and does not elsewhere
 
 
 def test_finite_differences_are_the_derivative_to_second_order():
@@ -192,8 +215,17 @@ def trained(objective, steps, batch, critic=None, seed=0, lr=1e-2, start=None):
     return model
 
 
+def untrained():
+    """What `trained` starts with."""
+    torch.manual_seed(0)
+    return FlowMap(Affine())
+
+
 def error(model):
-    """The mean squared error of jumps between all times."""
+    """The mean square of the error of jumps between all times, in squared units of the data, whose variance is 0.25.
+
+    So 1e-3 is an error of 0.03, a sixteenth of the data's deviation.
+    """
     n = 512
     draw = Draw(1)
     t, s = draw.of("t").uniform(n), draw.of("s").uniform(n)
@@ -218,13 +250,13 @@ TO_DATA = {
 
 @pytest.mark.parametrize("name", ["mean flow", pytest.param("lagrangian", marks=pytest.mark.slow), "shortcut"])
 def test_training_on_data_finds_the_map(name):
-    assert error(trained(FROM_DATA[name], steps=600, batch=1024)) < 1e-3
+    assert error(trained(FROM_DATA[name], steps=600, batch=1024)) < 1e-3 < error(untrained()) / 50
 
 
 @pytest.mark.parametrize("name", FROM_A_TEACHER)
 def test_training_on_a_teacher_finds_the_map(name):
     teacher = gaussian_model(paths.Linear(), paths.velocity, MEAN, STD, (1,)).float()
-    assert error(trained(FROM_A_TEACHER[name](teacher), steps=300, batch=256)) < 1e-3
+    assert error(trained(FROM_A_TEACHER[name](teacher), steps=300, batch=256)) < 1e-3 < error(untrained()) / 50
 
 
 @pytest.mark.parametrize("name", TO_DATA)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pushforward import _config
 from pushforward._errors import ConfigError, RunError, TrainingError, explain, out_of_memory
@@ -81,8 +81,7 @@ def train(
             With a folder, a signal stops at a step's edge after writing a checkpoint.
         progress: show it on stderr.
         recipe: how `model` was built, so that `load(run)` can build it again.
-        start: the trained model that `model` was made of, if it was: the run does not go on from another. (It does not
-            go on under another teacher either, whatever module stands in a field of the objective.)
+        start: the trained model that `model` was made of, if any; the run does not go on from another.
         judge: a number about the model with its averaged weights: the likelihood of events that are not trained on,
             say. It goes to the history and the metrics.
         judge_every: steps from one judgement to the next; one is made at the end.
@@ -103,23 +102,18 @@ def train(
     _require_possible(chosen, run, judge_every, track)
     with ExitStack() as stack:
         world = connect(chosen.device)
-        stack.enter_context(_threads(chosen.threads))
-        stack.enter_context(borrowed_randomness(world.device))
-        config = _describe(chosen, model, data, objective, recipe, start)
-        folder = None if run is None else _entered(stack, world, Path(run), config)
-        stack.enter_context(resting(teachers(objective, model)))
+        stack.enter_context(_quiet(chosen, world, teachers(objective, model)))
+        folder = None
+        if run is not None:
+            config, path = _describe(chosen, model, data, objective, recipe, start), Path(run)
+            mine: list[RunFolder] = []
+            world.first(lambda: mine.append(stack.enter_context(locked(path, config))))
+            folder = mine[0] if mine else RunFolder(path, config)
         engine = Engine(model, objective, chosen, world)
         note = stack.enter_context(noted(folder is not None))
         loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
         loop.debug = pdb_on_nan and world.rank == 0
         return loop.run(progress and world.rank == 0, track)
-
-
-def _entered(stack: ExitStack, world: World, path: Path, config: Run) -> RunFolder:
-    """The run folder, locked by the first process."""
-    mine: list[RunFolder] = []
-    world.first(lambda: mine.append(stack.enter_context(locked(path, config))))
-    return mine[0] if mine else RunFolder(path, config)
 
 
 def _require_possible(settings: Settings, run: object, judge_every: int, track: object) -> None:
@@ -381,6 +375,13 @@ def _name(objective: Objective) -> str:
     """How an objective prints itself, without addresses in memory."""
     text = getattr(objective, "__qualname__", None) or repr(objective)
     return type(objective).__qualname__ if " at 0x" in text or "\n" in text else text
+
+
+@contextmanager
+def _quiet(settings: Settings, world: World, asked: list[nn.Module]) -> Generator[None]:
+    """Within, threads, torch's generators and the modules that the objective asks are as training wants them."""
+    with _threads(settings.threads), borrowed_randomness(world.device), resting(asked):
+        yield
 
 
 @contextmanager
