@@ -44,8 +44,8 @@ def test_the_card_and_the_configuration_can_be_read(tmp_path):
     folder = save_folder(model_of(RECIPES["mlp"]), tmp_path, RECIPES["mlp"], data='a "set"\n---\n# of mine')
     config = json.loads((folder / "config.json").read_text())
     assert config["model"] == {
-        "kind": "diffusion", "net": {"kind": "mlp", "hidden": 8, "layers": 1}, "path": "vp", "prediction": "eps",
-        "dropped": 0.0,
+        "kind": "diffusion", "net": {"kind": "mlp", "hidden": 8, "layers": 1, "fastest": 64.0}, "path": "vp",
+        "prediction": "eps", "dropped": 0.0,
     }  # fmt: skip
     card = (folder / "README.md").read_text()
     assert card.startswith('---\nlibrary_name: "pushforward"\ntags: ["pushforward", "diffusion"]\npipeline_tag:')
