@@ -65,6 +65,21 @@ def test_a_recipe_of_stages_goes_on_in_the_stage_where_it_was(place: Path) -> No
     assert (place / "staged-pairs" / "metrics.jsonl").read_text() == before
 
 
+def test_a_stage_does_not_go_on_when_the_one_before_has(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor another run's student, whatever the recipe learns from."""
+    command = ["distill", "flow", "--pairs", "64", "--teacher.steps", "2", *BRIEF, "-o", "early"]
+    assert main(command) == 0
+    kept = (place / "early" / "model.safetensors").read_bytes()
+    assert main([*command, "--steps", "40"]) != 0
+    assert "Expected start = " in capsys.readouterr().err
+    assert (place / "early" / "model.safetensors").read_bytes() == kept
+    assert main(["train", "points.csv", "--mlp.hidden", "32", "--mlp.layers", "2", *BRIEF, "-o", "rough"]) == 0
+    taught = ["--recipe", "shortcut", *BRIEF, "-o", "taught"]
+    assert main(["distill", "flow", *taught]) == 0
+    assert main(["distill", "rough", *taught]) != 0
+    assert "Expected start = " in capsys.readouterr().err
+
+
 def test_one_call_of_the_student_is_better_than_one_of_the_teacher(place: Path) -> None:
     words = ["--recipe", "pairs", "--pairs", "2048", "--real", *BRIEF, "--steps", "300", "--batch", "128"]
     assert main(["distill", "flow", *words, "-o", "quick"]) == 0

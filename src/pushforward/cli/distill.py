@@ -189,5 +189,5 @@ class _Work:
         what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"
         announce(what, student, f"a flow map of {options.run}", settings, place)
         data = Remembered(self.source, units, place)
-        steering = options.steering.arguments()
-        return student, pf.train(student, data, objective, settings=settings, run=place, recipe=recipe, **steering)
+        facts: dict[str, Any] = {"recipe": recipe, "start": before, **options.steering.arguments()}
+        return student, pf.train(student, data, objective, settings=settings, run=place, **facts)

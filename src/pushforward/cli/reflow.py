@@ -191,6 +191,6 @@ def train_student(
     """Train the model on the pairs as a new run."""
     recipe, data = pf.training.read_run(options.run).model, Remembered(pairs, units, path)
     announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
-    steering = options.steering.arguments()
-    history = pf.train(model, data, objective, settings=options.settings, run=path, recipe=recipe, **steering)
+    facts: dict[str, Any] = {"recipe": recipe, "start": model, **options.steering.arguments()}
+    history = pf.train(model, data, objective, settings=options.settings, run=path, **facts)
     conclude(history, path, units, options.run)
