@@ -94,3 +94,13 @@ def test_samples_of_a_clipped_flow_are_right_or_nan():
     x = flow.decode(z)
     assert torch.equal(x.isnan(), z.abs() > 1)
     assert_close(flow.encode(x[~x.isnan().any(1)]), z[~x.isnan().any(1)], rtol=0, atol=1e-3)
+
+
+def test_the_density_of_a_sample_that_is_nan_is_nan():
+    """Tanh's ladj is -inf beyond its image, which would make it +inf."""
+    flow = NormalizingFlow(T.Chain(T.Elementwise((2,), T.Tanh(1.0))), Normal((2,)))
+    x, log_p = flow.rsample_and_log_prob(1000, seed=0)
+    lost = x.isnan().any(1)
+    assert 0 < lost.sum() < 1000
+    assert torch.equal(log_p.isnan(), lost)
+    assert_close(log_p[~lost], flow.log_prob(x[~lost]), rtol=0, atol=1e-3)

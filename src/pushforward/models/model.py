@@ -142,7 +142,8 @@ class Model(nn.Module, abc.ABC):
         context = fitted(self, context, n)
         z = self.noise(n, seed, first, context)
         x, ladj = self.decode_and_ladj(z, context, solver)
-        return x, self.base.log_prob(z, context) - ladj
+        lost = x.flatten(1).isnan().any(1)  # by noise that no data give
+        return x, (self.base.log_prob(z, context) - ladj).masked_fill(lost, math.nan)
 
     def noise(self, n: int, seed: int | None = None, first: int = 0, context: Context = None) -> Sample:
         """The draws of the base that `sample` with the same arguments pushes forward."""

@@ -71,6 +71,9 @@ def progressive(teacher: Teacher, steps: int) -> FlowMapMatching:
 def consistency(teacher: Teacher | None = None, every: int = 250) -> FlowMapMatching:
     """Consistency training, or with a teacher distillation (Song et al. 2023), by the schedule of Geng et al. 2024.
 
+    What it trains knows jumps to data alone: more than one need fresh noise between, `FlowMap.of(teacher,
+    solver=Jumps(renoise=1.0))`. So too for `continuous_consistency`.
+
     Args:
         teacher: whose solution to follow; the pair's own line if None.
         every: training steps in a stage: an eighth of all is usual.
