@@ -114,7 +114,7 @@ def test_dropout_acts_in_training_alone():
         ({"passes": 4}, "from 1 to 3 passes"),
         ({"adjacency": graph((0, 1), (1, 0), n=3)}, "without cycles"),
         ({"adjacency": graph((0, 0), n=3)}, "without cycles"),
-        ({"adjacency": torch.zeros(2, 3)}, r"\[features, features\]"),
+        ({"adjacency": torch.zeros(2, 3)}, r"an adjacency \[3, 3\]; got shape \[2, 3\]"),
         ({"adjacency": torch.zeros(3, 3), "passes": 2}, "an adjacency or an order"),
         ({"adjacency": graph((1, 0), (2, 1), n=3), "hidden": 1}, "Make hidden larger"),
     ],

@@ -27,8 +27,9 @@ class Ends(NamedTuple):
 
     >>> from pushforward.models import gaussian
     >>> from pushforward.paths import VE
-    >>> Ends.of(gaussian(shape=(2,), path=VE()))
-    Ends(alpha=1.0, sigma=50.0)
+    >>> alpha, sigma = Ends.of(gaussian(shape=(2,), path=VE()))
+    >>> alpha, round(sigma, 6)
+    (1.0, 50.0)
     """
 
     alpha: float = 0.0
