@@ -79,18 +79,19 @@ def run(options: Distill) -> None:
     path, recipe = student_folder(options.out, options.run, "distilled"), chosen(options.recipe, options.jumps)
     refuse_unused(options, recipe)
     units, plain = teacher_of(options.run, options.settings)
-    if isinstance(pf.training.read_run(options.run).model, _recipe.FFJORD):
+    of: Any = pf.training.read_run(options.run).model
+    if isinstance(of, _recipe.FFJORD):
         fix = "Straighten it by `pushforward reflow`, or train a diffusion model: leave --model out."
         raise ConfigError(explain("a run whose network can be told two times", "one of ffjord, whose cannot", fix))
     teacher: Any = guided(plain, options.run, options.guidance)
     source, before = source_of(options, recipe, units, teacher, path), plain
     if source is None:  # a share of the pairs was made
         return
-    hint = advice(recipe, net_of(options.run))
+    hint = advice(recipe, of.net)
     if hint:
         speak(hint)
     *first, last = stages(recipe, options.jumps, Error(options.loss, options.features), options.settings)
-    work = _Work(options, units, source, teacher, plain)
+    work = _Work(options, units, source, of, teacher, plain)
     for stage in first:
         before, history = work.done(stage, beside(path, f"-{stage.name}"), before)
         if history.steps:
@@ -142,12 +143,6 @@ def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffu
     return pairs_of(teacher, options, units, path, options.real)
 
 
-def net_of(run: Path) -> "_recipe.Transformer | _recipe.MLP":
-    """The recipe of the network of a diffusion's run."""
-    recipe: Any = pf.training.read_run(run).model
-    return recipe.net
-
-
 def student_of(before: "pf.Diffusion | FlowMap", teacher: "pf.Diffusion", stage: Stage, seed: int) -> "FlowMap":
     """The flow map that a stage starts with; what is new in it is a function of the seed."""
     import torch
@@ -167,6 +162,7 @@ class _Work:
         options: of the verb.
         units: of the data.
         source: what is learned from.
+        of: the recipe of the run.
         teacher: what is taught: the run's model, guided or not.
         plain: the run's model itself.
     """
@@ -174,6 +170,7 @@ class _Work:
     options: Distill
     units: Units
     source: Any
+    of: Any
     teacher: "pf.Diffusion"
     plain: "pf.Diffusion"
 
@@ -182,7 +179,7 @@ class _Work:
     ) -> "tuple[FlowMap, pf.training.History]":
         """A stage as a run of its own, from the model before it."""
         options, units, settings = self.options, self.units, stage.settings
-        of: Any = pf.training.read_run(options.run).model
+        of = self.of
         objective = stage.objective(self.teacher, before)
         words = of.net, of.path, of.prediction, stage.critic, stage.jumps, renoise(objective), options.guidance
         student, recipe = student_of(before, self.plain, stage, options.settings.seed), _recipe.FlowMap(*words)
