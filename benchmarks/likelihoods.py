@@ -26,18 +26,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import flows_of
 import numpy as np
 import torch
+from flows_of import IMAGES, LONGER, TABLES, LogProb, Made
+from flows_of.from_pushforward import prepared
 from torch import Tensor, nn
 
 import pushforward as pf
-from pushforward.transforms import checkerboard, halves
 
 BATCH, LR, CLIP, WARMUP = 256, 2e-3, 5.0, 100
-BINS, REACH, HIDDEN, LAYERS = 8, 5.0, 64, 2
-COUPLINGS, AUTOREGRESSIVE = 4, 3
-LogProb = Callable[[Tensor], Tensor]
-Made = tuple[nn.Module, LogProb]
 Row = dict[str, float]
 
 
@@ -102,123 +100,8 @@ def housing(path: Path) -> Rows:
     return Rows.made("housing", split(rows), width, lambda v: torch.where(logs, v.clamp_min(1e-9).log(), v))
 
 
-def masks(name: str, n: int) -> tuple[Tensor, ...]:
-    """Who is kept by each of four couplings: in NICE by turns the even and the odd, as many as half of n."""
-    even, first = checkerboard((n,)), halves((n,))
-    if name == "nice":
-        even, odd = (torch.isin(torch.arange(n), torch.arange(k, n, 2)[: n // 2]) for k in (0, 1))
-        return even, odd, even, odd
-    return even, ~even, first, ~first
-
-
-def pushforward(name: str, n: int) -> Made | None:
-    """This library's flows, by their names."""
-    m = pf.models
-    small = {"hidden": HIDDEN, "layers": LAYERS}
-    table: dict[str, Callable[[], pf.models.NormalizingFlow]] = {
-        "nice": lambda: m.nice((n,), COUPLINGS, **small, base="normal", spread=None),
-        "real_nvp": lambda: m.real_nvp((n,), COUPLINGS, **small, zero_output=False),
-        "maf": lambda: m.maf((n,), AUTOREGRESSIVE, **small),
-        "nsf": lambda: m.nsf((n,), COUPLINGS, HIDDEN, 1, bins=BINS, reach=REACH),
-        "nsf_autoregressive": lambda: m.nsf_autoregressive(
-            (n,), AUTOREGRESSIVE, **small, bins=BINS, bound=REACH, residual=False
-        ),
-        "sos": lambda: m.sos((n,), AUTOREGRESSIVE, **small, degree=4, polynomials=3),
-        "naf": lambda: m.naf((n,), AUTOREGRESSIVE, **small),
-        "bnaf": lambda: m.bnaf((n,), AUTOREGRESSIVE, width=8),
-    }
-    flow = table[name]()
-    return flow, flow.log_prob
-
-
-def zuko(name: str, n: int) -> Made | None:
-    """zuko's; additive and spline couplings are put together from its parts."""
-    import zuko as z
-    from zuko.flows.coupling import GeneralCouplingTransform as Coupling
-    from zuko.lazy import UnconditionalTransform as Fixed
-
-    wide = {"hidden_features": [HIDDEN] * LAYERS}
-    scale = Fixed(z.transforms.MonotonicAffineTransform, torch.zeros(n), torch.zeros(n))
-    base = z.lazy.UnconditionalDistribution(z.distributions.DiagNormal, torch.zeros(n), torch.ones(n), buffer=True)
-    match name:
-        case "nice" | "real_nvp":
-            plain = {"univariate": z.transforms.AdditiveTransform, "shapes": [()]} if name == "nice" else {}
-            flow = z.lazy.Flow([*(Coupling(n, mask=mask, **plain, **wide) for mask in masks(name, n)), scale], base)
-        case "nsf":
-            spline = partial(z.transforms.MonotonicRQSTransform, bound=REACH)
-            kept = {"mask": halves((n,)), "univariate": spline, "shapes": [(BINS,), (BINS,), (BINS - 1,)]}
-            members: list[nn.Module] = []
-            for _ in range(COUPLINGS):
-                members += [Fixed(z.transforms.PermutationTransform, torch.randperm(n), buffer=True)]
-                members += [Fixed(z.transforms.LULinearTransform, torch.eye(n))]
-                members += [Coupling(n, **kept, hidden_features=[HIDDEN] * 3)]
-            flow = z.lazy.Flow([*members, Fixed(z.transforms.LULinearTransform, torch.eye(n)), scale], base)
-        case "maf":
-            flow = z.flows.MAF(n, transforms=AUTOREGRESSIVE, **wide)
-        case "nsf_autoregressive":
-            flow = z.flows.NSF(n, bins=BINS, transforms=AUTOREGRESSIVE, **wide)
-        case "sos":
-            flow = z.flows.SOSPF(n, degree=4, polynomials=3, transforms=AUTOREGRESSIVE, **wide)
-        case "naf":
-            flow = z.flows.NAF(n, transforms=AUTOREGRESSIVE, **wide)
-        case _:
-            return None
-    return flow, lambda x: flow().log_prob(x)
-
-
-def nflows(name: str, n: int) -> Made | None:
-    """nflows's."""
-    import nflows.transforms as nt
-    from nflows.distributions import StandardNormal
-    from nflows.flows import Flow
-    from nflows.nn.nets import ResidualNet
-
-    def net(inputs: int, outputs: int) -> nn.Module:
-        return Told(pf.nets.Dense(inputs, outputs, HIDDEN, LAYERS, zero_output=False))
-
-    ends = {"num_bins": BINS, "tails": "linear", "tail_bound": REACH}
-    made = {"features": n, "hidden_features": HIDDEN, "num_blocks": LAYERS - 1, "use_residual_blocks": False}
-    members: list[nn.Module] = []
-    match name:
-        case "nice" | "real_nvp":
-            coupling = nt.AdditiveCouplingTransform if name == "nice" else nt.AffineCouplingTransform
-            members = [*(coupling((~mask).int(), net) for mask in masks(name, n)), nt.ActNorm(n)]
-        case "nsf":
-            for _ in range(COUPLINGS):
-                members += [nt.RandomPermutation(n), nt.LULinear(n)]
-                members += [
-                    nt.PiecewiseRationalQuadraticCouplingTransform(
-                        (~halves((n,))).int(), lambda i, o: ResidualNet(i, o, HIDDEN, num_blocks=1), **ends
-                    )
-                ]
-            members += [nt.LULinear(n)]
-        case "maf" | "nsf_autoregressive":
-            spline = partial(nt.MaskedPiecewiseRationalQuadraticAutoregressiveTransform, **ends)
-            each = nt.MaskedAffineAutoregressiveTransform if name == "maf" else spline
-            for _ in range(AUTOREGRESSIVE):
-                members += [each(**made), nt.ReversePermutation(n)]
-        case _:
-            return None
-    flow = Flow(nt.CompositeTransform(members), StandardNormal([n]))
-    return flow, flow.log_prob
-
-
-class Told(nn.Module):
-    """A network that ignores the context nflows hands it."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The network of x."""
-        return self.net(x)
-
-
-LIBRARIES = (pushforward, zuko, nflows)
-LONGER = "nsf_larger"
 NO_FLOWS = {"Gaussian mixture": "components", "kernel density": "bandwidth"}
-FLOWS = ("nice", "real_nvp", "maf", "nsf", "nsf_autoregressive", "sos", "naf", "bnaf")
+FLOWS = (*TABLES, *IMAGES)
 
 
 def trained(made: Made, rows: Rows, seed: int, steps: int) -> Row:
@@ -256,15 +139,14 @@ def figures(log_probs: Tensor) -> Row:
     return {"test": log_probs.mean().item(), "error": (log_probs.std() / math.sqrt(len(log_probs))).item()}
 
 
-def flow(library: Callable[[str, int], Made | None], name: str, rows: Rows, seed: int, steps: int) -> Row | None:
-    """One flow of one library with one seed; ours starts its shifts and scales from the first batch."""
+def flow(library: str, name: str, rows: Rows, seed: int, steps: int) -> Row | None:
+    """One flow of one library with one seed; ours starts its shifts and scales from the first rows."""
     torch.manual_seed(seed)
-    made = library(name, rows.train.shape[1])
+    made = flows_of.of(library)(name, rows.train.shape[1])
     if made is None:
         return None
-    if library in (pushforward, longer):
-        ready = pf.models.prepare(made[0], pf.data.Batch(rows.numbers(rows.train[:4096], seeded(2))))
-        made = ready, ready.log_prob
+    if library == "pushforward":
+        made = prepared(made, rows.numbers(rows.train[:4096], seeded(2)))
     return trained(made, rows, seed, steps)
 
 
@@ -307,25 +189,18 @@ def kernel(rows: Rows) -> Row:
     return {**chosen, "seconds": time.thread_time() - began, **figures(log_prob(squares[1], best))}
 
 
-def longer(name: str, n: int) -> Made | None:
-    """The spline flow of this library with six couplings of two blocks of 128 units."""
-    flow = pf.models.nsf((n,), 6, 128, 2, bins=BINS, reach=REACH)
-    return flow, flow.log_prob
-
-
 def jobs(
     rows: Rows, seed: int, steps: int, flows: Sequence[str]
 ) -> Iterator[tuple[str, str, Callable[[], Row | None]]]:
     """(model, library, call)."""
     if LONGER in flows:
-        yield LONGER, "pushforward", partial(flow, longer, LONGER, rows, seed, 4 * steps)
+        yield LONGER, "pushforward", partial(flow, "pushforward", LONGER, rows, seed, 4 * steps)
     if seed == 0:
         yield "Gaussian mixture", "scikit-learn", partial(mixture, rows)
         yield "kernel density", "torch", partial(kernel, rows)
     for name in [each for each in FLOWS if each in flows]:
-        for library in LIBRARIES:
-            if importlib.util.find_spec(library.__name__):
-                yield name, library.__name__, partial(flow, library, name, rows, seed, steps)
+        for library in flows_of.installed():
+            yield name, library, partial(flow, library, name, rows, seed, steps)
 
 
 def table(found: dict[str, Row]) -> str:
@@ -340,9 +215,14 @@ def table(found: dict[str, Row]) -> str:
             f"{name} {row['test']:.2f} ± {row['error']:.2f} ({NO_FLOWS[name]} {row[NO_FLOWS[name]]:.3g})"
             for name, row in plain
         )
-        lines += [f"**{data}**; {told}", "", "| flow | pushforward | zuko | nflows | CPU s |", "|---|---|---|---|---|"]
+        lines += [
+            f"**{data}**; {told}",
+            "",
+            "| flow | " + " | ".join(flows_of.LIBRARIES) + " | CPU s |",
+            "|---" * 6 + "|",
+        ]
         for name in [each for each in (*FLOWS, LONGER) if (data, each, "pushforward") in cells]:
-            each = [cells.get((data, name, library.__name__)) for library in LIBRARIES]
+            each = [cells.get((data, name, library)) for library in flows_of.LIBRARIES]
             shown = " | ".join(spread([row["test"] for row in rows]) if rows else "" for rows in each)
             spent = ", ".join(f"{statistics.mean(r['seconds'] for r in rows):.0f}" if rows else "-" for rows in each)
             lines += [f"| {name} | {shown} | {spent} |"]
