@@ -5,8 +5,10 @@ import torch
 from torch.testing import assert_close
 
 from pushforward.nets.staircase import Products
-from pushforward.transforms import RationalQuadratic
+from pushforward.transforms import GaussianMixture, RationalQuadratic
+from pushforward.transforms.bernstein import _Averages
 from pushforward.transforms.monotone import _Affine
+from pushforward.transforms.normal_mixture import _Mixed
 from pushforward.transforms.rational import RationalSpline
 
 
@@ -24,6 +26,19 @@ def affine():
     return _Affine(2.0), tuple(torch.randn(7, *s, generator=draw, dtype=torch.float64) for s in ((3,), (3, 2)))
 
 
+def bernstein(degree):
+    draw = torch.Generator().manual_seed(3)
+    x = 2 * torch.randn(7, 3, generator=draw, dtype=torch.float64)  # some beyond the ends
+    return _Averages(degree, 2.0), (x, torch.randn(7, 3, 1 + degree, generator=draw, dtype=torch.float64))
+
+
+def mixture(shared):
+    made, draw = GaussianMixture(3), torch.Generator().manual_seed(4)
+    x = 6 * torch.randn(7, 3, generator=draw, dtype=torch.float64)  # some far out on both sides
+    params = torch.randn(*(() if shared else (7,)), 3, made.size, generator=draw, dtype=torch.float64)
+    return _Mixed(made.centres(x), made._encode), (x, params)
+
+
 def products(told):
     layers = (((2, 1), (3, 3)), ((4, 2), (1, 5)), ((2, 4), (2, 5)))
     entries = sum(rows * columns for blocks in layers for rows, columns in blocks)
@@ -37,7 +52,17 @@ FORMULAS = {
     f"spline, {tails}{', back' if inverse else ''}": lambda tails=tails, inverse=inverse: spline(tails, inverse)
     for tails in ("identity", "linear", "circular")
     for inverse in (False, True)
-} | {"affine": affine, "products": lambda: products(False), "products with a context": lambda: products(True)}
+} | {
+    "bernstein": lambda: bernstein(5),
+    "bernstein, straight": lambda: bernstein(1),
+    "bernstein, bent": lambda: bernstein(2),
+}
+FORMULAS |= {
+    "mixture": lambda: mixture(False),
+    "affine": affine,
+    "products": lambda: products(False),
+    "products with a context": lambda: products(True),
+}
 LAYOUTS = {
     "as they come": lambda each: each.clone(),
     "along the batch": lambda each: each.movedim(0, -1).contiguous().movedim(-1, 0),
@@ -87,6 +112,19 @@ def test_one_result_alone_has_its_gradient(name):
 def test_second_derivatives(name):
     formula, inputs = FORMULAS[name]()
     assert torch.autograd.gradgradcheck(lambda *given: formula(*given), leaves(formula, inputs), fast_mode=True)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_inputs_may_be_functions_of_each_other(name):
+    """As parameters are of the numbers they move: nothing is counted twice when a graph is kept."""
+    formula, inputs = FORMULAS[name]()
+    (x, second, *others), found = inputs, []
+    for say in (formula, formula.plain):
+        leaf = x.clone().requires_grad_()
+        total = sum(each.square().sum() for each in say(leaf, second * leaf.sum().cos(), *others))
+        (first,) = torch.autograd.grad(total, leaf, create_graph=True)
+        found.append((first, *torch.autograd.grad(first.square().sum(), leaf)))
+    assert_close(found[0], found[1], rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

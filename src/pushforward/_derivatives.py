@@ -1,12 +1,15 @@
 """What torch's derivatives and compiler need to be asked or told."""
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+from pushforward._errors import PushforwardError, explain
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
@@ -57,9 +60,40 @@ class _Node(torch.autograd.Function):
         if not (torch.is_grad_enabled() or transformed()):
             return None, *ctx.formula.gradients(inputs, kept, needed, grad_outputs)
         with torch.enable_grad():
-            wanted = [each for each, needs in zip(inputs, needed, strict=True) if needs]
-            found = iter(torch.autograd.grad(ctx.formula.plain(*inputs), wanted, grad_outputs, create_graph=True))
+            apart = [each.view_as(each) for each in inputs]  # parameters may be a function of the numbers they move
+            wanted = [each for each, needs in zip(apart, needed, strict=True) if needs]
+            found = iter(torch.autograd.grad(ctx.formula.plain(*apart), wanted, grad_outputs, create_graph=True))
         return None, *(next(found) if needs else None for needs in needed)
+
+
+def once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A function's gradient that has no derivative itself: whoever wants one is told, and not given zeros.
+
+    torch's own decorator tells only where the gradients that come in have a derivative, which those of a sum have not.
+    """
+
+    @functools.wraps(backward)
+    def told(ctx: Any, *grads: Tensor) -> Any:
+        again = torch.is_grad_enabled()
+        with torch.no_grad():
+            found = backward(ctx, *grads)
+        if not again:
+            return found
+        return tuple(None if each is None else _Last.apply(each, *grads, *ctx.saved_tensors) for each in found)
+
+    return told
+
+
+class _Last(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, *depends: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        fix = "Take the direction that is a formula, or a solver that keeps its steps (a plain RK4)."
+        got = "a derivative of its derivative"
+        raise PushforwardError(explain("one derivative through a search or a solve backwards", got, fix))
 
 
 def transformed() -> bool:

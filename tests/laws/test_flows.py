@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from laws.zoo_flows import FLOWS, PLANES, Flow
-from pushforward._errors import ShapeError
+from pushforward._errors import PushforwardError, ShapeError
 from pushforward.data.batch import Batch
 from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.solvers.state import drain
@@ -167,6 +167,41 @@ def test_the_likelihood_teaches_every_parameter(member: Flow):
     for name, parameter in flow.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
+
+
+@every
+def test_the_score_may_be_differentiated_again(member: Flow):
+    """With a graph it is what it is without one, and its derivatives are those of finite differences.
+
+    Where decoding has no second derivative it is refused, and never wrong.
+    """
+    flow, x, context = member.flow(), member.data(), member.contexts()
+
+    def score(keep: bool) -> Tensor:
+        return torch.autograd.grad(flow.log_prob(x, context).sum(), x, create_graph=keep)[0]
+
+    x.requires_grad_()
+    plain, kept = score(False), score(True)
+    assert_close(kept, plain, rtol=1e-9, atol=1e-9)
+    along, weights = torch.linspace(-1, 1, x.numel(), dtype=x.dtype).view_as(x), list(flow.parameters())
+    try:
+        slopes = torch.autograd.grad((kept * along).sum(), weights, allow_unused=True, materialize_grads=True)
+    except PushforwardError as error:
+        if "one derivative" not in str(error):
+            raise
+        return
+    h, found = 1e-6, []
+    steps = [torch.linspace(1, -1, w.numel(), dtype=w.dtype).view_as(w) for w in weights]
+    for sign in (1, -1):
+        with torch.no_grad():
+            for weight, step in zip(weights, steps, strict=True):
+                weight.add_(step, alpha=sign * h)
+        found.append((score(False) * along).sum())
+        with torch.no_grad():
+            for weight, step in zip(weights, steps, strict=True):
+                weight.sub_(step, alpha=sign * h)
+    slope = sum((a * b).sum() for a, b in zip(slopes, steps, strict=True))
+    assert_close((found[0] - found[1]) / (2 * h), slope, rtol=1e-4, atol=1e-4)
 
 
 @every

@@ -125,9 +125,11 @@ def test_checkpointed_calls_have_second_derivatives():
     rate = torch.randn(2, dtype=torch.float64, requires_grad=True)
     found = []
     for trace in (Exact(), Checkpointed(Exact())):
-        slope, divergence = trace.of(lambda x, t: torch.sin(rate * x), x, weights=[rate])(x, torch.zeros(3))
-        (first,) = torch.autograd.grad(slope.square().sum() + divergence.square().sum(), x, create_graph=True)
-        found.append(torch.autograd.grad(first.square().sum(), [x, rate]))
+        both, t = trace.of(lambda x, t: torch.sin(rate * x), x, weights=[rate]), torch.zeros(3)
+        slope, divergence = both(x + both(x, t)[0], t)  # of a state that is a function of the weights
+        total = slope.square().sum() + divergence.square().sum()
+        first = torch.autograd.grad(total, [x, rate], create_graph=True)
+        found.append((*first, *torch.autograd.grad(sum(each.square().sum() for each in first), [x, rate])))
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 

@@ -119,9 +119,9 @@ class _Trained(torch.autograd.Function):
 
 def _again(inputs: tuple[Tensor, ...], grad: Tensor, scale: float) -> tuple[Tensor | None, ...]:
     """The gradients of the formula, which may be differentiated once more."""
-    q, k, v, diagonals = inputs
+    q, k, v, diagonals = apart = [x.view_as(x) for x in inputs]  # one may be a function of another, or the same
     weights = torch.softmax(scale * (q @ k.mT) + spread(diagonals, k.shape[-2]).flip(-2), -1)
-    wanted = [x for x in inputs if x.requires_grad]
+    wanted = [x for x in apart if x.requires_grad]
     found = iter(torch.autograd.grad(weights @ v, wanted, grad, create_graph=True))
     return (*(next(found) if x.requires_grad else None for x in inputs), None)
 

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import once
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Sample
@@ -98,7 +99,7 @@ class _Follow(torch.autograd.Function):
         return last, nfe
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (x, *weights), a, wants = ctx.saved_tensors, grad_outputs[0], ctx.needs_input_grad[4:]
         wanted = [weight for weight, want in zip(weights, wants, strict=True) if want]

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import once
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Sample
@@ -97,7 +98,7 @@ class _Follow(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         y, w, *weights = ctx.saved_tensors
         g_y, g_w = grad_outputs[0], torch.zeros_like(w)

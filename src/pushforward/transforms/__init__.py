@@ -13,6 +13,7 @@ May import the underscored files only.
 
 from pushforward.transforms.autoregressive import Autoregressive, Causal
 from pushforward.transforms.bends import Asinh, Exp, HeavyTail, Power, SoftClip, Tanh
+from pushforward.transforms.bernstein import Bernstein
 from pushforward.transforms.block_autoregressive import BlockAutoregressive
 from pushforward.transforms.chain import Chain, Inverse, Steps
 from pushforward.transforms.composed import Composed
@@ -28,7 +29,7 @@ from pushforward.transforms.coupling import (
 )
 from pushforward.transforms.diagonal import DiagonalScale, Shift
 from pushforward.transforms.elementwise import Elementwise
-from pushforward.transforms.gaussianization import Gaussianize, GaussianMixture
+from pushforward.transforms.gaussianization import Gaussianize
 from pushforward.transforms.labelled import Labelled
 from pushforward.transforms.logit import Logit
 from pushforward.transforms.matrix import LU, QR, Householder, Matrix, Rotation, Triangular, convolution
@@ -36,10 +37,11 @@ from pushforward.transforms.mixture import LogisticMixture
 from pushforward.transforms.monotone import Additive, Affine, Monotone
 from pushforward.transforms.multiscale import Part, Squeeze
 from pushforward.transforms.neural import Integral, Sigmoidal
+from pushforward.transforms.normal_mixture import GaussianMixture
 from pushforward.transforms.normalisation import ActNorm, BatchNorm
 from pushforward.transforms.permutation import Permutation, reverse, shuffle, tile
 from pushforward.transforms.planar import Planar, Radial, Sylvester
-from pushforward.transforms.polynomial import Bernstein, SumOfSquares
+from pushforward.transforms.polynomial import SumOfSquares
 from pushforward.transforms.reshape import Reshape, flatten
 from pushforward.transforms.residual import ExactDet, LogDet, Residual, Roulette, redrawn
 from pushforward.transforms.spline_maps import Cubic, Linear, Quadratic, RationalQuadratic, Spline

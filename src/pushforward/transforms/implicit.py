@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import once
 from pushforward._errors import PushforwardError, explain
 
 Equation = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -74,19 +75,20 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, residual: Tensor, x: Tensor, value: Tensor, diagonal: Tensor, rounds: int) -> Tensor:
-        ctx.x, ctx.value, ctx.diagonal, ctx.rounds = x, value, diagonal, rounds
+        ctx.save_for_backward(x, value, diagonal)
+        ctx.rounds = rounds
         return x.detach().clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @once
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor, None, None, None, None]:
-        (g,) = grad_outputs
-        scale, eps = (-ctx.diagonal).exp(), 4 * torch.finfo(g.dtype).eps
+        (g,), (x, value, diagonal) = grad_outputs, ctx.saved_tensors
+        scale, eps = (-diagonal).exp(), 4 * torch.finfo(g.dtype).eps
         v = g * scale
         for _ in range(ctx.rounds):
-            (product,) = torch.autograd.grad(ctx.value, ctx.x, v, retain_graph=True)
+            (product,) = torch.autograd.grad(value, x, v, retain_graph=True)
             step = (g - product) * scale
             v = v + step
             if not bool((step.abs() > eps * v.abs().amax(1, keepdim=True)).any()):

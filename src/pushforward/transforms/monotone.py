@@ -63,6 +63,17 @@ class Monotone(abc.ABC):
         """(x, log dx/dz): the inverse in the first argument."""
 
 
+def fits(x: Tensor, params: Tensor) -> bool:
+    """Whether numbers [*] and parameters [*, size] have one precision, and all broadcasting is the parameters'."""
+    return x.dtype == params.dtype and torch.broadcast_shapes(x.shape, params.shape[:-1]) == x.shape
+
+
+def rows(params: Tensor, axes: int) -> Tensor:
+    """Parameters [size, *], with as many axes behind as numbers have: short axes are never in the inner loop."""
+    first = params.movedim(-1, 0).contiguous()
+    return first[(slice(None), *[None] * (axes + 1 - first.ndim))]
+
+
 @dataclass(frozen=True)
 class Additive(Monotone):
     """z = x + m, of params (m): keeps volume, never overflows (Dinh et al. 2014, arXiv 1410.8516).

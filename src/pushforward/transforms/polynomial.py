@@ -1,14 +1,11 @@
-"""Increasing polynomials.
+"""Increasing polynomials: integrals of sums of squares.
 
-    SumOfSquares    z = b + integral from 0 to x of sum_k p_k(t)**2 dt        p_k of degree r
-    Bernstein       z = sum_k theta_k B_k,n((x + B) / 2B),   theta increasing   on [-B, B], straight lines beyond
+    z = b + integral from 0 to x of sum_k p_k(t)**2 dt        p_k of degree r
 
-The integrand of the first has degree 2 r, so Gauss and Legendre's r + 1 points integrate it exactly. Of the second,
-the derivative is again a Bernstein polynomial, of the differences of theta; the lines continue value and slope.
+The integrand has degree 2 r, so Gauss and Legendre's r + 1 points integrate it exactly.
 
 References:
-    Jaini, Selby, Yu 2019, arXiv 1905.02325 (sums of squares).
-    Ramasinghe, Fernando, Khan, Barnes 2021, arXiv 2102.03509 (Bernstein).
+    Jaini, Selby, Yu 2019, arXiv 1905.02325.
 """
 
 import math
@@ -16,14 +13,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from pushforward._errors import ConfigError, explain
 from pushforward.transforms.inversion import invert
 from pushforward.transforms.monotone import Monotone, Pair
 
 _FAR = 10.0  # t at which the powers of SumOfSquares weigh the same
-_ONE = math.log(math.e - 1)  # softplus of it is 1
 
 
 @dataclass(frozen=True)
@@ -92,52 +87,3 @@ def gauss_legendre(n: int) -> tuple[Tensor, Tensor]:
     beside = torch.diag(k / (4 * k**2 - 1).sqrt(), 1)
     at, vectors = torch.linalg.eigh(beside + beside.T)
     return (at + 1) / 2, vectors[0].square()
-
-
-@dataclass(frozen=True)
-class Bernstein(Monotone):
-    """A Bernstein polynomial of degree n on [-B, B], continued by straight lines.
-
-    Parameters are a shift and n raw steps of theta; theta_0 = -B + shift, steps 2B/n softplus(raw + log(e - 1)). Zeros
-    give the identity.
-
-    Args:
-        degree: n.
-        bound: B.
-
-    Raises:
-        ConfigError: a degree below 1 or a bound that is not above 0.
-    """
-
-    degree: int = 16
-    bound: float = 5.0
-
-    def __post_init__(self) -> None:
-        if self.degree < 1 or not 0 < self.bound < math.inf:
-            got = f"degree {self.degree}, bound {self.bound}"
-            raise ConfigError(explain("a degree of 1 or more and a bound above 0", got, "16 and 5.0 suit most."))
-
-    @property
-    def size(self) -> int:
-        return 1 + self.degree
-
-    def encode(self, x: Tensor, params: Tensor) -> Pair:
-        n, bound = self.degree, self.bound
-        steps = (softplus(params[..., 1:] + _ONE) + 1e-3) / (1 + 1e-3)  # in units of 2B/n
-        inside = x.clamp(-bound, bound)
-        t = (inside + bound) / (2 * bound)
-        bend = torch.cat([torch.zeros_like(steps[..., :1]), (steps - 1).cumsum(-1)], -1)  # theta less a line
-        slope = _bernstein(steps, t)
-        return params[..., 0] + inside + 2 * bound / n * _bernstein(bend, t) + slope * (x - inside), slope.log()
-
-    def decode(self, z: Tensor, params: Tensor) -> Pair:
-        x = invert(lambda v: self.encode(v, params), z, guess=z)
-        return x, -self.encode(x, params)[1]
-
-
-def _bernstein(theta: Tensor, t: Tensor) -> Tensor:
-    """sum_k theta_k B_k,n(t) for theta [*, n + 1] and t [*] in [0, 1], by de Casteljau's averages."""
-    t = t[..., None]
-    while theta.shape[-1] > 1:
-        theta = (1 - t) * theta[..., :-1] + t * theta[..., 1:]
-    return theta.squeeze(-1)

@@ -2,8 +2,13 @@
 
     Q = H_1 H_2 ... H_k [first m columns of the identity],      H_i = 1 - 2 v_i v_i^T / |v_i|**2
 
+All of them at once, with unit vectors v_i as the columns of V:
+
+    H_1 H_2 ... H_k = 1 - V S^-1 V^T,      S = 1/2 on the diagonal, V^T V above it, 0 below.
+
 References:
     Tomczak, Welling 2016, arXiv 1611.09630.
+    Joffrain, Low, Quintana-Orti, van de Geijn, Van Zee 2006, "Accumulating Householder transformations, revisited".
 """
 
 import torch
@@ -17,8 +22,7 @@ def orthonormal(vectors: Tensor, columns: int) -> Tensor:
     >>> torch.allclose(q.T @ q, torch.eye(2), atol=1e-5)
     True
     """
-    q = torch.eye(vectors.shape[-1], columns, dtype=vectors.dtype, device=vectors.device)
-    for v in vectors.unbind(-2)[::-1]:
-        v = v / (v.square().sum(-1, keepdim=True) + 1e-12).sqrt()
-        q = q - 2 * v[..., None] @ (v[..., None, :] @ q)
-    return q
+    v = vectors / (vectors.square().sum(-1, keepdim=True) + 1e-12).sqrt()
+    half = 0.5 * torch.eye(v.shape[-2], dtype=v.dtype, device=v.device)
+    turns = torch.linalg.solve_triangular((v @ v.mT).triu(1) + half, v[..., :columns], upper=True)
+    return torch.eye(v.shape[-1], columns, dtype=v.dtype, device=v.device) - v.mT @ turns
