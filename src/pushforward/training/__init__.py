@@ -6,9 +6,10 @@ table with scikit-learn's words. `language_model` makes a small language model w
 `train_language` trains it. `Settings`, the recipes (of flows: `FLOWS`) and `Run` are values without torch. One file
 per idea: `schedule`, `average`, `profiles` and `averages` (of any width), `optimizer`, `precision`, `blocks`
 (recomputed, compiled), `memory`, `guard` (what is not finite), `debugging`, `tracking`, `finding` (a learning rate, a
-batch size), `engine` (one update), `distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`,
-`environment`, `signals`, `progress`, `journal`, `loop`, `rows`, `estimator`, `shards` (many events in many files),
-`stored_pairs`, `encodings`, `language`. May import objectives, models and what stands below them.
+batch size), `engine` (one update), `distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `lock`,
+`run_folder`, `run` (into folders and out of them), `environment`, `signals`, `progress`, `journal`, `loop`, `rows`,
+`estimator`, `shards` (many events in many files), `stored_pairs`, `encodings`, `language`. May import objectives,
+models and what stands below them.
 """
 
 from pushforward._recipe import (

@@ -31,7 +31,7 @@ from pushforward.training.guard import LIMIT, NotFinite
 from pushforward.training.journal import History, Journal
 from pushforward.training.memory import collect, frozen_heap, memory
 from pushforward.training.progress import Progress
-from pushforward.training.run import RunFolder, locked
+from pushforward.training.run_folder import RunFolder, locked
 from pushforward.training.saving import Saving
 from pushforward.training.schedule import rate
 from pushforward.training.signals import Interrupted, StopNote, noted
