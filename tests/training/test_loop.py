@@ -198,7 +198,7 @@ def test_no_reference_cycle_holds_a_tensor(tmp_path):  # nor does anything colle
         del model, kept
         assert [ref() for ref in watched] == [None] * len(watched)
         new = [each for each in gc.get_objects() if id(each) not in before]
-        alive = [each for each in new if type(each) in (room._Loop, room.Engine, torch.Tensor)]
+        alive = [each for each in new if type(each) in (room.Loop, room.Engine, torch.Tensor)]
         assert alive == []
     finally:
         gc.enable()
