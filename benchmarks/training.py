@@ -22,7 +22,7 @@ from pushforward.data.batch import Batch
 from pushforward.training import Settings
 from pushforward.training.distributed import World
 from pushforward.training.engine import Engine
-from pushforward.training.loop import _Loop
+from pushforward.training.loop import Loop
 from pushforward.training.memory import frozen_heap
 from pushforward.training.progress import Progress
 from pushforward.training.signals import StopNote
@@ -95,7 +95,7 @@ def complete(model: nn.Module, data: Points, batch: int) -> Callable[[int], floa
     """This library's loop, from batch to log, without its set-up and its end."""
     world = World(torch.device("cpu"))
     settings = Settings(batch=batch, steps=10**9, device="cpu", checkpoint_every=0)
-    loop = _Loop(Engine(model, objective, settings, world), data, settings, world, None, StopNote())
+    loop = Loop(Engine(model, objective, settings, world), data, settings, world, None, StopNote())
 
     def run(steps: int) -> float:
         loop.settings = replace(settings, steps=loop.start + steps)

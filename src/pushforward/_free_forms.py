@@ -10,41 +10,43 @@ from pushforward._flows import Line
 
 
 @dataclass(frozen=True, slots=True)
-class MAF(Line):
+class Masked(Line):
+    """What autoregressive transforms take whose networks are masked."""
+
+    transforms: int
+    """Autoregressive transforms, their orders alternating."""
+    hidden: int
+    """Features per layer of each masked network."""
+    layers: int = 2
+    """Hidden layers of each masked network."""
+
+
+@dataclass(frozen=True, slots=True)
+class MAF(Masked):
     """Autoregressive affine maps (`models.maf`)."""
 
     transforms: int = 5
-    """Autoregressive transforms, their orders alternating."""
     hidden: int = 128
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
     dropout: float = 0.0
     """Share of the features that training leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
-class IAF(Line):
+class IAF(Masked):
     """MAF turned round: samples in one pass, the density of data number by number (`models.iaf`)."""
 
     transforms: int = 5
-    """Autoregressive transforms, their orders alternating."""
     hidden: int = 512
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
     dropout: float = 0.0
     """Share of the features that training leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
-class NSF(Line):
+class NSF(Masked):
     """Autoregressive rational-quadratic splines (`models.nsf_autoregressive`)."""
 
     transforms: int = 3
-    """Autoregressive transforms, their orders alternating."""
     hidden: int = 128
-    """Features per layer of each masked network."""
     layers: int = 2
     """Hidden layers of each masked network; residual blocks of two, but for tables."""
     bins: int = 8
@@ -54,15 +56,11 @@ class NSF(Line):
 
 
 @dataclass(frozen=True, slots=True)
-class NAF(Line):
+class NAF(Masked):
     """Autoregressive sums of sigmoids (`models.naf`)."""
 
     transforms: int = 3
-    """Autoregressive transforms, their orders alternating."""
     hidden: int = 128
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
     units: int = 16
     """Sigmoids in each map."""
     dropout: float = 0.0
@@ -70,15 +68,11 @@ class NAF(Line):
 
 
 @dataclass(frozen=True, slots=True)
-class UMNN(Line):
+class UMNN(Masked):
     """Autoregressive integrals of positive networks (`models.umnn`)."""
 
     transforms: int = 5
-    """Autoregressive transforms, their orders alternating."""
     hidden: int = 512
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
     embedding: int = 30
     """Numbers that the masked network tells each integrand."""
     units: int = 50
@@ -92,15 +86,11 @@ class UMNN(Line):
 
 
 @dataclass(frozen=True, slots=True)
-class SOS(Line):
+class SOS(Masked):
     """Autoregressive sums of squares of polynomials, integrated (`models.sos`)."""
 
     transforms: int = 8
-    """Autoregressive transforms, their orders alternating."""
     hidden: int = 200
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
     degree: int = 4
     """Of each polynomial."""
     polynomials: int = 5
@@ -110,15 +100,11 @@ class SOS(Line):
 
 
 @dataclass(frozen=True, slots=True)
-class Bernstein(Line):
+class Bernstein(Masked):
     """Autoregressive Bernstein polynomials (`models.bernstein`)."""
 
     transforms: int = 3
-    """Autoregressive transforms, their orders alternating."""
     hidden: int = 200
-    """Features per layer of each masked network."""
-    layers: int = 2
-    """Hidden layers of each masked network."""
     degree: int = 16
     """Of each polynomial."""
     dropout: float = 0.0

@@ -17,7 +17,7 @@ from pushforward.cli.curves import Metrics, column_of, plot
 from pushforward.cli.shell import main
 from pushforward.cli.watch import Watch, frame, state_of
 from pushforward.training import Interrupted, Settings, read_run, train
-from pushforward.training.run import locked
+from pushforward.training.run_folder import locked
 from training.stand_in import Circle, Straight, flow_matching
 
 SETTINGS = Settings(steps=40, batch=16, device="cpu", threads=1, log_every=10, checkpoint_every=20)

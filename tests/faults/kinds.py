@@ -34,7 +34,7 @@ from pushforward.training.averages import averaged, named, write_snapshot
 from pushforward.training.checkpoint import newest_checkpoint, read_checkpoint
 from pushforward.training.files import as_json, manifest
 from pushforward.training.journal import Journal
-from pushforward.training.run import RunFolder
+from pushforward.training.run_folder import RunFolder
 from pushforward.training.table_file import read_columns, write_columns
 from pushforward.training.tracking import keep_name, kept_names
 

@@ -177,6 +177,7 @@ def test_whatever_is_written_is_written_through_durable(module):
 
 
 ALLOWED = {
-    "pushforward.training.run": {"(path / 'lock').open", "path.open"},  # the lock; metrics, line by line
+    "pushforward.training.lock": {"(path / LOCK).open"},
+    "pushforward.training.run_folder": {"path.open"},  # metrics, line by line
     "pushforward.report.page": {"drawing.savefig"},  # into memory
 }

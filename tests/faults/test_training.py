@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from pushforward._errors import ConfigError, DataError, TrainingError, out_of_memory
-from pushforward.training import Interrupted, Settings, train
-from pushforward.training import run as run_room
+from pushforward.training import Interrupted, Settings, run_folder, train
 from pushforward.training.checkpoint import Checkpoint
 from pushforward.training.guard import LIMIT, Guard
 from pushforward.training.saving import Saving
@@ -143,13 +142,13 @@ def test_metrics_wait_for_room_on_the_disk(tmp_path, monkeypatch):
         def close(self):
             self.file.close()
 
-    begin = run_room.RunFolder.begin
+    begin = run_folder.RunFolder.begin
 
     def began(self, *args):
         begin(self, *args)
         self._metrics = Full(self._metrics)
 
-    monkeypatch.setattr(run_room.RunFolder, "begin", began)
+    monkeypatch.setattr(run_folder.RunFolder, "begin", began)
     with pytest.warns(UserWarning, match="Metrics wait for room") as seen:
         trained(run=tmp_path)
     assert len(seen) == 1

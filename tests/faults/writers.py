@@ -16,7 +16,7 @@ from pushforward.cli.units import Units, read_units, write_units
 from pushforward.interop import load_folder, save_folder
 from pushforward.training import Shards, build, load, read_run, save_run
 from pushforward.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, write_checkpoint
-from pushforward.training.run import locked
+from pushforward.training.run_folder import locked
 from pushforward.training.tracking import keep_name, kept_names
 
 

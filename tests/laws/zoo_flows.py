@@ -13,6 +13,7 @@ from torch import Tensor
 from laws.zoo_transforms import Net
 from pushforward import transforms as T
 from pushforward.models import named_autoregressive as A
+from pushforward.models import named_free_forms as F
 from pushforward.models.base import Logistic, Normal, VonMises
 from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import NormalizingFlow
@@ -132,13 +133,13 @@ FLOWS |= {
     "bernstein": Flow(lambda: A.bernstein((2,), 2, 8, degree=6)),
     "bnaf": Flow(lambda: A.bnaf((2,), 2, 4), unit_of_weights=10.0),
     "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2, unit_of_weights=10.0),
-    "gaussianization": Flow(lambda: A.gaussianization((2,), 2, 3)),
-    "planar": Flow(lambda: A.planar((2,), 3)),
-    "planar-leaky-context": Flow(lambda: A.planar((3,), 2, "leaky_relu", context=2), context=2),
-    "planar-decode": Flow(lambda: A.planar((2,), 2, formula="decode")),
-    "radial": Flow(lambda: A.radial((2,), 3)),
-    "radial-context": Flow(lambda: A.radial((3,), 2, context=2), context=2),
-    "sylvester": Flow(lambda: A.sylvester((2,), 2)),
+    "gaussianization": Flow(lambda: F.gaussianization((2,), 2, 3)),
+    "planar": Flow(lambda: F.planar((2,), 3)),
+    "planar-leaky-context": Flow(lambda: F.planar((3,), 2, "leaky_relu", context=2), context=2),
+    "planar-decode": Flow(lambda: F.planar((2,), 2, formula="decode")),
+    "radial": Flow(lambda: F.radial((2,), 3)),
+    "radial-context": Flow(lambda: F.radial((3,), 2, context=2), context=2),
+    "sylvester": Flow(lambda: F.sylvester((2,), 2)),
     "tarflow": Flow(lambda: tarflow((2, 1), 2, 8, 1, 2, bound=1.0)),
     "tarflow-image-classes": Flow(lambda: tarflow((1, 4, 4), 2, 8, 1, 2, 2, classes=3, bound=1.0), classes=3),
     "ode": Flow(lambda: ffjord((3,), layers=0).as_flow(RK4(steps=6), pieces=2), refuses_what_is_not_finite=True),
@@ -147,8 +148,8 @@ FLOWS |= {
     ),
     "ode-bent": Flow(lambda: ffjord((3,), 4, 1).as_flow(RK4(steps=15)), refuses_what_is_not_finite=True),
     "ode-between-couplings": Flow(lambda: _between(), context=2, refuses_what_is_not_finite=True),
-    "residual-flow": Flow(lambda: A.residual_flow((2,), 2, hidden=8, layers=1)),
-    "residual-flow-classes": Flow(lambda: A.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),
+    "residual-flow": Flow(lambda: F.residual_flow((2,), 2, hidden=8, layers=1)),
+    "residual-flow-classes": Flow(lambda: F.residual_flow((3,), 2, hidden=8, layers=1, classes=3), classes=3),
 }
 
 

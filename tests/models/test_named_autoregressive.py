@@ -11,6 +11,7 @@ from pushforward import transforms as T
 from pushforward._errors import ConfigError, PushforwardError
 from pushforward.data.batch import Batch
 from pushforward.models import named_autoregressive as A
+from pushforward.models import named_free_forms as F
 from pushforward.models.ffjord import ffjord
 from pushforward.models.flow import prepare
 from pushforward.models.gaussianize import gaussianize
@@ -51,9 +52,9 @@ COMPILED = {
     "sos": lambda: A.sos((3,), 1, 8),
     "bernstein": lambda: A.bernstein((3,), 1, 8),
     "bnaf": lambda: A.bnaf((3,), 1, 4),
-    "planar": lambda: A.planar((3,), 2),
-    "radial": lambda: A.radial((3,), 2),
-    "sylvester": lambda: A.sylvester((3,), 2),
+    "planar": lambda: F.planar((3,), 2),
+    "radial": lambda: F.radial((3,), 2),
+    "sylvester": lambda: F.sylvester((3,), 2),
     "real_nvp": lambda: real_nvp((3,), 2, 8),
     "nsf-image": lambda: nsf((1, 2, 2), 2, 8, 1),
     "circular": lambda: circular((3,), 2, 8),
@@ -90,7 +91,7 @@ def test_orders_alternate_or_are_drawn():
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-@pytest.mark.parametrize("make", [A.maf, A.nsf_autoregressive, A.bnaf, A.planar], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("make", [A.maf, A.nsf_autoregressive, A.bnaf, F.planar], ids=lambda f: f.__name__)
 def test_training_lowers_the_loss_in_a_few_steps(make):
     torch.manual_seed(0)
     x = torch.randn(256, 2)
@@ -126,8 +127,8 @@ def test_a_flow_fitted_without_gradients_beats_a_normal():
 
 
 NAMED = [
-    A.maf, A.iaf, A.nsf_autoregressive, A.naf, A.umnn, A.sos, A.bernstein, A.bnaf, A.planar, A.radial, A.sylvester,
-    A.gaussianization, A.residual_flow,
+    A.maf, A.iaf, A.nsf_autoregressive, A.naf, A.umnn, A.sos, A.bernstein, A.bnaf, F.planar, F.radial, F.sylvester,
+    F.gaussianization, F.residual_flow,
 ]  # fmt: skip
 every_named = pytest.mark.parametrize("make", NAMED, ids=lambda f: f.__name__)
 
@@ -245,10 +246,10 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(PushforwardError, match="a transform at least"):
         A.maf((2,), 0)
     with pytest.raises(PushforwardError, match="'encode' or 'decode'"):
-        A.planar((2,), formula="both")
+        F.planar((2,), formula="both")
     for told in ({"context": 2}, {"classes": 2}):
         with pytest.raises(PushforwardError, match="no context and no classes; got one of them"):
-            A.gaussianization((2,), **told)
+            F.gaussianization((2,), **told)
     with pytest.raises(PushforwardError, match="more rows than components"):
         gaussianize(torch.randn(4, 2))
 

@@ -16,9 +16,8 @@ import torch
 
 from pushforward._errors import ConfigError, DataError, RunError, ShapeError, TrainingError
 from pushforward.data.batch import Batch
-from pushforward.training import History, Interrupted, Settings, load, train
+from pushforward.training import History, Interrupted, Settings, load, run_folder, train
 from pushforward.training import loop as room
-from pushforward.training import run as run_room
 from training.stand_in import Circle, Straight, flow_matching
 
 SETTINGS = Settings(steps=40, batch=16, device="cpu", threads=1, log_every=7, checkpoint_every=10)
@@ -199,7 +198,7 @@ def test_no_reference_cycle_holds_a_tensor(tmp_path):  # nor does anything colle
         del model, kept
         assert [ref() for ref in watched] == [None] * len(watched)
         new = [each for each in gc.get_objects() if id(each) not in before]
-        alive = [each for each in new if type(each) in (room._Loop, room.Engine, torch.Tensor)]
+        alive = [each for each in new if type(each) in (room.Loop, room.Engine, torch.Tensor)]
         assert alive == []
     finally:
         gc.enable()
@@ -212,18 +211,18 @@ def test_the_heap_is_thawed_afterwards():
 
 
 def test_a_full_disk_does_not_stop_training_but_is_told(tmp_path, monkeypatch):
-    write = run_room.write_checkpoint
+    write = run_folder.write_checkpoint
 
     def full(folder, checkpoint, anchors):
         if checkpoint.step == 10:
             raise OSError("No space left on device")
         return write(folder, checkpoint, anchors)
 
-    monkeypatch.setattr(run_room, "write_checkpoint", full)
+    monkeypatch.setattr(run_folder, "write_checkpoint", full)
     with pytest.warns(UserWarning, match="No checkpoint at step 10: No space left"):
         model, _ = trained(run=tmp_path)
     assert same(model, trained()[0])
-    monkeypatch.setattr(run_room, "write_checkpoint", lambda *a: (_ for _ in ()).throw(OSError("No space left")))
+    monkeypatch.setattr(run_folder, "write_checkpoint", lambda *a: (_ for _ in ()).throw(OSError("No space left")))
     with pytest.raises(RunError, match="Make room"):
         trained(run=tmp_path / "other", checkpoint_every=0)
 

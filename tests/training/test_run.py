@@ -10,7 +10,7 @@ import torch
 
 from pushforward._errors import ConfigError, RunError
 from pushforward._recipe import MLP, Diffusion, Run, Settings
-from pushforward.training import History, load, read_run, save_run, train
+from pushforward.training import History, load, read_run, run_folder, save_run, train
 from pushforward.training import run as room
 from training.stand_in import Circle, Straight, flow_matching
 
@@ -184,4 +184,4 @@ def test_tied_weights_are_written_once_and_stay_tied(tmp_path):
 def test_an_argument_that_is_none_may_be_newer_than_the_run(before, now, same, tmp_path):
     old, new = (Run(Settings(), (2,), 0, "moons", objective) for objective in (before, now))
     with nullcontext() if same else pytest.raises(ConfigError, match="objective = "):
-        room._require_same(old, new, tmp_path)
+        run_folder._require_same(old, new, tmp_path)

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
+from importlib import import_module
 
 import pytest
 import torch
@@ -69,7 +70,7 @@ def test_a_run_does_not_go_on_from_another_start(tmp_path):
 def test_a_run_of_before_goes_on_and_is_guarded_from_then(tmp_path, monkeypatch):
     before = teacher_of()
     with monkeypatch.context() as old:
-        old.setattr("pushforward.training.loop.digest", lambda modules: None)
+        old.setattr(import_module("pushforward.training.train"), "digest", lambda modules: None)
         learned(few_steps.shortcut(before), tmp_path, 4, start=before)
     assert "teacher" not in (tmp_path / "config.toml").read_text()
     learned(few_steps.shortcut(before), tmp_path, 6, start=before)

@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from pushforward import PushforwardError
 from pushforward import transforms as T
 from pushforward.models import named_autoregressive as A
+from pushforward.models import named_free_forms as F
 from pushforward.transforms.inversion import invert
 
 
@@ -64,7 +65,7 @@ def test_derivatives_of_both_orders_are_those_of_the_inverse():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: A.gaussianization((2,), 3),
+        lambda: F.gaussianization((2,), 3),
         lambda: A.naf((2,), 3, 32),
         lambda: A.sos((2,), 3, 32, degree=3, polynomials=2),
         lambda: A.bnaf((2,), 2, 8),

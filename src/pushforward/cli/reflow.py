@@ -131,7 +131,7 @@ def pairs_of(
         path: the new run's folder.
         real: add pairs of real training events and the noise that the run carries them from.
     """
-    from pushforward.training.run import claim
+    from pushforward.training.run_folder import claim
     from pushforward.training.shards import share
 
     if options.pairs < 1:

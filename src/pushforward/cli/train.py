@@ -15,40 +15,9 @@ from tyro.conf import Positional, arg
 
 import pushforward as pf
 from pushforward import _config
+from pushforward import _recipe as recipes
 from pushforward._errors import ConfigError, explain
-from pushforward._recipe import (
-    BNAF,
-    FFJORD,
-    FLOWS,
-    IAF,
-    KINDS,
-    MAF,
-    MLP,
-    NAF,
-    NICE,
-    NSF,
-    SOS,
-    UMNN,
-    Bernstein,
-    Circular,
-    Diffusion,
-    FlowMap,
-    FlowPP,
-    Gaussianization,
-    Glow,
-    NSFCouplings,
-    Planar,
-    Radial,
-    RealNVP,
-    Recipe,
-    ResidualFlow,
-    Run,
-    Settings,
-    Sylvester,
-    Table,
-    TarFlow,
-    Transformer,
-)
+from pushforward._recipe import FLOWS, KINDS, Diffusion, FlowMap, Recipe, Run, Settings, Table
 from pushforward.cli.families import FAMILIES, NETS, Family, built, objective_of, spelled, started
 from pushforward.cli.options import FLAT, Session, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
@@ -108,29 +77,29 @@ class Train:
     """With --conditional: the share of samples that learn without their class. It is what `sample --guidance` needs to
     push samples further towards a class; 0.1 is usual."""
     reading: Annotated[Reading, FLAT] = Reading()
-    transformer: Transformer = Transformer()
-    mlp: MLP = MLP()
-    nice: NICE = NICE()
-    real_nvp: RealNVP = RealNVP()
-    nsf_couplings: NSFCouplings = NSFCouplings()
-    flowpp: FlowPP = FlowPP()
-    circular: Circular = Circular()
-    glow: Glow = Glow()
-    tarflow: TarFlow = TarFlow()
-    maf: MAF = MAF()
-    iaf: IAF = IAF()
-    nsf: NSF = NSF()
-    naf: NAF = NAF()
-    umnn: UMNN = UMNN()
-    sos: SOS = SOS()
-    bernstein: Bernstein = Bernstein()
-    bnaf: BNAF = BNAF()
-    planar: Planar = Planar()
-    radial: Radial = Radial()
-    sylvester: Sylvester = Sylvester()
-    gaussianization: Gaussianization = Gaussianization()
-    residual_flow: ResidualFlow = ResidualFlow()
-    ffjord: FFJORD = FFJORD()
+    transformer: recipes.Transformer = recipes.Transformer()
+    mlp: recipes.MLP = recipes.MLP()
+    nice: recipes.NICE = recipes.NICE()
+    real_nvp: recipes.RealNVP = recipes.RealNVP()
+    nsf_couplings: recipes.NSFCouplings = recipes.NSFCouplings()
+    flowpp: recipes.FlowPP = recipes.FlowPP()
+    circular: recipes.Circular = recipes.Circular()
+    glow: recipes.Glow = recipes.Glow()
+    tarflow: recipes.TarFlow = recipes.TarFlow()
+    maf: recipes.MAF = recipes.MAF()
+    iaf: recipes.IAF = recipes.IAF()
+    nsf: recipes.NSF = recipes.NSF()
+    naf: recipes.NAF = recipes.NAF()
+    umnn: recipes.UMNN = recipes.UMNN()
+    sos: recipes.SOS = recipes.SOS()
+    bernstein: recipes.Bernstein = recipes.Bernstein()
+    bnaf: recipes.BNAF = recipes.BNAF()
+    planar: recipes.Planar = recipes.Planar()
+    radial: recipes.Radial = recipes.Radial()
+    sylvester: recipes.Sylvester = recipes.Sylvester()
+    gaussianization: recipes.Gaussianization = recipes.Gaussianization()
+    residual_flow: recipes.ResidualFlow = recipes.ResidualFlow()
+    ffjord: recipes.FFJORD = recipes.FFJORD()
     conditionals: float = 0.5
     """Share of the training of a table's flow spent on rows some of whose values are given, for `sample --given`."""
     find: Literal["lr", "batch"] | None = None

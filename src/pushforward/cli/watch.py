@@ -95,7 +95,8 @@ def frame(path: Path, curve: str = "loss", width: int = 80) -> tuple[bool, list[
 
 def state_of(path: Path) -> tuple[str, str]:
     """A run's state, and what more there is to say."""
-    from pushforward.training.run import FAILURE, held
+    from pushforward.training.lock import held
+    from pushforward.training.run_folder import FAILURE
 
     if (who := held(path)) != "":
         return "running", who

@@ -39,21 +39,8 @@ from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
 from pushforward.models.likelihood import Likelihood, likelihood
 from pushforward.models.model import Model
 from pushforward.models.named import nice, real_nvp
-from pushforward.models.named_autoregressive import (
-    bernstein,
-    bnaf,
-    gaussianization,
-    iaf,
-    maf,
-    naf,
-    nsf_autoregressive,
-    planar,
-    radial,
-    residual_flow,
-    sos,
-    sylvester,
-    umnn,
-)
+from pushforward.models.named_autoregressive import bernstein, bnaf, iaf, maf, naf, nsf_autoregressive, sos, umnn
+from pushforward.models.named_free_forms import gaussianization, planar, radial, residual_flow, sylvester
 from pushforward.models.named_images import glow
 from pushforward.models.named_splines import circular, flowpp, nsf
 from pushforward.models.oracles import Oracle

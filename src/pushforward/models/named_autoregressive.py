@@ -1,10 +1,6 @@
-"""Flows with a name whose transforms are autoregressive, free-form, or the identity plus something, as functions.
+"""Flows with a name whose transforms are autoregressive, as functions.
 
-Each is a row of the same chain,
-
-    [ shift -> scale -> transform ] x transforms -> shift -> scale -> normal base
-
-with shift and scale where the papers normalise by the batch (`models.prepare` starts them from data):
+Each is a row of the chain of `named_chain`:
 
     function             transform                                        default
     maf                  Autoregressive(Affine), orders alternating       5, 2 layers of 512
@@ -15,37 +11,26 @@ with shift and scale where the papers normalise by the batch (`models.prepare` s
     bnaf                 BlockAutoregressive                              5, 2 layers, 40 units a number
     sos                  Autoregressive(SumOfSquares, Asinh)              8, 5 polynomials of degree 4
     bernstein            Autoregressive(Bernstein)                        3, degree 16
-    planar, radial       Planar, Radial                                   10
-    sylvester            Sylvester                                        16, up to 16 directions
-    gaussianization      Gaussianize                                      8, 8 components
-    residual_flow        Residual(Contraction)                            10, 3 layers of 128
 
 The published NSF has a random order and an LU matrix before each spline: `seed=0, matrix=True`. Without them orders
 alternate and there is no matrix. Any directed graph instead of an order: `adjacency=...`.
-
-The transform's formula runs from data to noise, so that likelihoods are one pass and training never searches for an
-inverse; `formula="decode"` turns it round, for inference, where samples must be quick.
 
 References are those of the transforms; MAF's networks: Papamakarios et al. 2017, arXiv 1705.07057; NSF's: Durkan et
 al. 2019, arXiv 1906.04032.
 """
 
-import functools
-import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import Literal, ParamSpec, TypedDict, Unpack
+from collections.abc import Callable
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from pushforward._config import suggest
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
-from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
-from pushforward.models.named import numbers
-from pushforward.nets import Contraction, MaskedDense
+from pushforward.models.named_chain import Common, chained, takes, told
+from pushforward.nets import MaskedDense
 from pushforward.transforms import (
     LU,
     Affine,
@@ -55,46 +40,16 @@ from pushforward.transforms import (
     BlockAutoregressive,
     Chain,
     Composed,
-    DiagonalScale,
-    Gaussianize,
     Integral,
     Inverse,
-    LogDet,
-    Logit,
     Monotone,
-    Planar,
-    Radial,
     RationalQuadratic,
-    Residual,
-    Shift,
     Sigmoidal,
     SumOfSquares,
-    Sylvester,
     Transform,
     flatten,
     reverse,
 )
-from pushforward.transforms.labelled import Labelled
-
-Formula = Literal["encode", "decode"]
-P = ParamSpec("P")
-
-
-class Common(TypedDict, total=False):
-    """What every function here takes by name.
-
-    context: length of a context vector, 0 for none.
-    classes: number of classes instead; no context, or index `classes`, then means "no class".
-    support: (low, high) of bounded data, mapped to the line by a logit first; None for the line.
-    alpha: how far off the ends that logit stays.
-    formula: the direction that needs no inverse, "encode" (likelihoods) by default, or "decode" (samples).
-    """
-
-    context: int
-    classes: int
-    support: tuple[float, float] | None
-    alpha: float
-    formula: Formula
 
 
 class Network(Common, total=False):
@@ -119,27 +74,7 @@ class Network(Common, total=False):
     adjacency: Tensor | None
 
 
-def _takes(options: type) -> Callable[[Callable[P, NormalizingFlow]], Callable[P, NormalizingFlow]]:
-    """What every function here refuses before it builds: an event of no numbers, and options that are not its own."""
-
-    def checked(make: Callable[P, NormalizingFlow]) -> Callable[P, NormalizingFlow]:
-        named = inspect.signature(make)
-        known = {*list(named.parameters)[:-1], *options.__annotations__}
-
-        @functools.wraps(make)
-        def made(*args: P.args, **kwargs: P.kwargs) -> NormalizingFlow:
-            for word in kwargs:
-                if word not in known:
-                    raise ConfigError(explain(f"an option of {make.__name__}", repr(word), suggest(word, known)))
-            numbers(named.bind(*args, **kwargs).arguments["shape"])
-            return make(*args, **kwargs)
-
-        return made
-
-    return checked
-
-
-@_takes(Network)
+@takes(Network)
 def maf(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, bound: float = 5.0,
     **options: Unpack[Network],
@@ -163,7 +98,7 @@ def maf(
     return _autoregressive(shape, transforms, lambda: Affine(bound), hidden, layers, options)
 
 
-@_takes(Network)
+@takes(Network)
 def iaf(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, bound: float = 5.0,
     **options: Unpack[Network],
@@ -172,7 +107,7 @@ def iaf(
     return maf(shape, transforms, hidden, layers, bound, **{"formula": "decode", **options})  # pyright: ignore[reportArgumentType]
 
 
-@_takes(Network)
+@takes(Network)
 def nsf_autoregressive(
     shape: tuple[int, ...], transforms: int = 10, hidden: int = 256, layers: int = 2, bins: int = 8, bound: float = 3.0,
     **options: Unpack[Network],
@@ -189,7 +124,7 @@ def nsf_autoregressive(
     return _autoregressive(shape, transforms, lambda: RationalQuadratic(bins, -bound, bound), hidden, layers, given)
 
 
-@_takes(Network)
+@takes(Network)
 def naf(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, units: int = 16, depth: int = 1,
     **options: Unpack[Network],
@@ -198,7 +133,7 @@ def naf(
     return _autoregressive(shape, transforms, lambda: Sigmoidal(units, depth), hidden, layers, options)
 
 
-@_takes(Network)
+@takes(Network)
 def umnn(
     shape: tuple[int, ...], transforms: int = 5, hidden: int = 512, layers: int = 2, embedding: int = 30,
     units: int = 50, depth: int = 4, points: int = 32, **options: Unpack[Network],
@@ -209,7 +144,7 @@ def umnn(
     )
 
 
-@_takes(Network)
+@takes(Network)
 def sos(
     shape: tuple[int, ...], transforms: int = 8, hidden: int = 200, layers: int = 2, degree: int = 4,
     polynomials: int = 5, **options: Unpack[Network],
@@ -224,7 +159,7 @@ def sos(
     return _autoregressive(shape, transforms, lambda: sums, hidden, layers, options)
 
 
-@_takes(Network)
+@takes(Network)
 def bernstein(
     shape: tuple[int, ...], transforms: int = 3, hidden: int = 200, layers: int = 2, degree: int = 16,
     bound: float = 5.0, **options: Unpack[Network],
@@ -233,7 +168,7 @@ def bernstein(
     return _autoregressive(shape, transforms, lambda: Bernstein(degree, bound), hidden, layers, options)
 
 
-@_takes(Common)
+@takes(Common)
 def bnaf(
     shape: tuple[int, ...], transforms: int = 5, width: int = 40, layers: int = 2, **common: Unpack[Common]
 ) -> NormalizingFlow:
@@ -241,67 +176,10 @@ def bnaf(
 
     Orders alternate between first to last and last to first.
     """
-    told, n = common.get("context", 0) or common.get("classes", 0), math.prod(shape)
-    made = [BlockAutoregressive(shape, width, layers, told) for _ in range(transforms)]
-    turned = [Chain(reverse(n), each, reverse(n)) if k % 2 else each for k, each in enumerate(made)]
-    return _flow(shape, turned, common)
-
-
-@_takes(Common)
-def planar(
-    shape: tuple[int, ...], transforms: int = 10, bend: Literal["tanh", "leaky_relu"] = "tanh", **common: Unpack[Common]
-) -> NormalizingFlow:
-    """Planar flow; its context, if any, adds linearly to the parameters."""
-    return _flow(
-        shape, [Planar(shape, bend, _linear(common, 2 * math.prod(shape) + 1)) for _ in range(transforms)], common
-    )
-
-
-@_takes(Common)
-def radial(shape: tuple[int, ...], transforms: int = 10, **common: Unpack[Common]) -> NormalizingFlow:
-    """Radial flow; its context, if any, adds linearly to the parameters."""
-    return _flow(shape, [Radial(shape, _linear(common, math.prod(shape) + 2)) for _ in range(transforms)], common)
-
-
-@_takes(Common)
-def sylvester(
-    shape: tuple[int, ...], transforms: int = 16, directions: int | None = None, **common: Unpack[Common]
-) -> NormalizingFlow:
-    """Sylvester flow, of as many directions as the event has numbers up to 16; its context adds linearly."""
     n = math.prod(shape)
-    m = min(n, 16) if directions is None else directions
-    size = m * n + m * (m + 1) + m
-    return _flow(shape, [Sylvester(shape, m, _linear(common, size)) for _ in range(transforms)], common)
-
-
-@_takes(Common)
-def gaussianization(
-    shape: tuple[int, ...], transforms: int = 8, components: int = 8, **common: Unpack[Common]
-) -> NormalizingFlow:
-    """Gaussianization flow: rotations, and mixtures of normals for each number. It reads no context and no classes.
-
-    `models.gaussianize` starts one from data, layer by layer: its parameters are fitted to the marginals of all rows,
-    and are no network's outputs, which alone could read a context.
-    """
-    if common.get("context", 0) or common.get("classes", 0):
-        fix = "Its mixtures are fitted to the marginals of all rows and come from no network: take naf or sos."
-        raise ConfigError(explain("no context and no classes", "one of them", fix))
-    return _flow(shape, [Gaussianize(shape, components) for _ in range(transforms)], common)
-
-
-@_takes(Common)
-def residual_flow(
-    shape: tuple[int, ...], transforms: int = 10, hidden: int = 128, layers: int = 3, lipschitz: float = 0.9,
-    log_det: LogDet | None = None, **common: Unpack[Common],
-) -> NormalizingFlow:  # fmt: skip
-    """Residual flow: x + g(x) with g of Lipschitz constant `lipschitz`.
-
-    `log_det` is exact by default; for events of more than a few dozen numbers give a `Roulette`, and train it with
-    `objectives.Redrawn(objectives.Likelihood())`, which moves its address on from step to step.
-    """
-    told = common.get("context", 0) or common.get("classes", 0)
-    nets = [Contraction(math.prod(shape), hidden, layers, told, lipschitz) for _ in range(transforms)]
-    return _flow(shape, [Residual(net, log_det) for net in nets], common)
+    made = [BlockAutoregressive(shape, width, layers, told(common)) for _ in range(transforms)]
+    turned = [Chain(reverse(n), each, reverse(n)) if k % 2 else each for k, each in enumerate(made)]
+    return chained(shape, turned, common)
 
 
 def _autoregressive(
@@ -314,13 +192,13 @@ def _autoregressive(
         order = backwards if seed is None else Draw(seed, "models/order", k).permutation(n)
         net = MaskedDense(
             n, each.size, hidden, layers, order=order if graph is None else None, passes=given.get("passes"),
-            adjacency=graph, context=given.get("context", 0) or given.get("classes", 0),
+            adjacency=graph, context=told(given),
             residual=given.get("residual", False), dropout=given.get("dropout", 0.0),
         )  # fmt: skip
         layer, matrix = Autoregressive(each, net), _matrix(shape, given)
         last = _matrix(shape, given) if k == transforms - 1 else []
         made.append(Chain(*matrix, layer, *last) if matrix else layer)
-    return _flow(shape, made, given)
+    return chained(shape, made, given)
 
 
 def _graph(transforms: int, given: Network) -> Tensor | None:
@@ -348,27 +226,3 @@ def _matrix(shape: tuple[int, ...], given: Network) -> list[Transform]:
         return []
     matrix = LU(math.prod(shape))
     return [matrix] if len(shape) == 1 else [Chain(flatten(shape), matrix, Inverse(flatten(shape)))]
-
-
-def _flow(shape: tuple[int, ...], made: Sequence[Transform], common: Common) -> NormalizingFlow:
-    """The chain around transforms that are told a context or a class."""
-    classes, formula = common.get("classes", 0), common.get("formula", "encode")
-    if common.get("context", 0) and classes:
-        fix = "Append a one-hot vector of the class to the context yourself."
-        raise ConfigError(explain("context or classes", "both", fix))
-    if not made or formula not in ("encode", "decode"):
-        got = f"{len(made)} transforms, formula {formula!r}"
-        raise ConfigError(
-            explain("a transform at least, and a formula 'encode' or 'decode'", got, "Name one of the two.")
-        )
-    support = common.get("support")
-    members: list[Transform] = [] if support is None else [Logit(common.get("alpha", 0.05), *support)]
-    for transform in made:
-        told = Labelled(transform, classes) if classes else transform
-        members += [Shift(shape), DiagonalScale(shape), told if formula == "encode" else Inverse(told)]
-    return NormalizingFlow(Chain(*members, Shift(shape), DiagonalScale(shape)), Normal(tuple(shape)))
-
-
-def _linear(common: Common, size: int) -> torch.nn.Linear | None:
-    told = common.get("context", 0) or common.get("classes", 0)
-    return torch.nn.Linear(told, size) if told else None

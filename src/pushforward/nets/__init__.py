@@ -25,12 +25,13 @@ from pushforward.nets.feature_maps import (
     redrawn,
 )
 from pushforward.nets.language import LanguageModel
-from pushforward.nets.linear_attention import LinearAttention, Summed, linear_attention, linear_extend, place_linear
+from pushforward.nets.linear_attention import LinearAttention, linear_attention, linear_extend, place_linear
 from pushforward.nets.masked import MaskedDense
 from pushforward.nets.mlp import MLP, Dense
 from pushforward.nets.roformer import Cache, RoFormer, seen_by_part
 from pushforward.nets.roformer_config import RoFormerConfig
 from pushforward.nets.roformer_heads import likeness, pool
+from pushforward.nets.running_sums import Summed
 from pushforward.nets.selective import Selective
 from pushforward.nets.time import TimeEmbedding, waves
 from pushforward.nets.transformer import Transformer

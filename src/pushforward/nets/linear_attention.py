@@ -7,19 +7,9 @@ the sum below stays positive. (Turned weights may be negative, and need not sum 
 queries and keys otherwise (xPos) takes the place of R; one that marks tokens leaves R = 1; one that adds to scores has
 no place here, as there are none.
 
-    S_i = sum_{j <= i} (R_j phi(k_j)) v_j^T,   z_i = sum_{j <= i} phi(k_j)
-    out_i = S_i^T R_i phi(q_i) / <z_i, phi(q_i)>
-
-The sums are all there is to remember. Tokens are read in pieces: within a piece every pair is met, what came before is
-in the sums. So one line of code is the three forms
-
-    piece None     parallel     all pairs at once, memory for T**2
-    piece 64       chunked      T / 64 sums at a time: training
-    piece 1        recurrent    one token after another: generation
-
-which are equal but for rounding. Seen both ways, S and z are those of the whole row. Rows of several sequences
-(`segments`) forget their sums where a new one begins; both ways, they are read forwards and backwards. Padding (`mask`)
-is left out of all sums. Sums are kept in float32 at least.
+Sums over the keys are all there is to remember: one line of code is the parallel, the chunked and the recurrent form
+(`running_sums.py`). Seen both ways, the sums are those of the whole row, and rows of several sequences (`segments`) are
+read forwards and backwards. Padding (`mask`) is left out of all sums. Sums are kept in float32 at least.
 
 References:
     Su et al. 2021, RoFormer, arXiv 2104.09864, equation 19.
@@ -27,7 +17,6 @@ References:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,27 +25,11 @@ from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Heads, Tokens
 from pushforward.nets.attention import check_width
 from pushforward.nets.feature_maps import EluFeatures, FeatureMap
+from pushforward.nets.running_sums import Mapped, Summed, scan
 from pushforward.positions import Placed, Polar, Position, XPos, place
 
 PIECE = 64
 """Tokens of a piece: below it loops cost, above it pairs do."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Summed:
-    """What a layer remembers of all tokens read, whatever their number.
-
-    Args:
-        values: S, [batch, heads, size of the map, features of a value].
-        weights: z, [batch, heads, size of the map].
-        segment: which segment the last token was of, [batch]; None without segments.
-        tokens: how many were read.
-    """
-
-    values: Tensor
-    weights: Tensor
-    segment: Tensor | None
-    tokens: int
 
 
 def linear_attention(
@@ -83,12 +56,12 @@ def linear_attention(
     """
     tokens = _mapped(q, k, v, placed, map, mask, segments, same=causal or segments is not None)
     if causal:
-        return _scan(tokens, None, piece)[0].ratio(v.dtype)
+        return scan(tokens, None, piece)[0].ratio(v.dtype)
     if piece is None:
-        return tokens.met(_same(tokens.segments)).ratio(v.dtype)
+        return tokens.met(tokens.together()).ratio(v.dtype)
     if segments is None:
         return tokens.read(tokens.summed(None)).ratio(v.dtype)
-    past, future = _scan(tokens, None, piece)[0], _scan(tokens.backwards(), None, piece)[0].backwards()
+    past, future = scan(tokens, None, piece)[0], scan(tokens.backwards(), None, piece)[0].backwards()
     return past.plus(future).plus(tokens.itself(), -1).ratio(v.dtype)
 
 
@@ -109,7 +82,7 @@ def linear_extend(
     if isinstance(placed.position, XPos) and placed.position.origin is None:
         raise ConfigError(explain("XPos with an origin, where keys are remembered", "None", "Make XPos(origin=0.0)."))
     tokens = _mapped(q, k, v, placed, map, mask, segments, same=True)
-    said, state = _scan(tokens, state, piece, keep=True)
+    said, state = scan(tokens, state, piece, keep=True)
     assert state is not None
     return said.ratio(v.dtype), state
 
@@ -213,102 +186,10 @@ class LinearAttention(nn.Module):
         return self.out(out.transpose(1, 2).flatten(2))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Said:
-    """Numerators [batch, heads, tokens, features] and denominators [batch, heads, tokens, 1]."""
-
-    over: Tensor
-    under: Tensor
-
-    def plus(self, other: "_Said", sign: int = 1) -> "_Said":
-        return _Said(self.over + sign * other.over, self.under + sign * other.under)
-
-    def backwards(self) -> "_Said":
-        return _Said(self.over.flip(-2), self.under.flip(-2))
-
-    def ratio(self, dtype: torch.dtype) -> Heads:
-        return (self.over / torch.where(self.under == 0, 1, self.under)).to(dtype)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Mapped:
-    """Features of tokens, turned (`tq`, `tk`) and not; `tk is k` where nothing turns."""
-
-    q: Tensor
-    k: Tensor
-    tq: Tensor
-    tk: Tensor
-    v: Tensor
-    segments: Tensor | None
-
-    def met(self, allowed: Tensor | None) -> _Said:
-        """Every query with every key that it may see."""
-        pairs = _kept(self.tq @ self.tk.mT, allowed)
-        plain = pairs if self.tk is self.k else _kept(self.q @ self.k.mT, allowed)
-        return _Said(pairs @ self.v, plain.sum(-1, keepdim=True))
-
-    def itself(self) -> _Said:
-        """Every query with the key of its own token."""
-        return _Said((self.tq * self.tk).sum(-1, True) * self.v, (self.q * self.k).sum(-1, True))
-
-    def read(self, state: Summed) -> _Said:
-        """Every query with the sums, if they are of its segment."""
-        over, under = self.tq @ state.values, self.q @ state.weights.unsqueeze(-1)
-        if self.segments is None or state.segment is None:
-            return _Said(over, under)
-        mine = (self.segments == state.segment[:, None])[:, None, :, None]
-        return _Said(over * mine, under * mine)
-
-    def summed(self, state: Summed | None) -> Summed:
-        """The sums with these tokens in them: of the last token's segment alone."""
-        k, tk, last = self.k, self.tk, None if state is None else state.segment
-        if self.segments is not None:
-            last = self.segments[:, -1]
-            own = (self.segments == last[:, None])[:, None, :, None]
-            k, tk = k * own, tk * own
-        values, weights, tokens = tk.mT @ self.v, k.sum(-2), self.v.shape[-2]
-        if state is None:
-            return Summed(values, weights, last, tokens)
-        old, z = state.values, state.weights
-        if self.segments is not None and last is not None and state.segment is not None:
-            goes_on = (state.segment == last)[:, None, None]
-            old, z = old * goes_on[..., None], z * goes_on
-        return Summed(old + values, z + weights, last, state.tokens + tokens)
-
-    def split(self, piece: int) -> "Iterator[_Mapped]":
-        along = [each.split(piece, -2) for each in (self.q, self.k, self.tq, self.tk, self.v)]
-        ids = [None] * len(along[0]) if self.segments is None else self.segments.split(piece, -1)
-        for q, k, tq, tk, v, own in zip(*along, ids, strict=True):
-            yield _Mapped(q, k, tq, k if self.tk is self.k else tk, v, own)
-
-    def backwards(self) -> "_Mapped":
-        q, k, tq, tk, v = (each.flip(-2) for each in (self.q, self.k, self.tq, self.tk, self.v))
-        turned = replace(self, q=q, k=k, tq=tq, tk=k if self.tk is self.k else tk, v=v)
-        return turned if self.segments is None else replace(turned, segments=self.segments.flip(-1))
-
-
-def _scan(tokens: _Mapped, state: Summed | None, piece: int | None, keep: bool = False) -> tuple[_Said, Summed | None]:
-    """Read a row piece by piece; what all say, and the sums in the end if they are kept."""
-    count = tokens.v.shape[-2]
-    said: list[_Said] = []
-    for i, part in enumerate(tokens.split(piece or max(count, 1))):
-        n = part.v.shape[-2]
-        past = torch.ones(n, n, dtype=torch.bool, device=part.v.device).tril()
-        same = _same(part.segments)
-        said.append(part.met(past if same is None else past & same))
-        if state is not None:
-            said[-1] = said[-1].plus(part.read(state))
-        if keep or (i + 1) * (piece or count) < count:
-            state = part.summed(state)
-    if len(said) == 1:
-        return said[0], state
-    return _Said(torch.cat([each.over for each in said], -2), torch.cat([each.under for each in said], -2)), state
-
-
 def _mapped(
     q: Heads, k: Heads, v: Heads, placed: Placed, map: FeatureMap, mask: Tensor | None, segments: Tensor | None,
     same: bool,
-) -> _Mapped:  # fmt: skip
+) -> Mapped:  # fmt: skip
     check_linear(placed.position)
     if same and q.shape[-2] != k.shape[-2]:
         raise ShapeError(explain(
@@ -322,7 +203,7 @@ def _mapped(
         segments = segments if segments.ndim > 1 else segments[None]
         _check_runs(segments, q.shape[-2])
     tq, tk = (fq, fk) if placed.rotation is None else placed.rotation(fq, fk)
-    return _Mapped(fq, fk, tq, tk, v, segments)
+    return Mapped(fq, fk, tq, tk, v, segments)
 
 
 def _of_keys(mask: Tensor) -> Tensor:
@@ -348,12 +229,3 @@ def _check_runs(segments: Tensor, tokens: int) -> None:
         raise ShapeError(explain(
             "each sequence in one place of its row", f"segments {first}", "Give them different numbers.",
         ))  # fmt: skip
-
-
-def _same(segments: Tensor | None) -> Tensor | None:
-    """Which pairs are of one segment, [batch, 1, tokens, tokens]."""
-    return None if segments is None else (segments[:, :, None] == segments[:, None, :])[:, None]
-
-
-def _kept(pairs: Tensor, allowed: Tensor | None) -> Tensor:
-    return pairs if allowed is None else pairs.masked_fill(~allowed, 0.0)

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Tokens
-from pushforward.nets.linear_attention import Summed
 from pushforward.nets.roformer_block import Around, Block, Pair, Past
 from pushforward.nets.roformer_config import RoFormerConfig
 from pushforward.nets.roformer_heads import ClassHead, Pooler, PostNorm, WordHead
+from pushforward.nets.running_sums import Summed
 from pushforward.positions import Unordered, place
 
 M = TypeVar("M", bound=nn.Module)

@@ -17,9 +17,10 @@ from torch.nn import functional
 from pushforward._typing import Heads, Tokens
 from pushforward.nets.attention import attend
 from pushforward.nets.feature_maps import FeatureMap, of_layer
-from pushforward.nets.linear_attention import Summed, linear_attention, linear_extend
+from pushforward.nets.linear_attention import linear_attention, linear_extend
 from pushforward.nets.roformer_config import RoFormerConfig
 from pushforward.nets.roformer_heads import ACTIVATIONS, PostNorm
+from pushforward.nets.running_sums import Summed
 from pushforward.positions import Placed, Rotation
 
 Pair = tuple[Heads, Heads]

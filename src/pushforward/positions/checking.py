@@ -1,28 +1,23 @@
 """Numerical proofs of what a position encoding promises, ours or yours.
 
 The encoding is copied, cast to float64 and its parameters are moved away from their start (some start at zero, where
-they would prove nothing). Random tokens x go through it and through attention,
-
-    h = embed(x, pos),    q, k, v = h W_q, h W_k, h W_v,    out = attend(q, k, v, place(encoding, pos)),
-
-and each property is an equation between two such runs: at shifted positions, in another order in memory, packed in one
-row and alone, with padding and without, the last tokens against cached keys and all at once, in shards and whole, in
-low precision and in float64. Derivatives are compared with differences.
+they would prove nothing). Random tokens go through it and through attention (`bench.py`), and each property is an
+equation between two such runs: at shifted positions, in another order in memory, packed in one row and alone, with
+padding and without, the last tokens against cached keys and all at once, in shards and whole, in low precision and in
+float64. Derivatives are compared with differences.
 """
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, PushforwardError, explain
 from pushforward._random import Draw
-from pushforward._typing import Heads, Tokens
+from pushforward.positions.bench import Attend, Bench, shaken
 from pushforward.positions.coordinates import packed, padded
-from pushforward.positions.placed import Placed, attention, place
+from pushforward.positions.placed import attention, place
 from pushforward.positions.position import Biases, Embeds, Position, Rotates, Scores, Values
 from pushforward.positions.proof import Check, Proof
 
@@ -34,12 +29,6 @@ ROUNDINGS = 32
 
 FAR = 1_000
 """Positions that far on are beyond what an encoding was trained on."""
-
-
-class Attend(Protocol):
-    """Attention that takes an encoding: `positions.attention`, `nets.attend`, or one's own."""
-
-    def __call__(self, q: Heads, k: Heads, v: Heads, placed: Placed, mask: Tensor | None = None, /) -> Heads: ...
 
 
 def check_encoding(
@@ -76,7 +65,7 @@ def check_encoding(
             "at least 5 tokens and a width divisible by heads", f"tokens={tokens}, width={width}, heads={heads}",
             "Use the defaults.",
         ))  # fmt: skip
-    bench = _Bench(_shaken(encoding), attend, tokens, width, heads)
+    bench = Bench(shaken(encoding), attend, tokens, width, heads)
     bench.run(bench.x, bench.pos)  # an encoding of another size says so here
     checks = [check for prove in _PROOFS for check in _answered(prove, bench)]
     proof = Proof(type(encoding).__name__, tuple(checks))
@@ -85,71 +74,7 @@ def check_encoding(
     return proof
 
 
-def _shaken(encoding: Position) -> Position:
-    """A copy in float64 with no parameter left where it started."""
-    position = copy.deepcopy(encoding)
-    if isinstance(position, nn.Module):
-        position.to("cpu", torch.float64)
-        with torch.no_grad():
-            for name, parameter in position.named_parameters():
-                noise = Draw(0).of(name).normal(max(1, len(parameter.flatten())), dtype=torch.float64)
-                parameter.add_(0.2 * noise.view(parameter.shape))
-    return position
-
-
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    """An encoding between random tokens and attention."""
-
-    position: Position
-    attend: Attend
-    tokens: int
-    width: int
-    heads: int
-
-    @property
-    def pos(self) -> Tensor:
-        index = torch.arange(self.tokens)
-        axes = self.position.properties.axes
-        digits = [index // 3**power % 3 for power in range(axes - 2, -1, -1)]
-        return index if axes == 1 else torch.stack([index // 3 ** (axes - 1), *digits], -1)
-
-    @property
-    def x(self) -> Tokens:
-        return Draw(0).of("tokens").normal(2, (self.tokens, self.width), torch.float64)
-
-    @property
-    def causal(self) -> Tensor | None:
-        """The mask all runs have: that of the past, where the encoding is made for it."""
-        return self.past if self.position.properties.causal_only else None
-
-    @property
-    def past(self) -> Tensor:
-        return torch.ones(self.tokens, self.tokens, dtype=torch.bool).tril()
-
-    def embedded(self, x: Tokens, pos: Tensor) -> Tokens:
-        return self.position.embed(x, pos) if isinstance(self.position, Embeds) else x
-
-    def heads_of(self, h: Tokens) -> list[Heads]:
-        weights = Draw(0).of("projections").normal(3, (self.width, self.width), torch.float64) * self.width**-0.5
-        return [(h @ w.to(h.dtype)).unflatten(-1, (self.heads, -1)).transpose(1, 2) for w in weights]
-
-    def mix(self, h: Tokens, pos: Tensor, mask: Tensor | None = None, new: slice = slice(None)) -> Tokens:
-        """Attention of the tokens `new` to all of the embedded tokens h."""
-        q, k, v = self.heads_of(h)
-        at = pos[..., new, :] if self.position.properties.axes > 1 else pos[..., new]
-        placed = place(self.position, at if new != slice(None) else pos, q.shape[-1], q.dtype, pos)
-        out = self.attend(q[..., new, :], k, v, placed, None if mask is None else mask[..., new, :])
-        return out.transpose(1, 2).flatten(2)
-
-    def run(self, x: Tokens, pos: Tensor, mask: Tensor | None = None) -> Tokens:
-        n = x.shape[-2]
-        seen = None if self.causal is None else self.causal[:n, :n]
-        mask = seen if mask is None else mask if seen is None else mask & seen
-        return self.mix(self.embedded(x, pos), pos, mask)
-
-
-def _answered(prove: "_Prove", bench: _Bench) -> list[Check]:
+def _answered(prove: "_Prove", bench: Bench) -> list[Check]:
     """The checks, or one that failed where the encoding refuses what it promised to take."""
     try:
         return prove(bench)
@@ -171,7 +96,7 @@ def _accepted(name: str, call: Callable[[], Tensor], promised: bool) -> Check:
     return Check(name, promised, error == 0, error, 0.0)
 
 
-def _shifts(b: _Bench) -> list[Check]:
+def _shifts(b: Bench) -> list[Check]:
     """Positions that shift together"""
     p, pos, x = b.position.properties, b.pos[:-2], b.x[:, :-2]
     here = b.run(x, pos)
@@ -181,7 +106,7 @@ def _shifts(b: _Bench) -> list[Check]:
     return checks
 
 
-def _ranges(b: _Bench) -> list[Check]:
+def _ranges(b: Bench) -> list[Check]:
     """Positions beyond training and between whole ones"""
     p = b.position.properties
     return [
@@ -190,7 +115,7 @@ def _ranges(b: _Bench) -> list[Check]:
     ]
 
 
-def _orders(b: _Bench) -> list[Check]:
+def _orders(b: Bench) -> list[Check]:
     """Tokens in another order"""
     if b.position.properties.reads != "self":
         return []
@@ -207,7 +132,7 @@ def _orders(b: _Bench) -> list[Check]:
     return checks
 
 
-def _sequences(b: _Bench) -> list[Check]:
+def _sequences(b: Bench) -> list[Check]:
     """Several sequences"""
     x, pos, short = b.x, b.pos, b.tokens // 2
     lengths = [short, b.tokens - short]
@@ -226,7 +151,7 @@ def _sequences(b: _Bench) -> list[Check]:
     ]
 
 
-def _pieces(b: _Bench) -> list[Check]:
+def _pieces(b: Bench) -> list[Check]:
     """Tokens in pieces"""
     if b.position.properties.reads != "self":
         return []
@@ -245,7 +170,7 @@ def _pieces(b: _Bench) -> list[Check]:
     ]
 
 
-def _leaks(b: _Bench) -> list[Check]:
+def _leaks(b: Bench) -> list[Check]:
     """What comes from the future"""
     x = b.x.requires_grad_()
     out = b.mix(b.embedded(x, b.pos), b.pos, b.past)
@@ -255,7 +180,7 @@ def _leaks(b: _Bench) -> list[Check]:
     return [Check("the future does not leak", b.position.properties.reads != "around", error == 0, error, 0.0)]
 
 
-def _turns(b: _Bench) -> list[Check]:
+def _turns(b: Bench) -> list[Check]:
     """Queries and keys turned"""
     if not isinstance(b.position, Rotates):
         return []
@@ -272,7 +197,7 @@ def _turns(b: _Bench) -> list[Check]:
     return checks
 
 
-def _structure(b: _Bench) -> list[Check]:
+def _structure(b: Bench) -> list[Check]:
     """What an encoding is made of"""
     p, position = b.position.properties, b.position
     scored = isinstance(position, Biases | Scores | Values)
@@ -292,7 +217,7 @@ def _structure(b: _Bench) -> list[Check]:
     return checks
 
 
-def _derivatives(b: _Bench) -> list[Check]:
+def _derivatives(b: Bench) -> list[Check]:
     """Derivatives"""
     x = b.x[:1].requires_grad_()
     parameters = list(b.position.parameters()) if isinstance(b.position, nn.Module) else []
@@ -304,7 +229,7 @@ def _derivatives(b: _Bench) -> list[Check]:
     return [Check("derivatives are differences", True, right, 0.0 if right else float("inf"), 1e-3)]
 
 
-def _precisions(b: _Bench) -> list[Check]:
+def _precisions(b: Bench) -> list[Check]:
     """Low precision"""
     p, checks = b.position.properties, list[Check]()
     pos = b.pos + (FAR if p.extrapolates else 0)
@@ -317,7 +242,7 @@ def _precisions(b: _Bench) -> list[Check]:
             exact.double()
         runs: list[Tensor] = []
         for position, kind in ((low, dtype), (exact, torch.float64)):
-            bench = _Bench(position, b.attend, b.tokens, b.width, b.heads)
+            bench = Bench(position, b.attend, b.tokens, b.width, b.heads)
             h = bench.embedded(b.x.to(dtype).to(kind), pos).to(kind)
             q, k, v = (z.to(dtype).to(kind) for z in bench.heads_of(h.double()))
             out = bench.attend(q, k, v, place(position, pos, q.shape[-1], kind), b.causal)
@@ -329,7 +254,7 @@ def _precisions(b: _Bench) -> list[Check]:
     return checks
 
 
-_Prove = Callable[[_Bench], list[Check]]
+_Prove = Callable[[Bench], list[Check]]
 
 _PROOFS: tuple[_Prove, ...] = (
     _shifts, _ranges, _orders, _sequences, _pieces, _leaks, _turns, _structure, _derivatives, _precisions,

@@ -6,9 +6,10 @@ table with scikit-learn's words. `language_model` makes a small language model w
 `train_language` trains it. `Settings`, the recipes (of flows: `FLOWS`) and `Run` are values without torch. One file
 per idea: `schedule`, `average`, `profiles` and `averages` (of any width), `optimizer`, `precision`, `blocks`
 (recomputed, compiled), `memory`, `guard` (what is not finite), `debugging`, `tracking`, `finding` (a learning rate, a
-batch size), `engine` (one update), `distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `run`,
-`environment`, `signals`, `progress`, `journal`, `loop`, `rows`, `estimator`, `shards` (many events in many files),
-`stored_pairs`, `encodings`, `language`. May import objectives, models and what stands below them.
+batch size), `engine` (one update), `distributed`, `weights`, `files`, `checkpoint`, `saving`, `stream`, `lock`,
+`run_folder`, `run` (into folders and out of them), `environment`, `signals`, `progress`, `journal`, `loop`, `train`,
+`rows`, `estimator`, `shards` (many events in many files), `stored_pairs`, `encodings`, `language`. May import
+objectives, models and what stands below them.
 """
 
 from pushforward._recipe import (
@@ -51,12 +52,13 @@ from pushforward.training.estimator import FlowDensity
 from pushforward.training.finding import BatchSearch, RateSearch, find_batch, find_lr
 from pushforward.training.journal import History
 from pushforward.training.language import language_model, train_language
-from pushforward.training.loop import Data, train
 from pushforward.training.run import load, read_run, save_run
 from pushforward.training.shards import Shards, fingerprint
 from pushforward.training.signals import Interrupted
 from pushforward.training.stored_pairs import StoredPairs, store_pairs, store_real_pairs
+from pushforward.training.stream import Data
 from pushforward.training.tracking import Tracker
+from pushforward.training.train import train
 
 __all__ = [
     "BNAF", "BatchSearch", "Bernstein", "Circular", "Data", "Diffusion", "ENCODINGS", "FFJORD", "FLOWS",

@@ -12,7 +12,8 @@ from pushforward._recipe import Settings
 from pushforward.models import AnyConditional
 from pushforward.objectives import Likelihood
 from pushforward.training.journal import History
-from pushforward.training.loop import Data, train
+from pushforward.training.stream import Data
+from pushforward.training.train import train
 
 
 def doubled(

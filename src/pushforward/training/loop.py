@@ -7,127 +7,37 @@ steps since the last checkpoint: call `train` again with the same arguments and 
 same bits as those of a run that was never stopped. Several processes (torchrun) share each batch.
 """
 
-import os
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import closing, contextmanager
+from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pushforward import _config
 from pushforward._errors import ConfigError, RunError, TrainingError, explain, out_of_memory
 from pushforward._random import Draw
-from pushforward._recipe import KINDS, Recipe, Run, Settings
+from pushforward._recipe import KINDS, Settings
 from pushforward.data.batch import Batch
-from pushforward.models.model import Model
 from pushforward.training.checkpoint import read_checkpoint
-from pushforward.training.distributed import World, connect, peer_lost
-from pushforward.training.engine import Engine, Objective, borrowed_randomness
+from pushforward.training.distributed import World, peer_lost
+from pushforward.training.engine import Engine
 from pushforward.training.environment import environment
 from pushforward.training.guard import LIMIT, NotFinite
 from pushforward.training.journal import History, Journal
 from pushforward.training.memory import collect, frozen_heap, memory
 from pushforward.training.progress import Progress
-from pushforward.training.run import RunFolder, locked
+from pushforward.training.run_folder import RunFolder
 from pushforward.training.saving import Saving
 from pushforward.training.schedule import rate
-from pushforward.training.signals import Interrupted, StopNote, noted
-from pushforward.training.stream import steady, worker_died
-from pushforward.training.teachers import digest, resting, teachers
-from pushforward.training.tracking import Tracker, TrackerName, Tracking, require
+from pushforward.training.signals import Interrupted, StopNote
+from pushforward.training.stream import Data, steady, worker_died
+from pushforward.training.tracking import Tracker, TrackerName, Tracking
 from pushforward.training.weights import not_finite, weights
 
 
-class Data(Protocol):
-    """Where batches come from: `data.Dataset`, or anything with its shape and its streams."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of one event."""
-        ...
-
-    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """Batches without end from step `start`: this rank's slice of the global batch of `size`."""
-        ...
-
-
-def train(
-    model: Model,
-    data: Data,
-    objective: Objective,
-    *,
-    settings: Settings | None = None,
-    run: str | os.PathLike[str] | None = None,
-    progress: bool = True,
-    recipe: Recipe | None = None,
-    start: Model | None = None,
-    judge: Callable[[Any], float] | None = None,
-    judge_every: int = 500,
-    track: TrackerName | Tracker | None = None,
-    pdb_on_nan: bool = False,
-    **changes: object,
-) -> History:
-    """Train a model in place; at the end it holds the averaged weights and is ready to sample.
-
-    Args:
-        model: what to train. It is moved to the settings' device.
-        data: a data set, or anything with its `shape` and `batches`. If it has `named` too, errors name its rows.
-        objective: per-sample losses `objective(model, batch, draw)`, [batch].
-        settings: how to train.
-        run: a folder for metrics, checkpoints and the result. Where it holds an unfinished run, that goes on.
-            With a folder, a signal stops at a step's edge after writing a checkpoint.
-        progress: show it on stderr.
-        recipe: how `model` was built, so that `load(run)` can build it again.
-        start: the trained model that `model` was made of, if any; the run does not go on from another.
-        judge: a number about the model with its averaged weights: the likelihood of events that are not trained on,
-            say. It goes to the history and the metrics.
-        judge_every: steps from one judgement to the next; one is made at the end.
-        track: where the metrics go besides: the name of a tracker, whose run is kept with the folder, or one's own.
-        pdb_on_nan: open the debugger in the middle of a step whose loss is not finite, on the first process.
-        **changes: settings by name, `steps=500`, over those in `settings`.
-
-    Returns:
-        The loss over time.
-
-    Raises:
-        TrainingError: a loss or gradient that is not finite. The weights are from before that update.
-        Interrupted: a signal asked to stop; call again to go on.
-        RunError: the folder is in use, damaged, or holds something else.
-        ConfigError: an impossible argument, or a setting that differs from what the folder was begun with.
-    """
-    chosen = (settings or Settings()).changed(**changes)
-    _require_possible(chosen, run, judge_every, track)
-    with ExitStack() as stack:
-        world = connect(chosen.device)
-        stack.enter_context(_quiet(chosen, world, teachers(objective, model)))
-        folder = None
-        if run is not None:
-            config, path = _describe(chosen, model, data, objective, recipe, start), Path(run)
-            mine: list[RunFolder] = []
-            world.first(lambda: mine.append(stack.enter_context(locked(path, config))))
-            folder = mine[0] if mine else RunFolder(path, config)
-        engine = Engine(model, objective, chosen, world)
-        note = stack.enter_context(noted(folder is not None))
-        loop = _Loop(engine, data, chosen, world, folder, note, judge, judge_every)
-        loop.debug = pdb_on_nan and world.rank == 0
-        return loop.run(progress and world.rank == 0, track)
-
-
-def _require_possible(settings: Settings, run: object, judge_every: int, track: object) -> None:
-    """Refuse arguments that cannot go together, before anything is begun."""
-    if settings.on_nan == "rollback" and run is None:
-        raise ConfigError(explain("a run folder for on_nan = 'rollback'", "none", "Pass run=, or choose 'skip'."))
-    if judge_every < 1:
-        raise ConfigError(explain("judge_every to be 1 or more", f"{judge_every}", "Change the value."))
-    if isinstance(track, str):
-        require(track)
-
-
-class _Loop:
-    """One call of `train`."""
+class Loop:
+    """One call of `train`, from where its folder stands to the last step."""
 
     def __init__(
         self,
@@ -361,35 +271,3 @@ class _Loop:
         if named is None:
             return ()
         return named(self.settings.batch, Draw(self.settings.seed, "data"), step, world.rank, world.size)
-
-
-def _describe(
-    settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None, start: Model | None
-) -> Run:
-    asked, begun = digest(teachers(objective, model)), digest([] if start is None else [start])
-    name, classes = getattr(data, "name", ""), getattr(data, "classes", 0)
-    return Run(settings, tuple(model.shape), classes, name, _name(objective), recipe, teacher=asked, start=begun)
-
-
-def _name(objective: Objective) -> str:
-    """How an objective prints itself, without addresses in memory."""
-    text = getattr(objective, "__qualname__", None) or repr(objective)
-    return type(objective).__qualname__ if " at 0x" in text or "\n" in text else text
-
-
-@contextmanager
-def _quiet(settings: Settings, world: World, asked: list[nn.Module]) -> Generator[None]:
-    """Within, threads, torch's generators and the modules that the objective asks are as training wants them."""
-    with _threads(settings.threads), borrowed_randomness(world.device), resting(asked):
-        yield
-
-
-@contextmanager
-def _threads(number: int | None) -> Generator[None]:
-    before = torch.get_num_threads()
-    if number is not None:
-        torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -7,12 +7,27 @@ at one step is broken.
 
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from pushforward._errors import DataError, PushforwardError, explain, out_of_memory
+from pushforward._random import Draw
 from pushforward.data.batch import Batch
 
 TRIES = 3
 """How often one step's batch is asked for."""
+
+
+class Data(Protocol):
+    """Where batches come from: `data.Dataset`, or anything with its shape and its streams."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one event."""
+        ...
+
+    def batches(self, size: int, draw: Draw, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """Batches without end from step `start`: this rank's slice of the global batch of `size`."""
+        ...
 
 
 def worker_died(error: Exception) -> DataError | None:

@@ -59,21 +59,27 @@ class Exp(Monotone):
 
 
 @dataclass(frozen=True)
-class Tanh(Monotone):
+class _Scaled(Monotone):
+    """One shape at one length, the bound B: nearly x where |x| is far below it."""
+
+    bound: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.bound < math.inf:
+            raise ConfigError(explain("a bound above 0", f"{self.bound}", "Give the largest |z| wanted."))
+
+    @property
+    def size(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Tanh(_Scaled):
     """z = bound tanh(x / bound): nearly x where |x| is small, never past the bound.
 
     Args:
         bound: B, above 0.
     """
-
-    bound: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_bound(self.bound)
-
-    @property
-    def size(self) -> int:
-        return 0
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
         return self.bound * torch.tanh(x / self.bound), self._ladj(x)
@@ -90,21 +96,12 @@ class Tanh(Monotone):
 
 
 @dataclass(frozen=True)
-class SoftClip(Monotone):
+class SoftClip(_Scaled):
     """z = x / (1 + |x / bound|): keeps numbers within a bound, with tails that decoding can still tell apart.
 
     Args:
         bound: B, above 0.
     """
-
-    bound: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_bound(self.bound)
-
-    @property
-    def size(self) -> int:
-        return 0
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
         below = 1 + x.abs() / self.bound
@@ -118,7 +115,7 @@ class SoftClip(Monotone):
 
 
 @dataclass(frozen=True)
-class Asinh(Monotone):
+class Asinh(_Scaled):
     """z = bound asinh(x / bound): nearly x where |x| is small, its logarithm where it is large, and no end.
 
     Between maps that throw numbers far out it keeps them in range, as a clip would, and loses none.
@@ -132,13 +129,6 @@ class Asinh(Monotone):
     """
 
     bound: float = 10.0
-
-    def __post_init__(self) -> None:
-        _check_bound(self.bound)
-
-    @property
-    def size(self) -> int:
-        return 0
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
         v = torch.asinh(x / self.bound)
@@ -233,8 +223,3 @@ def _sign(x: Tensor) -> Tensor:
 def _beyond(z: Tensor, bound: float) -> Tensor:
     """Which numbers no rounding of an image can be."""
     return z.abs() > bound * (1 + 8 * torch.finfo(z.dtype).eps)
-
-
-def _check_bound(bound: float) -> None:
-    if not 0 < bound < math.inf:
-        raise ConfigError(explain("a bound above 0", f"{bound}", "Give the largest |z| wanted."))
