@@ -181,6 +181,20 @@ def test_a_teacher_whose_time_has_fast_waves_gets_a_hint(place: Path, capsys: py
     assert load("slow-eulerian").net.condition.time.fastest == 2
 
 
+def test_a_teacher_that_says_eps_gets_a_hint_that_what_is_made_of_it_does_not(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--path", "vp", "--prediction", "eps", "--mlp.hidden", "8", "--mlp.layers", "1", *BRIEF]
+    assert main(["train", "points.csv", *words, "-o", "noisy"]) == 0
+    assert (
+        main(["reflow", "noisy", "--pairs", "16", "--teacher.steps", "1", "--measure", "0", *BRIEF, "-o", "clean"]) == 0
+    )
+    for run, hinted in (("noisy", True), ("clean", False)):
+        capsys.readouterr()
+        assert main(["distill", run, "--recipe", "shortcut", *BRIEF, "-o", f"{run}-shortcut"]) == 0
+        assert ("Hint: the run says eps" in capsys.readouterr().out) == hinted
+
+
 def test_real_pairs_are_at_most_one_for_each_event(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--pairs", "450", "--real", "--teacher.steps", "1", *BRIEF, "--steps", "1"]
     assert main(["distill", "flow", "--recipe", "pairs", *words, "-o", "real"]) == 0
