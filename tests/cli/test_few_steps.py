@@ -181,6 +181,20 @@ def test_a_teacher_whose_time_has_fast_waves_gets_a_hint(place: Path, capsys: py
     assert load("slow-eulerian").net.condition.time.fastest == 2
 
 
+def test_a_teacher_that_says_eps_gets_a_hint_that_what_is_made_of_it_does_not(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--path", "vp", "--prediction", "eps", "--mlp.hidden", "8", "--mlp.layers", "1", *BRIEF]
+    assert main(["train", "points.csv", *words, "-o", "noisy"]) == 0
+    assert (
+        main(["reflow", "noisy", "--pairs", "16", "--teacher.steps", "1", "--measure", "0", *BRIEF, "-o", "clean"]) == 0
+    )
+    for run, hinted in (("noisy", True), ("clean", False)):
+        capsys.readouterr()
+        assert main(["distill", run, "--recipe", "shortcut", *BRIEF, "-o", f"{run}-shortcut"]) == 0
+        assert ("Hint: the run says eps" in capsys.readouterr().out) == hinted
+
+
 def test_real_pairs_are_at_most_one_for_each_event(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--pairs", "450", "--real", "--teacher.steps", "1", *BRIEF, "--steps", "1"]
     assert main(["distill", "flow", "--recipe", "pairs", *words, "-o", "real"]) == 0
@@ -245,6 +259,27 @@ def test_reflow_says_whether_another_round_pays(place: Path, capsys: pytest.Capt
     assert "Bend" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("path", "prediction"), [("vp", "eps"), ("ve", "score"), ("edm", "edm")])
+def test_a_run_on_any_path_is_straightened_on_the_straight_one(path: str, prediction: str, place: Path) -> None:
+    """One call of it is as good as many, which its teacher's are not on any path; and it can be straightened again."""
+    net = ["--mlp.hidden", "32", "--mlp.layers", "2", *BRIEF, "--batch", "128"]
+    name, straight = f"teaches-{path}", f"straight-{path}"
+    assert main(["train", "points.csv", *net, "--steps", "300", "--path", path, "--prediction", prediction,
+                 "-o", name]) == 0  # fmt: skip
+    words = ["--pairs", "2048", "--measure", "0", *BRIEF, "--batch", "128", "--lr", "1e-3"]
+    assert main(["reflow", name, *words, "--steps", "300", "-o", straight]) == 0
+    recipe, student = read_run(straight).model, load(straight)
+    assert (recipe.path, recipe.prediction) == ("linear", "velocity")
+    held = pf.data.open_data("points.csv").held_out_batch(Draw(0, "test")).x
+    one, many = (pf.report.energy_distance(student.sample(500, solver=Euler(n), seed=0), held) for n in (1, 32))
+    teacher = load(name).on(pf.paths.Linear(), pf.paths.velocity)
+    far = pf.report.energy_distance(teacher.sample(500, solver=Euler(1), seed=0), held)
+    assert one.value < min(far.value / 5, many.value + 0.02)
+    assert main(["reflow", straight, *words, "--steps", "2", "--lr", "1e-6", "-o", f"{straight}-2"]) == 0
+    again = load(f"{straight}-2").sample(99, solver=Euler(1), seed=0)
+    torch.testing.assert_close(again, student.sample(99, solver=Euler(1), seed=0), rtol=0, atol=0.1)
+
+
 @pytest.fixture(scope="module")
 def classes(place: Path) -> Path:
     """A run on two classes of points that has learned to go without them too."""
@@ -283,6 +318,20 @@ def test_classes_and_guidance_reach_every_recipe(recipe: str, classes: Path, mon
         assert isinstance(made, FlowMap)
         assert made.guidance == 3
         assert (student.critic is not None) == made.critic
+
+
+def test_a_straightened_run_of_classes_can_still_be_guided(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says without a class is learned from its pairs too, or guidance would mix two flows."""
+    objectives = []
+
+    def watched(model, data, objective, **words):  # type: ignore[no-untyped-def]
+        objectives.append(objective)
+        return pf.training.History([], [], [])
+
+    monkeypatch.setattr(pf, "train", watched)
+    words = ["--pairs", "64", "--teacher.steps", "4", "--measure", "0", *BRIEF, "-o", "straight-classes"]
+    assert main(["reflow", "classes", *words]) == 0
+    assert objectives == [pf.objectives.Dropped(pf.objectives.Regression(), 2, 0.2)]
 
 
 def test_guidance_on_the_command_line(classes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -167,6 +167,17 @@ def test_a_guided_teacher_starts_one_that_samples_like_it():
     assert torch.equal(model.sample(3, labels, euler, 0), teacher.sample(3, labels, euler, 0))
 
 
+def test_a_flow_map_made_of_another_gets_the_critic_that_is_asked_for():
+    torch.manual_seed(0)
+    first = FlowMap.of(Diffusion(MLP((2,), hidden=8, layers=1)))
+    for each in first.parameters():
+        torch.nn.init.normal_(each, std=0.3)
+    again, x, t = FlowMap.of(first, critic=True), torch.randn(5, 2), torch.rand(5)
+    assert FlowMap.of(first).critic is None
+    torch.testing.assert_close(again.critic.velocity(x, t), first.velocity(x, t))
+    assert not set(map(id, again.critic.parameters())) & set(map(id, again.net.parameters()))
+
+
 def test_only_flow_maps_jump():
     with pytest.raises(ValueError, match="a flow map to jump along"):
         gaussian_model(paths.Linear(), paths.velocity).sample(2, solver=Jumps(1))

@@ -385,6 +385,17 @@ def test_without_a_forward_derivative_the_difference_stands_in():
         tangent(lambda x: x[:, None] @ torch.ones(3, 3, dtype=torch.float64), (x,), (x,))
 
 
+def test_both_sides_of_a_difference_drop_the_same_units():
+    """The derivative is then one of a network, and not of the luck between two."""
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 16), torch.nn.Tanh(), torch.nn.Dropout(0.5), torch.nn.Linear(16, 2))
+    x, found = torch.randn(8, 2), {}
+    for how in ("difference", "jvp"):
+        torch.manual_seed(1)
+        found[how] = tangent(net, (x,), (torch.ones_like(x),), how)
+    torch.testing.assert_close(found["difference"], found["jvp"], rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 def test_the_difference_is_right_to_a_hundredth_whatever_the_precision(precision):
     """Waves of 64 cycles bend within a thousandth of the time, and bfloat16 would round the difference away."""

@@ -6,10 +6,20 @@ import torch
 from gaussian import PerfectNetwork
 from laws.zoo_paths import PATHS, PREDICTIONS
 from pushforward import paths
+from pushforward._errors import ConfigError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
-from pushforward.models import Diffusion, Model
-from pushforward.objectives import Distillation, Likelihood, Pairs, Regression, pairs, pairs_from, weightings
+from pushforward.models import Diffusion, FlowMap, Model, StudentT
+from pushforward.objectives import (
+    Distillation,
+    FlowMapMatching,
+    Likelihood,
+    Pairs,
+    Regression,
+    pairs,
+    pairs_from,
+    weightings,
+)
 from pushforward.solvers import Euler, Heun
 
 
@@ -150,3 +160,17 @@ def test_likelihood_is_minus_log_prob_per_dimension():
     model: Model = Diffusion(net)
     x = data(16)
     torch.testing.assert_close(Likelihood()(model, Batch(x), Draw(0)), -model.log_prob(x) / 2)
+
+
+@pytest.mark.parametrize("coupling", [paths.Independent(), paths.OptimalTransport()])
+def test_noise_that_samples_do_not_start_from_is_refused(coupling):
+    """A flow between other sources than noise would be trained from N(0, 1), and sampled from what it never saw."""
+    net, own, batch = torch.nn.Linear(2, 2), StudentT((2,), 3.0), Batch(data(8).float())
+    field = Diffusion(lambda x, t, context: net(x), shape=(2,), base=own)
+    jumps = FlowMap(lambda x, t, context, leap=None: net(x), shape=(2,), base=own)
+    for model, objective in ((field, Regression), (jumps, FlowMapMatching)):
+        with pytest.raises(ConfigError, match="starts from a StudentT"):
+            objective(coupling=coupling)(model, batch, Draw(0))
+        source = paths.Source(lambda n, draw: own.sample(n, draw))
+        assert objective(coupling=source)(model, batch, Draw(0)).isfinite().all()
+        assert objective(coupling=coupling)(model, Batch(batch.x, eps=batch.x + 5), Draw(0)).isfinite().all()

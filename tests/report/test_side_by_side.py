@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 
+from gaussian import gaussian_model
 from pushforward._errors import ConfigError
-from pushforward.models import Diffusion, FlowMap
-from pushforward.paths import VP, Linear, x0
+from pushforward.models import Diffusion, FlowMap, real_nvp
+from pushforward.paths import VE, VP, Linear, x0
 from pushforward.report import SideBySide, side_by_side, stages
 from pushforward.report.compare import draw_samples
 from pushforward.solvers import Jumps
@@ -65,6 +66,22 @@ def test_all_start_from_the_same_noise(found: SideBySide) -> None:
     ends = [each.samples.x for each in found.lines]
     torch.testing.assert_close(ends[0], ends[1], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(ends[0], ends[3], atol=2e-3, rtol=2e-2)
+
+
+def test_few_calls_on_a_path_that_blows_up_are_those_of_the_straight_one() -> None:
+    """Euler's method in VE's own time is off by a hundred deviations of the data."""
+    data, ve = gaussian_data(600, std=STD), gaussian_model(VE(), x0, 0.0, STD).float()
+    two, eight = (line.samples.x for line in side_by_side({"VE": ve}, data, (2, 8), n=300, scored=0).lines)
+    straight = gaussian_model(Linear(), x0, 0.0, STD).float()
+    exact = straight.sample(300, seed=0)
+    torch.testing.assert_close(eight, exact, atol=0.05, rtol=0.05)
+    assert (two - exact).square().mean() < STD**2
+
+
+def test_a_normalizing_flow_takes_one_pass() -> None:
+    flow = real_nvp((2,), couplings=4, hidden=8)
+    (line,) = side_by_side({"flow": flow}, gaussian_data(600, std=STD), (2, 8), n=60, scored=0).lines
+    assert line.samples.calls == 1
 
 
 def test_a_map_of_jumps_to_data_alone_is_sampled_as_it_was_trained() -> None:

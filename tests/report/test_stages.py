@@ -2,9 +2,10 @@
 
 import pytest
 
+from gaussian import gaussian_model
 from pushforward._errors import ConfigError
 from pushforward.models import Diffusion
-from pushforward.paths import Linear
+from pushforward.paths import VE, VP, Linear, Path, velocity
 from pushforward.report import Estimate, Stage, Stages, Straightness, stages
 from report.standin import gaussian_data
 
@@ -48,6 +49,18 @@ def test_what_was_measured_is_advised(measured: Stages) -> None:
     assert "may pay" in before.advice()
     assert not measured.pays
     assert "the paths are straight" in measured.advice()
+
+
+@pytest.mark.parametrize("path", [VP(), VE()], ids=["VP", "VE"])
+def test_stages_on_other_paths_are_measured_on_the_straight_one(path: Path) -> None:
+    """One flow has one bend and one cost there, but for the data that are left in its noise."""
+    data = gaussian_data(600, std=STD)
+    models = {str(each): gaussian_model(each, velocity, 0.0, STD, (2,)) for each in (Linear(), path)}
+    plain, other = stages(models, data, n=400, scored=0).each
+    assert other.paths.relative == pytest.approx(plain.paths.relative, rel=0.03)
+    assert other.paths.transport.value == pytest.approx(plain.paths.transport.value, rel=0.05)
+    assert other.one.value == pytest.approx(plain.one.value, rel=0.05)
+    assert other.many.value == pytest.approx(plain.many.value, abs=2e-3)
 
 
 def stage(name: str, bend: float, one: float, many: float) -> Stage:

@@ -87,8 +87,7 @@ def run(options: Distill) -> None:
     source, before = source_of(options, recipe, units, teacher, path), plain
     if source is None:  # a share of the pairs was made
         return
-    hint = advice(recipe, of.net)
-    if hint:
+    for hint in advice(recipe, of):
         speak(hint)
     *first, last = stages(recipe, options.jumps, Error(options.loss, options.features), options.settings)
     work = _Work(options, units, source, of, teacher, plain)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
-from pushforward._recipe import MLP, Settings, Transformer
+from pushforward._recipe import MLP, Diffusion, Settings
 
 if TYPE_CHECKING:
-    from pushforward.models import Diffusion, FlowMap
+    from pushforward.models import FlowMap
 
-    Model = Diffusion | FlowMap
-    Maker = Callable[[Diffusion, Model], pf.objectives.Objective]
+    Model = pf.Diffusion | FlowMap
+    Maker = Callable[[pf.Diffusion, Model], pf.objectives.Objective]
 
 Recipe = Literal[
     "auto", "pairs-dmd", "pairs", "dmd", "mean-flow", "shortcut", "lagrangian", "eulerian", "direct", "progressive",
@@ -90,19 +90,26 @@ def regresses(recipe: Recipe) -> bool:
     return recipe in ("pairs-dmd", "pairs")
 
 
-def advice(recipe: Recipe, net: Transformer | MLP) -> str:
-    """What to know before a recipe that learns from d/dt meets a network in which it is large; "" if there is nothing.
+def advice(recipe: Recipe, of: Diffusion) -> tuple[str, ...]:
+    """What to know before a recipe learns from a run of this kind, a sentence or two to a hint.
 
-    >>> advice("shortcut", MLP()), advice("continuous", MLP(fastest=2.0))
-    ('', '')
+    >>> advice("shortcut", Diffusion(MLP())), advice("continuous", Diffusion(MLP(fastest=2.0)))
+    ((), ())
     """
-    if recipe not in ("continuous", "eulerian", "mean-flow") or net.fastest <= _SLOW:
-        return ""
-    kind = "mlp" if isinstance(net, MLP) else "transformer"
-    return (
-        f"Hint: the run is told the time in waves of up to {net.fastest:g} cycles, and --recipe {recipe} learns from "
-        f"their derivative. It does better from a run trained with --{kind}.fastest 2."
-    )
+    hints = list[str]()
+    if recipe in ("continuous", "eulerian", "mean-flow") and of.net.fastest > _SLOW:
+        kind = "mlp" if isinstance(of.net, MLP) else "transformer"
+        hints.append(
+            f"Hint: the run is told the time in waves of up to {of.net.fastest:g} cycles, and --recipe {recipe} learns "
+            f"from their derivative. It does better from a run trained with --{kind}.fastest 2."
+        )
+    if of.prediction in ("eps", "score"):
+        hints.append(
+            f"Hint: the run says {of.prediction}, which tells next to nothing of the data where all is noise, and "
+            "there jumps begin. They do better from a run trained with --prediction v, or from what `pushforward "
+            "reflow` makes of this one."
+        )
+    return tuple(hints)
 
 
 def renoise(objective: "pf.objectives.Objective") -> float:
@@ -130,7 +137,7 @@ def _pairs(jumps: int, error: Error) -> "Maker":
     objectives, power = pf.objectives, 0.5 if error.loss == "huber" else 0.0
     rule, stops = objectives.Composition(1.0, "line"), objectives.Stops(jumps)
 
-    def make(teacher: "Diffusion", before: "Model") -> "pf.objectives.Objective":
+    def make(teacher: "pf.Diffusion", before: "Model") -> "pf.objectives.Objective":
         return objectives.FlowMapMatching(rule, stops, power=power, features=_features(error.features, before))
 
     return make
@@ -141,18 +148,18 @@ def _features(name: str, plain: "Model") -> "pf.objectives.FeatureLoss | None":
     return {"none": lambda: None, "scales": pf.objectives.Scales, "hidden": lambda: pf.objectives.Hidden(plain)}[name]()
 
 
-def _matching(teacher: "Diffusion", _: "Model") -> "pf.objectives.Objective":
+def _matching(teacher: "pf.Diffusion", _: "Model") -> "pf.objectives.Objective":
     return pf.objectives.DistributionMatching(teacher, anchor=1.0)
 
 
 def _progressive(jumps: int) -> "Maker":
-    def make(teacher: "Diffusion", before: "Model") -> "pf.objectives.Objective":
+    def make(teacher: "pf.Diffusion", before: "Model") -> "pf.objectives.Objective":
         return pf.objectives.few_steps.progressive(before if isinstance(before, pf.models.FlowMap) else teacher, jumps)
 
     return make
 
 
-_SINGLE: "Final[Mapping[str, Callable[[Diffusion, int], pf.objectives.Objective]]]" = MappingProxyType(
+_SINGLE: "Final[Mapping[str, Callable[[pf.Diffusion, int], pf.objectives.Objective]]]" = MappingProxyType(
     {
         "mean-flow": lambda teacher, _: pf.objectives.few_steps.mean_flow(teacher, 0.25, pf.paths.Uniform()),
         "shortcut": lambda teacher, _: pf.objectives.few_steps.shortcut(teacher),

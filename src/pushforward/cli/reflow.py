@@ -4,8 +4,9 @@ The run carries noise to samples; trained again on those pairs, its paths straig
 2209.03003), and fewer steps are as good as many were.
 """
 
+import copy
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,8 @@ from tyro.conf import Positional, arg
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
-from pushforward._recipe import Settings
+from pushforward._recipe import Diffusion, Recipe, Settings
+from pushforward.cli.families import objective_of
 from pushforward.cli.guiding import said
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
 from pushforward.cli.parts import told
@@ -31,7 +33,7 @@ class Reflow:
     """Straighten a run's trajectories, so that it needs fewer steps.
 
     The run makes pairs of noise and sample; a copy of it is trained on them and written as a new run. Repeat it on the
-    new run to straighten further.
+    new run to straighten further. Whatever the path of the run, the new one is a velocity on the straight path.
 
     Examples:
       pushforward reflow runs/digits --out runs/straight
@@ -65,7 +67,7 @@ def run(options: Reflow) -> None:
     check_real(options)
     pairs = pairs_of(model, options, units, path, options.real)
     if pairs is not None:
-        train_student(options, path, units, model, pairs, pf.objectives.Regression())
+        train_student(options, path, units, model, pairs)
         tell_stages(options, path)
 
 
@@ -186,11 +188,28 @@ def _place() -> tuple[int, int]:
 
 
 def train_student(
-    options: Any, path: Path, units: Units, model: "pf.Diffusion", pairs: "pf.training.StoredPairs", objective: Any
+    options: Any, path: Path, units: Units, teacher: "pf.Diffusion", pairs: "pf.training.StoredPairs"
 ) -> None:
-    """Train the model on the pairs as a new run."""
-    recipe, data = pf.training.read_run(options.run).model, Remembered(pairs, units, path)
-    announce(f"{units.name}: {len(pairs):,} pairs", model, f"a copy of {options.run}", options.settings, path)
-    facts: dict[str, Any] = {"recipe": recipe, "start": model, **options.steering.arguments()}
-    history = pf.train(model, data, objective, settings=options.settings, run=path, **facts)
+    """Train a straight copy of the teacher on the pairs as a new run; what learned without its classes goes on so."""
+    student, recipe = straightened(teacher, options.run)
+    objective = objective_of(recipe, len(units.labels)) if isinstance(recipe, Diffusion) else pf.objectives.Regression()
+    data = Remembered(pairs, units, path)
+    announce(f"{units.name}: {len(pairs):,} pairs", student, f"a copy of {options.run}", options.settings, path)
+    facts: dict[str, Any] = {"recipe": recipe, "start": teacher, **options.steering.arguments()}
+    history = pf.train(student, data, objective, settings=options.settings, run=path, **facts)
     conclude(history, path, units, options.run)
+
+
+def straightened(teacher: "pf.Diffusion", run: Path) -> "tuple[pf.Diffusion, Recipe | None]":
+    """What a reflow trains, and its recipe: a velocity on the straight path, where lines between pairs are lines.
+
+    The run's own model if it says what the velocity at noise is on that path; of any other the weights alone, for a
+    start. (Its map could be kept by `Diffusion.on`, but what says eps knows nothing of x0 where all is noise, and there
+    the one step begins.)
+    """
+    linear, recipe = pf.paths.Linear(), pf.training.read_run(run).model
+    if teacher.path == linear and teacher.span[1] == 1:
+        return teacher, recipe
+    assert isinstance(recipe, Diffusion)  # all other recipes of a diffusion model are straight
+    student = pf.Diffusion(copy.deepcopy(teacher.net), linear, pf.paths.velocity)
+    return student, replace(recipe, path="linear", prediction="velocity")

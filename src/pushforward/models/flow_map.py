@@ -85,12 +85,13 @@ class FlowMap(Model):
         Args:
             teacher: on any path, of any prediction, with or without a context. To learn what a guided model samples
                 start from the model itself, and hand the guided one to the objective.
-            critic: with a copy of the teacher as the critic too.
+            critic: with a copy of the teacher, or of a flow map's velocity, as the critic too.
             solver: how to sample; one jump if None.
         """
         if isinstance(teacher, FlowMap):
             same = copy.deepcopy(teacher)
             same.solver = teacher.solver if solver is None else solver
+            same.critic = copy.deepcopy(teacher.velocities) if critic else same.critic
             return same
         beside = copy.deepcopy(teacher) if critic else None
         told = copy.deepcopy(teacher)

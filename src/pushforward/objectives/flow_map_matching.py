@@ -32,7 +32,7 @@ from pushforward.models.model import Model
 from pushforward.objectives.features import FeatureLoss, off
 from pushforward.objectives.flow_map_rules import Eulerian, Rule, Standing, velocity_of
 from pushforward.objectives.intervals import Between, Intervals
-from pushforward.objectives.objective import Objective
+from pushforward.objectives.objective import Objective, noise_of
 from pushforward.paths import Coupling, Independent, Linear
 
 _STRAIGHT: Final = Linear()
@@ -74,7 +74,7 @@ class FlowMapMatching(Objective):
         model = needs_flow_map(model)
         x0, context = batch.x, batch.context
         t, s = (each.to(x0) for each in self.intervals.sample(len(batch), draw, model.span))
-        eps = self.coupling.pair(x0, context, draw.of("eps")) if batch.eps is None else batch.eps
+        eps = noise_of(model, batch, self.coupling, draw)
         x = _STRAIGHT.mix(x0, eps, t)
         u = model.average(x, t, s, context)
         with torch.no_grad():

@@ -18,7 +18,7 @@ from pushforward._random import Draw
 from pushforward._typing import PerSample, per_sample
 from pushforward.data.batch import Batch
 from pushforward.models.model import Model
-from pushforward.objectives.objective import Objective, needs_diffusion
+from pushforward.objectives.objective import Objective, needs_diffusion, noise_of
 from pushforward.objectives.weighting import Weighting
 from pushforward.paths import Coupling, Independent, Spread, TimeDistribution, Uniform
 
@@ -47,7 +47,7 @@ class Regression(Objective):
     def __call__(self, model: Model, batch: Batch, draw: Draw) -> PerSample:
         model = needs_diffusion(model)
         t = self.times.sample(len(batch), draw.of("time"), model.path, model.span, self.spread).to(batch.x.dtype)
-        eps = self.coupling.pair(batch.x, batch.context, draw.of("eps")) if batch.eps is None else batch.eps
+        eps = noise_of(model, batch, self.coupling, draw)
         c = model.path.coefficients(t)
         x_t = per_sample(c.alpha, eps) * batch.x + per_sample(c.sigma, eps) * eps
         row = model.prediction.row(c)

@@ -5,7 +5,8 @@
 Forward mode (`torch.func.jvp`) is exact and costs about two calls. Some kernels have none (fused attention among them);
 there the central difference stands in, two calls and a relative error of (w h)**2 / 6 for a wave of w radians per unit
 beside the rounding, of order 1 / h. The fastest waves that our networks are told the time in have w = 128 pi, so h is
-1e-4 in float32. Under autocast the rounding would be all there is: the two calls are made without it.
+1e-4 in float32. Under autocast the rounding would be all there is: the two calls are made without it. And they drop the
+same units, where a network drops some.
 """
 
 from collections.abc import Callable
@@ -50,9 +51,11 @@ def tangent(
 
 
 def _difference(f: Callable[..., Tensor], at: tuple[Tensor, ...], along: tuple[Tensor, ...], h: float) -> Tensor:
-    with torch.autocast(at[0].device.type, enabled=False):
-        ahead, behind = (f(*(x + sign * h * dx for x, dx in zip(at, along, strict=True))) for sign in (1, -1))
-        return (ahead - behind) / (2 * h)
+    device = at[0].device
+    with torch.autocast(device.type, enabled=False):
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):  # one dropout for both sides
+            behind = f(*(x - h * dx for x, dx in zip(at, along, strict=True)))
+        return (f(*(x + h * dx for x, dx in zip(at, along, strict=True))) - behind) / (2 * h)
 
 
 def _step(dtype: torch.dtype) -> float:

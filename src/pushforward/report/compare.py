@@ -2,20 +2,23 @@
 
 Distances between finite sets of samples are never exactly what they would be for infinitely many, so each stands
 above its *floor*: the same distance from as many training events to the same held-out events, what a perfect
-sampler would get. Models that integrate are sampled at several numbers of network calls, from the same noise.
+sampler would get. Models that integrate are sampled at several numbers of network calls, from the same noise. Where a
+path blows the data up (VE, EDM) they are followed on the straight path: a step along the tangent in the path's own time
+flies past the data, and a few of them say nothing of the model.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
 
 from pushforward._random import Draw
 from pushforward._typing import Context, Sample
-from pushforward.models import Diffusion, FlowMap, Model
+from pushforward.models import Diffusion, FlowMap, Model, NormalizingFlow
+from pushforward.paths import Linear, velocity
 from pushforward.report.bits import bits_per_dim
 from pushforward.report.classifier import Judge
 from pushforward.report.distances import (
@@ -32,13 +35,16 @@ if TYPE_CHECKING:
     from pushforward.data import Dataset
 
 
+_MANY_TIMES: Final = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Samples of a model, and what they cost.
 
     Args:
         title: what they are called on the page.
-        calls: network calls (or transforms) per sample.
+        calls: network calls per sample; a normalizing flow takes one pass.
         x: the samples in model units, on the CPU, [n, *event].
         context: what they were conditioned on, or None.
     """
@@ -83,6 +89,11 @@ def solver_for(calls: int) -> Solver:
     return Heun(steps=calls // 2) if calls >= 4 and calls % 2 == 0 else Euler(steps=calls)
 
 
+def _blows_up(model: Diffusion) -> bool:
+    """Whether noise is many times as large as the data."""
+    return model.path.coefficients(torch.tensor([model.span[1]], dtype=torch.float64)).sigma.item() > _MANY_TIMES
+
+
 def jumps_of(model: FlowMap, calls: int) -> Solver:
     """The model's own way of jumping, so many times: fresh noise in between where it knows jumps to data alone."""
     return replace(model.solver, steps=calls) if isinstance(model.solver, Jumps) else Jumps(calls)
@@ -101,8 +112,11 @@ def draw_samples(
     context = contexts(data, n, seed) if conditional else None
     if not isinstance(model, Diffusion | FlowMap):
         x, spent = _sampled(model, n, None, seed, context, chunk)
+        spent = 1 if isinstance(model, NormalizingFlow) else spent  # its states are transforms
         return (Samples("samples", spent, x, context),)
     sets: list[Samples] = []
+    if isinstance(model, Diffusion) and _blows_up(model):
+        model = model.on(Linear(), velocity)
     for each in calls:
         solver = jumps_of(model, each) if isinstance(model, FlowMap) else solver_for(each)
         x, spent = _sampled(model, n, solver, seed, context, chunk)

@@ -6,7 +6,7 @@ Along one path of the model's own ODE dx/dt = v(x, t), from eps at t = 1 to its 
     straightness   S = E int_0^1 |c - v(x_t, t)|^2 dt  =  E [ int_0^1 |v|^2 dt - |c|^2 ]      since int v dt = c
     transport cost C = E |c|^2
 
-A model defined on a shorter span of times, of length L, has c / L in place of c and S = L int |v|^2 dt - |c|^2.
+A model defined on a shorter span, of length L, has c / L in place of c and int |v|^2 dt / L for the energy.
 S = 0 means straight lines at constant speed: one Euler step is then exact (Liu et al. 2022, arXiv 2209.03003, eq. 8).
 The energy e' = |v|^2 is integrated together with x as one more coordinate, by any solver. Since a Runge-Kutta method
 weighs both integrals alike, the computed S is a weighted sum of |c - v|^2, never negative, and needs no storage of the
@@ -92,4 +92,5 @@ def _chunk(
     start = torch.cat([eps.flatten(1).to(wide), torch.zeros(n, 1, dtype=wide, device=eps.device)], dim=1)
     low, high = getattr(model, "span", (0.0, 1.0))
     change = start - drain(solver.trajectory(field, start, high, low))
-    return change[:, -1].cpu() * (high - low), change[:, :-1].square().sum(1).cpu(), math.prod(eps.shape[1:])
+    long = high - low
+    return change[:, -1].cpu() / long, (change[:, :-1] / long).square().sum(1).cpu(), math.prod(eps.shape[1:])
