@@ -57,6 +57,7 @@ class _Node(torch.autograd.Function):
         if not (torch.is_grad_enabled() or transformed()):
             return None, *ctx.formula.gradients(inputs, kept, needed, grad_outputs)
         with torch.enable_grad():
+            inputs = [each.view_as(each) for each in inputs]  # apart, where one is computed from another
             wanted = [each for each, needs in zip(inputs, needed, strict=True) if needs]
             found = iter(torch.autograd.grad(ctx.formula.plain(*inputs), wanted, grad_outputs, create_graph=True))
         return None, *(next(found) if needs else None for needs in needed)

@@ -13,12 +13,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from laws.zoo_flows import FLOWS, PLANES, Flow
-from pushforward._errors import ShapeError
+from pushforward._errors import PushforwardError, ShapeError
 from pushforward.data.batch import Batch
 from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.solvers.state import drain
 
 CONDITIONAL = {name: member for name, member in FLOWS.items() if member.contexts() is not None}
+
+SEARCHING = {"Autoregressive", "BlockAutoregressive", "Residual", "Sylvester"}
+"""Transforms one of whose ways is searched."""
 
 every = pytest.mark.parametrize("member", FLOWS.values(), ids=FLOWS.keys())
 every_plane = pytest.mark.parametrize("member", PLANES.values(), ids=PLANES.keys())
@@ -237,3 +240,34 @@ def test_nothing_is_kept_alive_without_the_cycle_collector(member: Flow):
         assert [w() for w in watched] == [None] * len(watched)
     finally:
         gc.enable()
+
+
+@every
+@pytest.mark.parametrize("way", ["log_prob", "decode"])
+def test_gradients_have_derivatives_of_their_own(member: Flow, way: str):
+    """By data or noise and by the weights, those of finite differences; or, of what is searched for, an error."""
+    flow, context, h, draw = member.flow(), member.contexts(1), 1e-6, torch.Generator().manual_seed(5)
+    at = member.data(1) if way == "log_prob" else flow.noise(1, seed=0).detach()
+    places = [at, *flow.parameters()]
+    along = [torch.randn(each.shape, generator=draw, dtype=torch.float64) for each in places]
+
+    def gradient(again: bool) -> tuple[Tensor, Tensor]:
+        here = at.clone().requires_grad_()
+        value = getattr(flow, way)(here, context).square().sum()
+        return here, torch.autograd.grad(value, here, create_graph=again)[0]
+
+    sums = list[Tensor]()
+    for far in (h, -2 * h, h):  # ahead, behind, and back
+        with torch.no_grad():
+            torch._foreach_add_(places, along, alpha=far)
+        sums.append((gradient(again=False)[1] * along[0]).sum())
+    here, first = gradient(again=True)
+    assert_close(first, gradient(again=False)[1], rtol=1e-7, atol=1e-9)
+    wanted, means = [here, *places[1:]], {"allow_unused": True, "materialize_grads": True}
+    if SEARCHING & {type(part).__name__ for part in flow.modules()} and member.searches == (way == "log_prob"):
+        with pytest.raises(PushforwardError, match="first derivatives of what is searched for"):
+            torch.autograd.grad((first * along[0]).sum(), wanted, **means)
+        return
+    second = torch.autograd.grad((first * along[0]).sum(), wanted, **means)
+    slope = torch.stack([(a * b).sum() for a, b in zip(second, along, strict=True)]).sum()
+    assert_close(slope, (sums[0] - sums[1]) / (2 * h), rtol=1e-5, atol=1e-5)

@@ -11,8 +11,9 @@ References:
     Griewank, Walther 2000 (checkpointing).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ from pushforward._derivatives import transformed
 from pushforward._typing import Sample, Time
 from pushforward.solvers.divergence import Divergence, Exact, Trace
 from pushforward.solvers.state import Field
+
+_Made = Callable[..., Sequence[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Checkpointed(Trace):
         def both(x: Sample, t: Time) -> tuple[Sample, Tensor]:
             if transformed() or torch.compiler.is_compiling():
                 return inner(x, t)
-            return _Call.apply(inner, x, t, *weights)  # pyright: ignore[reportReturnType]
+            return _Call.apply(inner, 2, x, t, *weights)  # pyright: ignore[reportReturnType]
 
         return both
 
@@ -54,22 +57,39 @@ class Checkpointed(Trace):
 
 
 class _Call(torch.autograd.Function):
+    """made(*given), a function of weights too; its gradients are such a call again where they are to have their own."""
+
     @staticmethod
-    def forward(ctx: Any, both: Divergence, x: Tensor, t: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        kind = x.device.type
-        ctx.both = both
+    def forward(ctx: Any, made: _Made, given: int, *inputs: Tensor) -> Sequence[Tensor]:
+        kind = inputs[0].device.type
+        ctx.made, ctx.given = made, given
         ctx.precision = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
-        ctx.save_for_backward(x, t, *weights)
-        return both(x, t)
+        ctx.save_for_backward(*inputs)
+        return made(*inputs[:given])
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x, t, *weights), again = ctx.saved_tensors, torch.is_grad_enabled()
-        x = x if again else x.detach().requires_grad_(ctx.needs_input_grad[1])
-        with torch.enable_grad(), ctx.precision:
-            made = ctx.both(x, t)
-        wants = [ctx.needs_input_grad[1], False, *ctx.needs_input_grad[3:]]
-        wanted = [each for each, want in zip([x, t, *weights], wants, strict=True) if want]
-        options = {"allow_unused": True, "materialize_grads": True, "create_graph": again}
-        found = iter(torch.autograd.grad(made, wanted, grad_outputs, **options))
-        return None, *(next(found) if want else None for want in wants)
+        given, weights, wants = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :], ctx.needs_input_grad[2:]
+        pulled = partial(_pulled, ctx.made, ctx.precision, ctx.given, weights, wants)
+        told = (*given, *grad_outputs)
+        found = _Call.apply(pulled, len(told), *told, *weights) if torch.is_grad_enabled() else pulled(*told)
+        each = iter(found)  # pyright: ignore[reportArgumentType]
+        return None, None, *(next(each) if want else None for want in wants)
+
+
+def _pulled(
+    made: _Made,
+    precision: torch.autocast,
+    given: int,
+    weights: Sequence[Tensor],
+    wants: Sequence[bool],
+    *told: Tensor,
+) -> Sequence[Tensor]:
+    """The gradients of made(*told[:given]), and by the weights, of those of its results, which follow in `told`."""
+    again = torch.is_grad_enabled()
+    at = [x.view_as(x) if again else x.detach().requires_grad_(want) for x, want in zip(told[:given], wants)]
+    with torch.enable_grad(), precision:
+        results = made(*at)
+    wanted = [each for each, want in zip([*at, *weights], wants, strict=True) if want]
+    options = {"allow_unused": True, "materialize_grads": True, "create_graph": again}
+    return torch.autograd.grad(results, wanted, told[given:], **options)

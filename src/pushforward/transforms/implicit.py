@@ -10,7 +10,8 @@ vector-Jacobian products alone,
     v <- v + (g - J^T v) / d,
 
 which for triangular J and its diagonal d ends after as many rounds as there are levels, exactly; and for
-J = 1 + (a contraction) and d = 1 converges like the iteration that found x. Memory does not grow with either.
+J = 1 + (a contraction) and d = 1 converges like the iteration that found x. Memory does not grow with either. First
+derivatives are all there are: a second one is refused.
 
 A solution is certified by one call of f: wherever neither f(x) is within tolerance of y, nor x (by one Newton
 step of the diagonal) of the true solution, an error says how many samples are concerned. That is the error of the
@@ -75,20 +76,44 @@ class _Implicit(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, residual: Tensor, x: Tensor, value: Tensor, diagonal: Tensor, rounds: int) -> Tensor:
         ctx.x, ctx.value, ctx.diagonal, ctx.rounds = x, value, diagonal, rounds
+        ctx.save_for_backward(residual)
         return x.detach().clone()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor, None, None, None, None]:
-        (g,) = grad_outputs
-        scale, eps = (-ctx.diagonal).exp(), 4 * torch.finfo(g.dtype).eps
-        v = g * scale
-        for _ in range(ctx.rounds):
-            (product,) = torch.autograd.grad(ctx.value, ctx.x, v, retain_graph=True)
-            step = (g - product) * scale
-            v = v + step
-            if not bool((step.abs() > eps * v.abs().amax(1, keepdim=True)).any()):
-                break
-        return v, None, None, None, None
+        with torch.no_grad():
+            v = _pulled_back(ctx.value, ctx.x, grad_outputs[0], ctx.diagonal, ctx.rounds)
+        if torch.is_grad_enabled():
+            v = _Last.apply(v, grad_outputs[0], *ctx.saved_tensors)
+        return v, None, None, None, None  # pyright: ignore[reportReturnType]
+
+
+def _pulled_back(value: Tensor, x: Tensor, g: Tensor, diagonal: Tensor, rounds: int) -> Tensor:
+    """v with J^T v = g, J the Jacobian of `value` in x."""
+    scale, eps = (-diagonal).exp(), 4 * torch.finfo(g.dtype).eps
+    v = g * scale
+    for _ in range(rounds):
+        (product,) = torch.autograd.grad(value, x, v, retain_graph=True)
+        step = (g - product) * scale
+        v = v + step
+        if not bool((step.abs() > eps * v.abs().amax(1, keepdim=True)).any()):
+            break
+    return v
+
+
+class _Last(torch.autograd.Function):
+    """v, a function of the gradient g and of all that the residual is made of, without a derivative.
+
+    (`once_differentiable` asks g alone, and a g that is constant is silence.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, g: Tensor, residual: Tensor) -> Tensor:
+        return v.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        fix = "Leave create_graph out, or ask in the direction that needs no search (formula='encode' or 'decode')."
+        raise PushforwardError(explain("first derivatives of what is searched for", "a second one", fix))
