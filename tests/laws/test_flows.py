@@ -21,7 +21,7 @@ from pushforward.solvers.state import drain
 CONDITIONAL = {name: member for name, member in FLOWS.items() if member.contexts() is not None}
 
 SEARCHING = {"Autoregressive", "BlockAutoregressive", "Residual", "Sylvester"}
-"""Transforms one of whose ways is searched."""
+"""Transforms one of whose ways is searched, and has first derivatives alone."""
 
 every = pytest.mark.parametrize("member", FLOWS.values(), ids=FLOWS.keys())
 every_plane = pytest.mark.parametrize("member", PLANES.values(), ids=PLANES.keys())
@@ -271,3 +271,20 @@ def test_gradients_have_derivatives_of_their_own(member: Flow, way: str):
     second = torch.autograd.grad((first * along[0]).sum(), wanted, **means)
     slope = torch.stack([(a * b).sum() for a, b in zip(second, along, strict=True)]).sum()
     assert_close(slope, (sums[0] - sums[1]) / (2 * h), rtol=1e-5, atol=1e-5)
+
+
+@every
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_each_event_has_its_own_gradient_by_torch_func(member: Flow):
+    """vmap over grad, with contexts and classes; but for what searches, or integrates, for a density."""
+    if member.searches or member.refuses_what_is_not_finite:
+        pytest.skip("its density decides by values")
+    flow, x, context = member.flow(), member.data(3), member.contexts(3)
+
+    def one(x: Tensor, context: Tensor | None) -> Tensor:
+        return flow.log_prob(x[None], None if context is None else context[None])[0]
+
+    found = torch.func.vmap(torch.func.grad(one), in_dims=(0, None if context is None else 0))(x, context)
+    at = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(flow.log_prob(at, context).sum(), at)
+    assert_close(found, wanted, rtol=1e-8, atol=1e-8)

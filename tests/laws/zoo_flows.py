@@ -32,7 +32,7 @@ class Flow:
     unit: bool = False  # its data live on the unit cube
     circle: bool = False  # its data are angles in [-pi, pi); all others live on the whole space
     refuses_what_is_not_finite: bool = False  # solvers do, as the steps they choose are shared
-    searches: bool = False  # for densities, which have first derivatives alone then; all others may for samples
+    searches: bool = False  # for its densities; others may for their samples
     unit_of_weights: float = 1.0  # what a stored 1 stands for, so that "off the start" means the same for all
 
     def flow(self, seed: int = 0) -> NormalizingFlow:
@@ -136,7 +136,7 @@ FLOWS |= {
     "gaussianization": Flow(lambda: A.gaussianization((2,), 2, 3)),
     "planar": Flow(lambda: A.planar((2,), 3)),
     "planar-leaky-context": Flow(lambda: A.planar((3,), 2, "leaky_relu", context=2), context=2),
-    "planar-decode": Flow(lambda: A.planar((2,), 2, formula="decode")),
+    "planar-decode": Flow(lambda: A.planar((2,), 2, formula="decode"), searches=True),
     "radial": Flow(lambda: A.radial((2,), 3)),
     "radial-context": Flow(lambda: A.radial((3,), 2, context=2), context=2),
     "sylvester": Flow(lambda: A.sylvester((2,), 2)),

@@ -170,13 +170,18 @@ def _unsoft(s: Tensor) -> Tensor:
 class _Quantile(torch.autograd.Function):
     """z with log Phi(z) = l, for l below log(1/2) or not far above."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, log_p: Tensor) -> Tensor:
+    def forward(log_p: Tensor) -> Tensor:
         z = -(-2 * log_p - torch.log(1 - 2 * log_p) - 1.2).clamp_min(0).sqrt()  # near enough for Newton everywhere
         for _ in range(8):
             z = z - (log_ndtr(z) - log_p) * _log_mills(z).exp()
-        ctx.save_for_backward(log_p)
         return z
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
@@ -187,10 +192,15 @@ class _Quantile(torch.autograd.Function):
 class _LogNdtr(torch.autograd.Function):
     """log Phi(u), whose slope is 1 / M: torch's own is 4 % off at u = -1e3 in float32, and lost beyond."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        ctx.save_for_backward(u)
+    def forward(u: Tensor) -> Tensor:
         return torch.special.log_ndtr(u)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
@@ -200,12 +210,17 @@ class _LogNdtr(torch.autograd.Function):
 class _LogMills(torch.autograd.Function):
     """log(Phi(u) / phi(u)); its slope is 1 / M + u, a difference of equals in the far tail."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, u: Tensor) -> Tensor:
-        ctx.save_for_backward(u)
+    def forward(u: Tensor) -> Tensor:
         tail, rest = u.clamp_max(0), u.clamp_min(0)
         far = torch.log(torch.special.erfcx(-tail / math.sqrt(2)) * math.sqrt(math.pi / 2))
         return torch.where(u < 0, far, log_ndtr(rest) + 0.5 * rest.square() + 0.5 * math.log(2 * math.pi))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
