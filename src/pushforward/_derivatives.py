@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from pushforward._errors import PushforwardError, explain
+
 _Function = TypeVar("_Function", bound=Callable[..., object])
 
 Tensors = tuple[Tensor, ...]
@@ -61,6 +63,26 @@ class _Node(torch.autograd.Function):
             wanted = [each for each, needs in zip(inputs, needed, strict=True) if needs]
             found = iter(torch.autograd.grad(ctx.formula.plain(*inputs), wanted, grad_outputs, create_graph=True))
         return None, *(next(found) if needs else None for needs in needed)
+
+
+def underivable(results: Tensors, of: str, *told: Tensor) -> Tensors:
+    """First derivatives, functions of all that they were told, whose own derivatives are refused.
+
+    (`once_differentiable` asks the incoming gradient alone, and one that is constant is silence.)
+    """
+    return _Last.apply(of, len(results), *results, *told)  # pyright: ignore[reportReturnType]
+
+
+class _Last(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, of: str, count: int, *tensors: Tensor) -> Tensors:
+        ctx.of = of
+        return tuple(each.clone() for each in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        fix = "Leave create_graph out, or ask where nothing is searched for or solved backwards."
+        raise PushforwardError(explain(f"first derivatives of {ctx.of}", "a second one", fix))
 
 
 def transformed() -> bool:

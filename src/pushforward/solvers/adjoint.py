@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import underivable
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Sample
@@ -98,17 +99,27 @@ class _Follow(torch.autograd.Function):
         return last, nfe
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x, *weights), a, wants = ctx.saved_tensors, grad_outputs[0], ctx.needs_input_grad[4:]
-        wanted = [weight for weight, want in zip(weights, wants, strict=True) if want]
-        sizes = [x.numel(), x.numel(), *(weight.numel() for weight in wanted)]
-        unit = a.abs().max().clamp(min=torch.finfo(a.dtype).tiny)
-        begin = torch.cat([x.flatten(), (a / unit).flatten(), x.new_zeros(sum(sizes[2:]))])[None]
-        finish = drain(ctx.solver.trajectory(_backward(ctx.field, x.shape, wanted), begin, *reversed(ctx.ends)))
-        _, a, *totals = finish[0].split(sizes)
-        found = iter(total.view_as(weight).to(weight) for total, weight in zip(totals, wanted, strict=True))
-        return None, None, None, a.view_as(x) * unit, *(next(found) * unit if want else None for want in wants)
+        with torch.no_grad():
+            found = _pulled(ctx, grad_outputs[0])
+        if torch.is_grad_enabled():
+            found = underivable(found, "an adjoint", grad_outputs[0], *ctx.saved_tensors)
+        to_x, *others = found
+        each = iter(others)
+        return None, None, None, to_x, *(next(each) if want else None for want in ctx.needs_input_grad[4:])
+
+
+def _pulled(ctx: Any, a: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of x and of the weights that want one."""
+    (x, *weights), wants = ctx.saved_tensors, ctx.needs_input_grad[4:]
+    wanted = [weight for weight, want in zip(weights, wants, strict=True) if want]
+    sizes = [x.numel(), x.numel(), *(weight.numel() for weight in wanted)]
+    unit = a.abs().max().clamp(min=torch.finfo(a.dtype).tiny)
+    begin = torch.cat([x.flatten(), (a / unit).flatten(), x.new_zeros(sum(sizes[2:]))])[None]
+    finish = drain(ctx.solver.trajectory(_backward(ctx.field, x.shape, wanted), begin, *reversed(ctx.ends)))
+    _, a, *totals = finish[0].split(sizes)
+    each = (total.view_as(weight).to(weight) * unit for total, weight in zip(totals, wanted, strict=True))
+    return a.view_as(x) * unit, *each
 
 
 def _backward(field: Field, shape: torch.Size, wanted: list[Tensor]) -> Field:

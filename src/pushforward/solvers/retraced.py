@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import underivable
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Sample
@@ -97,22 +98,31 @@ class _Follow(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        y, w, *weights = ctx.saved_tensors
-        g_y, g_w = grad_outputs[0], torch.zeros_like(w)
-        wanted = [weight for weight, want in zip(weights, ctx.needs_input_grad[4:]) if want]
-        totals = [torch.zeros_like(weight) for weight in wanted]
-        for later, now in pairwise(reversed(ctx.times)):
-            y, w = (each.detach().requires_grad_() for each in _back(ctx.solver, ctx.field, y, w, now, later))
-            with torch.enable_grad():
-                ends = _there(ctx.solver, ctx.field, y, w, now, later)[:2]
-            options = {"allow_unused": True, "materialize_grads": True}
-            g_y, g_w, *more = torch.autograd.grad(ends, [y, w, *wanted], [g_y, g_w], **options)
-            for total, each in zip(totals, more, strict=True):
-                total.add_(each)
-        found = iter(totals)
-        return None, None, None, g_y + g_w, *(next(found) if want else None for want in ctx.needs_input_grad[4:])
+        with torch.no_grad():
+            found = _pulled(ctx, grad_outputs[0])
+        if torch.is_grad_enabled():
+            found = underivable(found, "a retraced solve", grad_outputs[0], *ctx.saved_tensors)
+        to_x, *others = found
+        each = iter(others)
+        return None, None, None, to_x, *(next(each) if want else None for want in ctx.needs_input_grad[4:])
+
+
+def _pulled(ctx: Any, g_y: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of x and of the weights that want one."""
+    y, w, *weights = ctx.saved_tensors
+    g_w = torch.zeros_like(w)
+    wanted = [weight for weight, want in zip(weights, ctx.needs_input_grad[4:]) if want]
+    totals = [torch.zeros_like(weight) for weight in wanted]
+    for later, now in pairwise(reversed(ctx.times)):
+        y, w = (each.detach().requires_grad_() for each in _back(ctx.solver, ctx.field, y, w, now, later))
+        with torch.enable_grad():
+            ends = _there(ctx.solver, ctx.field, y, w, now, later)[:2]
+        options = {"allow_unused": True, "materialize_grads": True}
+        g_y, g_w, *more = torch.autograd.grad(ends, [y, w, *wanted], [g_y, g_w], **options)
+        for total, each in zip(totals, more, strict=True):
+            total.add_(each)
+    return g_y + g_w, *totals
 
 
 def _there(s: Retraced, field: Field, y: Tensor, w: Tensor, now: float, later: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import underivable
 from pushforward._errors import PushforwardError, explain
 
 Equation = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -86,7 +87,7 @@ class _Implicit(torch.autograd.Function):
         with torch.no_grad():
             v = _pulled_back(ctx.value, ctx.x, grad_outputs[0], ctx.diagonal, ctx.rounds)
         if torch.is_grad_enabled():
-            v = _Last.apply(v, grad_outputs[0], *ctx.saved_tensors)
+            (v,) = underivable((v,), "what is searched for", grad_outputs[0], *ctx.saved_tensors)
         return v, None, None, None, None  # pyright: ignore[reportReturnType]
 
 
@@ -101,19 +102,3 @@ def _pulled_back(value: Tensor, x: Tensor, g: Tensor, diagonal: Tensor, rounds: 
         if not bool((step.abs() > eps * v.abs().amax(1, keepdim=True)).any()):
             break
     return v
-
-
-class _Last(torch.autograd.Function):
-    """v, a function of the gradient g and of all that the residual is made of, without a derivative.
-
-    (`once_differentiable` asks g alone, and a g that is constant is silence.)
-    """
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, g: Tensor, residual: Tensor) -> Tensor:
-        return v.clone()
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        fix = "Leave create_graph out, or ask in the direction that needs no search (formula='encode' or 'decode')."
-        raise PushforwardError(explain("first derivatives of what is searched for", "a second one", fix))
