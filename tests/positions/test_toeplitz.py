@@ -99,6 +99,13 @@ def test_second_derivatives_of_trained_biases_are_those_of_the_formula():
     assert torch.autograd.gradgradcheck(out, (q, position.r, position.s), fast_mode=True)
 
 
+def test_gradients_to_be_differentiated_count_no_way_twice_where_keys_are_values():
+    q, h, _ = (z[:1].requires_grad_() for z in random(6, 6))
+    loss = toeplitz_attention(q, h, h, diagonals(KERPLE(H).double(), 6, 6), causal=True).square().sum()
+    once, again = (torch.autograd.grad(loss, [q, h], retain_graph=True, create_graph=each) for each in (False, True))
+    torch.testing.assert_close(again, once)
+
+
 # FlexAttention
 
 BIASES = {"alibi": ALiBi(H), "kerple": KERPLE(H), "t5": T5(H, buckets=8, farthest=6), "fire": FIRE(H, threshold=2.0)}

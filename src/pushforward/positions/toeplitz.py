@@ -119,7 +119,7 @@ class _Trained(torch.autograd.Function):
 
 def _again(inputs: tuple[Tensor, ...], grad: Tensor, scale: float) -> tuple[Tensor | None, ...]:
     """The gradients of the formula, which may be differentiated once more."""
-    q, k, v, diagonals = inputs
+    inputs = q, k, v, diagonals = tuple(x.view_as(x) for x in inputs)  # apart, where one is another
     weights = torch.softmax(scale * (q @ k.mT) + spread(diagonals, k.shape[-2]).flip(-2), -1)
     wanted = [x for x in inputs if x.requires_grad]
     found = iter(torch.autograd.grad(weights @ v, wanted, grad, create_graph=True))
