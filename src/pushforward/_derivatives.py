@@ -92,8 +92,9 @@ class _Last(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         fix = "Take the direction that is a formula, or a solver that keeps its steps (a plain RK4)."
-        got = "a derivative of its derivative"
-        raise PushforwardError(explain("one derivative through a search or a solve backwards", got, fix))
+        raise PushforwardError(
+            explain("first derivatives of what is searched for or solved backwards", "a second one", fix)
+        )
 
 
 def transformed() -> bool:

@@ -176,6 +176,7 @@ MISTAKES = {
     "a picture": (["sample", "run", "-o", "a.png"], "to end in .csv"),
     "no such column given": (["sample", "run", "--given", "height=2"], "one of the columns age, income"),
     "no such category": (["sample", "run", "--given", "city=Bonn"], "(Oslo, Paris, Rome)"),
+    "no value": (["sample", "run", "--given", "age=nan"], "a number for 'age'; got --given age=nan"),
     "an impossible value": (["sample", "run", "--given", "share=2"], "within Bounded"),
     "a label": (["sample", "run", "--label", "Rome"], "--given"),
     "a page": (["report", "run"], "pushforward evaluate run"),
@@ -194,3 +195,21 @@ def test_a_mistake_is_one_sentence(case: str, run: Path, place: Path, capsys: py
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_numbers_are_written_to_their_last_digit(run: Path) -> None:
+    """Seconds since 1970 have ten digits before the point."""
+    main(["sample", str(run), "-n", "5", "-o", "digits.csv"])
+    drawn = training.FlowDensity.of_run(run).sample(5, seed=0)
+    assert [float(row["income"]) for row in read(Path("digits.csv"))] == drawn["income"].tolist()
+
+
+def test_dates_and_texts_are_no_categories(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    days = [[f"2024-{m:02}-{d:02}", f"{m + d / 7:.3f}"] for m in range(1, 13) for d in (1, 2, 3)]
+    write(place / "days.csv", [["day", "x"], *days])
+    assert main(["train", "days.csv", *BRIEF, *SMALL, "-o", "days"]) == 2
+    said = capsys.readouterr().err
+    assert "words that repeat in column 'day', as categories do; got 36 in 36 rows" in said
+    assert "(--columns x)" in said
+    assert main(["train", "days.csv", *BRIEF, *SMALL, "--kinds", "day=categorical", "-o", "days"]) == 0
+    assert main(["train", "days.csv", *BRIEF, *SMALL, "--columns", "x", "-o", "x"]) == 0

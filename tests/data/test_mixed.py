@@ -68,6 +68,13 @@ def test_what_is_wrong_is_named(write, text, message):
         read_mixed(write(text))
 
 
+def test_names_that_stand_twice_are_refused(write):
+    """A dictionary of columns would keep one of the two."""
+    with pytest.raises(DataError, match="names of their own; got 'a' twice"):
+        read_mixed(write("a,a,b\n1,2,3\n"))
+    assert read_mixed(write("a,a,b\n1,2,3\n"), ["b"])[0].names == ("b",)
+
+
 def test_bad_rows_are_left_out_on_request(write):
     frame, whole, note = read_mixed(write("a,b\n1,x\n2,y\nzwei,z\n4\n5,v\n"), bad_rows="skip")
     assert (frame.cells[0].tolist(), whole, note) == ([1, 2, 5], ("a",), "2 of 5 skipped as bad.")

@@ -287,6 +287,14 @@ def test_walk_and_rounds_decode_alike():
     torch.testing.assert_close(layer.decode(z)[0], rounds, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_a_distribution_of_zuko_alone_is_a_base(covariance):
+    theirs, x = need("zuko").flows.GMM(3, components=2, covariance_type=covariance), torch.randn(5, 3)
+    torch.testing.assert_close(adopt_flow(theirs).log_prob(x), theirs().log_prob(x), rtol=1e-5, atol=1e-5)
+    with pytest.raises(ConfigError, match="of a context"):
+        adopt_flow(need("zuko").flows.GMM(3, 2, components=2))
+
+
 @pytest.mark.parametrize(("make", "named"), [
     (lambda: nn.Linear(2, 2), "Linear"),
     (lambda: need("zuko").flows.CNF(2), "'FFJTransform'|'FreeFormJacobianTransform'"),

@@ -20,6 +20,9 @@ from pushforward.solvers.state import drain
 
 CONDITIONAL = {name: member for name, member in FLOWS.items() if member.contexts() is not None}
 
+SEARCHING = {"Autoregressive", "BlockAutoregressive", "Residual", "Sylvester"}
+"""Transforms one of whose ways is searched, and has first derivatives alone."""
+
 every = pytest.mark.parametrize("member", FLOWS.values(), ids=FLOWS.keys())
 every_plane = pytest.mark.parametrize("member", PLANES.values(), ids=PLANES.keys())
 every_conditional = pytest.mark.parametrize("member", CONDITIONAL.values(), ids=CONDITIONAL.keys())
@@ -170,41 +173,6 @@ def test_the_likelihood_teaches_every_parameter(member: Flow):
 
 
 @every
-def test_the_score_may_be_differentiated_again(member: Flow):
-    """With a graph it is what it is without one, and its derivatives are those of finite differences.
-
-    Where decoding has no second derivative it is refused, and never wrong.
-    """
-    flow, x, context = member.flow(), member.data(), member.contexts()
-
-    def score(keep: bool) -> Tensor:
-        return torch.autograd.grad(flow.log_prob(x, context).sum(), x, create_graph=keep)[0]
-
-    x.requires_grad_()
-    plain, kept = score(False), score(True)
-    assert_close(kept, plain, rtol=1e-9, atol=1e-9)
-    along, weights = torch.linspace(-1, 1, x.numel(), dtype=x.dtype).view_as(x), list(flow.parameters())
-    try:
-        slopes = torch.autograd.grad((kept * along).sum(), weights, allow_unused=True, materialize_grads=True)
-    except PushforwardError as error:
-        if "one derivative" not in str(error):
-            raise
-        return
-    h, found = 1e-6, []
-    steps = [torch.linspace(1, -1, w.numel(), dtype=w.dtype).view_as(w) for w in weights]
-    for sign in (1, -1):
-        with torch.no_grad():
-            for weight, step in zip(weights, steps, strict=True):
-                weight.add_(step, alpha=sign * h)
-        found.append((score(False) * along).sum())
-        with torch.no_grad():
-            for weight, step in zip(weights, steps, strict=True):
-                weight.sub_(step, alpha=sign * h)
-    slope = sum((a * b).sum() for a, b in zip(slopes, steps, strict=True))
-    assert_close((found[0] - found[1]) / (2 * h), slope, rtol=1e-4, atol=1e-4)
-
-
-@every
 def test_weights_saved_and_loaded_give_the_same_flow(member: Flow):
     first, second = member.flow(seed=0), member.flow(seed=1)
     file = io.BytesIO()
@@ -272,3 +240,51 @@ def test_nothing_is_kept_alive_without_the_cycle_collector(member: Flow):
         assert [w() for w in watched] == [None] * len(watched)
     finally:
         gc.enable()
+
+
+@every
+@pytest.mark.parametrize("way", ["log_prob", "decode"])
+def test_gradients_have_derivatives_of_their_own(member: Flow, way: str):
+    """By data or noise and by the weights, those of finite differences; or, of what is searched for, an error."""
+    flow, context, h, draw = member.flow(), member.contexts(1), 1e-6, torch.Generator().manual_seed(5)
+    at = member.data(1) if way == "log_prob" else flow.noise(1, seed=0).detach()
+    places = [at, *flow.parameters()]
+    along = [torch.randn(each.shape, generator=draw, dtype=torch.float64) for each in places]
+
+    def gradient(again: bool) -> tuple[Tensor, Tensor]:
+        here = at.clone().requires_grad_()
+        value = getattr(flow, way)(here, context).square().sum()
+        return here, torch.autograd.grad(value, here, create_graph=again)[0]
+
+    sums = list[Tensor]()
+    for far in (h, -2 * h, h):  # ahead, behind, and back
+        with torch.no_grad():
+            torch._foreach_add_(places, along, alpha=far)
+        sums.append((gradient(again=False)[1] * along[0]).sum())
+    here, first = gradient(again=True)
+    assert_close(first, gradient(again=False)[1], rtol=1e-7, atol=1e-9)
+    wanted, means = [here, *places[1:]], {"allow_unused": True, "materialize_grads": True}
+    if SEARCHING & {type(part).__name__ for part in flow.modules()} and member.searches == (way == "log_prob"):
+        with pytest.raises(PushforwardError, match="first derivatives of what is searched for"):
+            torch.autograd.grad((first * along[0]).sum(), wanted, **means)
+        return
+    second = torch.autograd.grad((first * along[0]).sum(), wanted, **means)
+    slope = torch.stack([(a * b).sum() for a, b in zip(second, along, strict=True)]).sum()
+    assert_close(slope, (sums[0] - sums[1]) / (2 * h), rtol=1e-5, atol=1e-5)
+
+
+@every
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_each_event_has_its_own_gradient_by_torch_func(member: Flow):
+    """vmap over grad, with contexts and classes; but for what searches, or integrates, for a density."""
+    if member.searches or member.refuses_what_is_not_finite:
+        pytest.skip("its density decides by values")
+    flow, x, context = member.flow(), member.data(3), member.contexts(3)
+
+    def one(x: Tensor, context: Tensor | None) -> Tensor:
+        return flow.log_prob(x[None], None if context is None else context[None])[0]
+
+    found = torch.func.vmap(torch.func.grad(one), in_dims=(0, None if context is None else 0))(x, context)
+    at = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(flow.log_prob(at, context).sum(), at)
+    assert_close(found, wanted, rtol=1e-8, atol=1e-8)

@@ -33,6 +33,7 @@ class Flow:
     unit: bool = False  # its data live on the unit cube
     circle: bool = False  # its data are angles in [-pi, pi); all others live on the whole space
     refuses_what_is_not_finite: bool = False  # solvers do, as the steps they choose are shared
+    searches: bool = False  # for its densities; others may for their samples
     unit_of_weights: float = 1.0  # what a stored 1 stands for, so that "off the start" means the same for all
 
     def flow(self, seed: int = 0) -> NormalizingFlow:
@@ -116,27 +117,27 @@ FLOWS |= {
     ),
     "maf": Flow(lambda: A.maf((2,), 2, 8)),
     "maf-graph": Flow(lambda: A.maf((3,), 2, 16, adjacency=FORK)),
-    "naf-graph": Flow(lambda: A.naf((3,), 1, 16, units=4, adjacency=FORK, formula="decode")),
+    "naf-graph": Flow(lambda: A.naf((3,), 1, 16, units=4, adjacency=FORK, formula="decode"), searches=True),
     "maf-context": Flow(lambda: A.maf((2,), 2, 8, context=2, seed=1), context=2),
     "maf-classes": Flow(lambda: A.maf((3,), 2, 8, classes=3), classes=3),
     # a bound of 5 decodes wild weights to 1e7 and more, of which nothing keeps eight digits
     "maf-image": Flow(lambda: A.maf((1, 3, 3), 2, 32, residual=True, bound=1.0, seed=0)),
     "maf-unit": Flow(lambda: A.maf((2,), 2, 8, bound=1.0, support=(0.0, 1.0)), unit=True),
-    "iaf": Flow(lambda: A.iaf((2,), 2, 8)),
+    "iaf": Flow(lambda: A.iaf((2,), 2, 8), searches=True),
     "nsf-autoregressive": Flow(lambda: A.nsf_autoregressive((2,), 2, 8, 1, bins=4)),
     "nsf-autoregressive-published": Flow(lambda: A.nsf_autoregressive((2,), 2, 8, 1, bins=4, seed=0, matrix=True)),
     "naf": Flow(lambda: A.naf((2,), 1, 8, units=4)),
     "umnn": Flow(lambda: A.umnn((2,), 1, 8, embedding=3, units=6, depth=1, points=16)),
     "sos": Flow(lambda: A.sos((2,), 1, 8, degree=2, polynomials=2)),
     "sos-three": Flow(lambda: A.sos((2,), 3, 8, degree=2, polynomials=2)),
-    "sos-decode": Flow(lambda: A.sos((3,), 2, 8, degree=2, polynomials=2, formula="decode")),
+    "sos-decode": Flow(lambda: A.sos((3,), 2, 8, degree=2, polynomials=2, formula="decode"), searches=True),
     "bernstein": Flow(lambda: A.bernstein((2,), 2, 8, degree=6)),
     "bnaf": Flow(lambda: A.bnaf((2,), 2, 4), unit_of_weights=10.0),
     "bnaf-classes": Flow(lambda: A.bnaf((3,), 1, 4, classes=2), classes=2, unit_of_weights=10.0),
     "gaussianization": Flow(lambda: F.gaussianization((2,), 2, 3)),
     "planar": Flow(lambda: F.planar((2,), 3)),
     "planar-leaky-context": Flow(lambda: F.planar((3,), 2, "leaky_relu", context=2), context=2),
-    "planar-decode": Flow(lambda: F.planar((2,), 2, formula="decode")),
+    "planar-decode": Flow(lambda: F.planar((2,), 2, formula="decode"), searches=True),
     "radial": Flow(lambda: F.radial((2,), 3)),
     "radial-context": Flow(lambda: F.radial((3,), 2, context=2), context=2),
     "sylvester": Flow(lambda: F.sylvester((2,), 2)),

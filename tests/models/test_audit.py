@@ -189,3 +189,7 @@ def test_what_is_behind_surjections_is_audited():
     assert ordered.audit(X)["surjections"].ok
     with pytest.raises(ConfigError, match=r"a flow with an audit; got a FlowMap.*velocities"):
         Surjected([T.Absolute()], FlowMap(lambda x, t, c, leap=None: x, shape=(2,))).audit(X)
+
+
+def test_one_row_of_context_is_that_of_all():
+    assert nsf((2,), 2, 8, 1, classes=3).audit(torch.randn(50, 2), torch.tensor([1])).ok

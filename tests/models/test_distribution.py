@@ -22,9 +22,11 @@ from pushforward.transforms import (
     Exp,
     Inverse,
     Logit,
+    MonotoneCoupling,
     RationalQuadratic,
     Shift,
     SoftClip,
+    reverse,
 )
 
 
@@ -176,3 +178,20 @@ def test_torchs_tools_take_it():
     mixed = torch.distributions.TransformedDistribution(d, [torch.distributions.ExpTransform()])
     assert (mixed.sample((5,)) > 0).all()
     assert isinstance(nn.Linear(1, 1), nn.Module)
+
+
+def test_bounds_are_not_those_of_what_comes_after_a_nested_chain():
+    double = DiagonalScale((2,))
+    torch.nn.init.constant_(double.log_scale, -math.log(2))
+    flow = NormalizingFlow(Chain(Chain(reverse(2)), double), Uniform((2,), 0.0, 1.0))
+    assert flow.distribution().support.check(flow.sample(100, seed=0)).all()
+    assert NormalizingFlow(Chain(Chain(reverse(2)), Logit(0.0)), Normal((2,))).bounds == (0.0, 1.0)
+    assert NormalizingFlow(Chain(Chain(reverse(2))), Uniform((2,), 0.0, 1.0)).bounds == (0.0, 1.0)
+
+
+def test_a_number_beside_an_angle_is_not_bounded_by_its_circle():
+    circle = RationalQuadratic(4, -math.pi, math.pi, "circular")
+    net = lambda kept: kept.new_zeros(len(kept), circle.size)  # noqa: E731
+    turned = MonotoneCoupling((2,), net, circle)
+    assert NormalizingFlow(turned, Normal((2,))).bounds == (-math.inf, math.inf)
+    assert NormalizingFlow(turned, Uniform((2,), -math.pi, math.pi)).bounds == (-math.pi, math.pi)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pushforward._errors import ConfigError
+from pushforward._errors import ConfigError, PushforwardError
 from pushforward.models import Diffusion, NormalizingFlow, ffjord, maf, ring
 from pushforward.models.audit import audit
 from pushforward.nets import MLP, MaskedDense
 from pushforward.paths import VP, Linear
-from pushforward.solvers import DDIM, RK4, Adaptive, Euler, Exact, Hutchinson, Retraced, counted, drain
+from pushforward.solvers import DDIM, RK4, Adaptive, Adjoint, Euler, Exact, Hutchinson, Retraced, counted, drain
 from pushforward.transforms import Affine, Autoregressive, Chain
 
 
@@ -25,8 +25,8 @@ def small(probes: int = 0, steps: int = 4) -> Diffusion:
     return model
 
 
-def gradients(model: Diffusion, x: torch.Tensor) -> list[torch.Tensor]:
-    return list(torch.autograd.grad(model.log_prob(x).sum(), [*model.parameters(), x]))
+def gradients(model: Diffusion, x: torch.Tensor, again: bool = False) -> list[torch.Tensor]:
+    return list(torch.autograd.grad(model.log_prob(x).sum(), [*model.parameters(), x], create_graph=again))
 
 
 @pytest.mark.parametrize("probes", [0, 2])
@@ -36,6 +36,28 @@ def test_gradients_are_those_of_backpropagation_through_every_step(probes):
     assert type(kept.trace) in (Exact, Hutchinson)
     for ours, whole in zip(gradients(model, x), gradients(kept, x), strict=True):
         assert_close(ours, whole, rtol=1e-12, atol=1e-13)
+
+
+def test_gradients_of_gradients_are_those_of_backpropagation_through_every_step():
+    model, x = small(), torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
+    kept = Diffusion(model.net, model.path, model.prediction, solver=model.solver, trace=model.trace.trace)
+    found = []
+    for each in (model, kept):
+        first = gradients(each, x, again=True)
+        slope = torch.stack([part.square().sum() for part in first]).sum()
+        means = {"allow_unused": True, "materialize_grads": True}
+        found.append([*first, *torch.autograd.grad(slope, [*model.parameters(), x], **means)])
+    for ours, whole in zip(*found, strict=True):
+        assert_close(ours, whole, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("solver", [Retraced(steps=2), Adjoint(RK4(steps=2))], ids=["retraced", "adjoint"])
+def test_second_derivatives_of_what_is_solved_backwards_are_refused_not_missing(solver):
+    model, x = ffjord((2,), 4, 1, solver=solver).double(), torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+    first = gradients(model, x, again=True)
+    assert_close(first, gradients(model, x), rtol=1e-10, atol=1e-10)
+    with pytest.raises(PushforwardError, match="a second one"):
+        torch.autograd.grad(first[-1].sum(), [*model.parameters()], allow_unused=True)
 
 
 @pytest.mark.parametrize("context", [0, 2])

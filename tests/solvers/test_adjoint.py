@@ -11,9 +11,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pushforward._errors import ConfigError, PushforwardError
+from pushforward._errors import ConfigError
 from pushforward.models import Diffusion, ffjord
-from pushforward.solvers import DDIM, RK4, Adaptive, Adjoint, Euler, Exact, Heun, Retraced, Solver
+from pushforward.solvers import DDIM, RK4, Adaptive, Adjoint, Euler, Exact, Heun, Solver
 
 TIGHT = Adaptive(rtol=1e-9, atol=1e-9)
 
@@ -119,14 +119,6 @@ def test_memory_is_that_of_one_call_however_many_steps():
     (few, short), (many, long) = (peak(Adjoint(Euler(steps))) for steps in (3, 9))
     assert few == many < peak(Euler(9))[0] / 2
     assert long > 2.5 * short
-
-
-@pytest.mark.parametrize("solver", [Adjoint(RK4(steps=4)), Retraced(steps=4)], ids=["adjoint", "retraced"])
-def test_a_derivative_of_its_derivative_is_refused_and_not_zero(solver):
-    made, x = model(solver), torch.randn(4, 2, dtype=torch.float64, requires_grad=True)
-    (score,) = torch.autograd.grad(made.log_prob(x).sum(), x, create_graph=True)
-    with pytest.raises(PushforwardError, match="one derivative"):
-        torch.autograd.grad(score.square().sum(), list(made.parameters()))
 
 
 def test_samples_are_the_other_solvers():

@@ -111,11 +111,17 @@ class _Decode(torch.nn.Module):
         return self.made.decode(z, c)
 
 
-def test_second_derivatives_of_decoding_are_refused_not_wrong():
-    made, z = layer(3), torch.randn(2, 3).double().requires_grad_()
-    (first,) = torch.autograd.grad(made.decode(z)[0].square().sum(), z, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        first.sum().backward()
+@pytest.mark.parametrize("power", [1, 2], ids=["constant", "not"])
+@pytest.mark.parametrize("by", ["noise", "context", "weights"])
+def test_second_derivatives_of_decoding_are_refused_not_wrong(power, by):
+    """Whether or not the gradient that comes in is a constant."""
+    made, z, c = layer(3, context=2), torch.randn(2, 3).double().requires_grad_(), torch.randn(2, 2).double()
+    loss = made.decode(z, c.requires_grad_())[0].pow(power).sum()
+    (once,) = torch.autograd.grad(loss, z, retain_graph=True)
+    (first,) = torch.autograd.grad(loss, z, create_graph=True)
+    assert torch.equal(first, once)
+    with pytest.raises(PushforwardError, match="a second one"):
+        torch.autograd.grad(first.sum(), {"noise": [z], "context": [c], "weights": [*made.parameters()]}[by])
 
 
 def test_a_conditioner_that_changes_between_calls_is_found_out():

@@ -46,3 +46,14 @@ def test_a_bend_must_be_known_and_directions_must_fit():
         T.Sylvester((2,), 3)
     with pytest.raises(PushforwardError, match="with 5 outputs"):
         T.Planar((2,), conditioner=torch.nn.Linear(1, 4)).encode(torch.zeros(3, 2), torch.zeros(3, 1))
+
+
+@pytest.mark.parametrize("make", [T.Planar, T.Radial, T.Sylvester])
+def test_a_context_that_nothing_reads_and_one_that_is_missing_are_refused(make):
+    size = {T.Planar: 5, T.Radial: 4, T.Sylvester: 5}[make]
+    given = {"directions": 1} if make is T.Sylvester else {}
+    x, context = torch.zeros(3, 2), torch.zeros(3, 1)
+    with pytest.raises(PushforwardError, match="Expected no context; got one"):
+        make((2,), **given).encode(x, context)
+    with pytest.raises(PushforwardError, match="Expected a context; got none"):
+        make((2,), conditioner=torch.nn.Linear(1, size), **given).decode(x)

@@ -15,6 +15,7 @@ from pushforward.models.base import Normal, Uniform
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.named import real_nvp
 from pushforward.models.surjected import Surjected
+from pushforward.nets import Dense
 from pushforward.transforms import (
     Absolute,
     Affine,
@@ -31,6 +32,7 @@ from pushforward.transforms import (
     Surjection,
     UniformDequantization,
     VariationalDequantization,
+    tile,
 )
 
 
@@ -209,3 +211,40 @@ def test_impossible_settings_are_refused():
         UniformDequantization(1)
     with pytest.raises(ConfigError, match="one draw"):
         Surjected([Absolute()], NormalizingFlow(Chain(), Uniform((1,)))).bound(torch.zeros(1, 1), draws=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8])
+@pytest.mark.parametrize(
+    "surjection", [UniformDequantization(4), Absolute(), Sort(), "variational"], ids=lambda s: type(s).__name__
+)
+def test_whole_numbers_of_any_type_are_whole_numbers(surjection, dtype):
+    """Noise and logarithms are not cut off to whole ones."""
+    if surjection == "variational":
+        surjection = VariationalDequantization(Inverse(tile(3)), 4, bounded=True)
+    x, flow = torch.tensor([[0, 3, 1], [2, 1, 3]]), real_nvp((3,), couplings=2, hidden=8)
+    model = Surjected([surjection], flow)
+    assert_close(model.bound(x.to(dtype), seed=0), model.bound(x.float(), seed=0))
+    gains = [surjection.encode(each, Draw(0))[1] for each in (x.to(dtype), x.float())]
+    assert_close(gains[0], gains[1])
+
+
+def test_transforms_stand_between_surjections():
+    """log p(x) of a shifted |x|: half of the density of the absolute value, at the shifted place."""
+    flow = NormalizingFlow(Inverse(Elementwise((1,), Exp())), Normal((1,)))
+    shift = Shift((1,))
+    torch.nn.init.constant_(shift.shift, -2.0)
+    model, x = Surjected([shift, Absolute()], flow), torch.tensor([[3.0], [0.5]])
+    assert_close(model.log_prob(x), flow.log_prob((x - 2).abs()) - math.log(2))
+    assert model.exact
+    assert_close(model.sample(500, seed=0).median(), torch.tensor(2.0), rtol=0, atol=0.5)
+    assert model.audit(x)["surjections"].ok
+    with pytest.raises(ConfigError, match="surjections and transforms; got a Linear"):
+        Surjected([nn.Linear(1, 1)], flow)
+
+
+def test_one_row_of_context_is_that_of_all():
+    net = Dense(2, 2, 8, 1, 2)
+    model = Surjected([Slice(2, 1, net)], real_nvp((2,), 2, 8, context=2, zero_output=False))
+    x, one = torch.randn(3, 3), torch.randn(1, 2)
+    assert_close(model.log_prob(x, one), model.log_prob(x, one.expand(3, 2)))
+    assert_close(model.sample(3, one, seed=0), model.sample(3, one.expand(3, 2), seed=0))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".csv", ".tsv", ".parquet")
 COLUMNS = "columns.toml"  # `training.table_file.FILE`, which would import torch
 HELD_OUT = 0.2
+_FEW = 20  # categories that may each stand once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,11 +78,13 @@ def open_mixed(path: str, reading: Reading) -> Mixed:
 
     Raises:
         DataError: no such file, or a damaged one, with file and row.
-        ConfigError: a kind that does not exist, or of a column that does not; options for other data.
+        ConfigError: a kind that does not exist, or of a column that does not; options for other data; words that hardly
+            repeat, in a column that is not declared categorical.
     """
     import torch
 
     from pushforward._random import Draw
+    from pushforward.data.columns import Categorical
     from pushforward.data.frames import kinds
     from pushforward.data.mixed import read_mixed
 
@@ -96,6 +99,9 @@ def open_mixed(path: str, reading: Reading) -> Mixed:
     except PushforwardError as error:
         raise type(error)(as_flags(str(error))) from error
     found = kinds(frame, dict.fromkeys(whole, "integer") | declared)
+    for name, kind in zip(frame.names, found, strict=True):
+        if name not in declared and isinstance(kind, Categorical):
+            _check_repeats(name, len(kind.values), frame)
     share = HELD_OUT if reading.held_out is None else reading.held_out
     if not 0 <= share < 1 or frame.rows - int(share * frame.rows) < 2:
         got = f"--held-out {share} of {frame.rows} row{'s' * (frame.rows != 1)}"
@@ -104,6 +110,16 @@ def open_mixed(path: str, reading: Reading) -> Mixed:
     held = order[: int(share * frame.rows)].sort().values
     kept = order[int(share * frame.rows) :].sort().values
     return Mixed(Path(path).name.removesuffix(".gz").rsplit(".", 1)[0], frame, found, kept, held, note)
+
+
+def _check_repeats(name: str, different: int, frame: "Frame") -> None:
+    """Words that hardly repeat are dates, names or texts, whose next one no category can be."""
+    if different <= max(_FEW, frame.rows // 2):
+        return
+    rest = " ".join(f"{other}" for other in frame.names if other != name)
+    fix = f"Leave it out (--columns {rest}), write dates as numbers, or say --kinds {name}=categorical."
+    got = f"{different:,} in {frame.rows:,} rows"
+    raise ConfigError(explain(f"words that repeat in column {name!r}, as categories do", got, fix))
 
 
 def declared_kind(word: str) -> "tuple[str, Column | str]":
@@ -187,7 +203,7 @@ def sample_table(run: Path, out: Path, n: int, seed: int, first: int, given: tup
     with replacing(out) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(zip(*(map(_spelled, column.tolist()) for column in columns.values()), strict=True))
+        writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
 
 
 def _given(word: str, columns: "Columns") -> tuple[str, Any]:
@@ -205,13 +221,13 @@ def _given(word: str, columns: "Columns") -> tuple[str, Any]:
             raise ConfigError(explain(f"a value of {name!r} ({known})", f"--given {word}", "Choose one of them."))
         return name, next(each for each in kind.values if str(each) == value)
     try:
-        return name, float(value)
+        number = float(value)
     except ValueError:
-        raise ConfigError(explain(f"a number for {name!r}", f"--given {word}", "Change it.")) from None
-
-
-def _spelled(value: Any) -> str:
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
+        number = math.nan
+    if not math.isfinite(number):
+        fix = "Change it, or leave it out: what is not given is drawn."
+        raise ConfigError(explain(f"a number for {name!r}", f"--given {word}", fix))
+    return name, number
 
 
 @dataclass(frozen=True, slots=True)

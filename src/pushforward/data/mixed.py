@@ -38,13 +38,17 @@ def read_mixed(
         bad_rows: "error", or "skip" to leave bad rows out (at most half).
 
     Raises:
-        DataError: an empty or damaged file, rows of another length, words among numbers, infinite numbers.
+        DataError: an empty or damaged file, names that stand twice, rows of another length, words among numbers,
+            infinite numbers.
     """
     check_file(path)
     names, lines = _parquet(path) if path.suffix == ".parquet" else _delimited(path)
     if not lines:
         raise faulty("a table with rows", f"'{path}', which has only a header", "Write rows below the header.")
     picks, bad = choose(names, columns, path.name), dict[int, str]()
+    twice = [names[i] for i in picks if names.count(names[i]) > 1]
+    if twice:
+        raise faulty(f"columns of {path.name} with names of their own", f"{twice[0]!r} twice or more", "Rename them.")
     for line, row in lines:
         if len(row) != len(names):
             bad[line] = f"{len(row)} field{'s' * (len(row) != 1)} instead of {len(names)}"

@@ -40,7 +40,9 @@ from pushforward.transforms import (
 
 
 def zuko_flow(flow: Any) -> NormalizingFlow:
-    """A `zuko.lazy.Flow`."""
+    """A `zuko.lazy.Flow`, or a distribution without one."""
+    if not hasattr(flow, "transform"):
+        return NormalizingFlow(Chain(), _base(flow))
     base = _base(flow.base)
     return NormalizingFlow(_transform(flow.transform, base.shape, "transform"), base)
 

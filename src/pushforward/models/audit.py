@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.models.beyond_knots import beyond_knots
+from pushforward.models.conditioning import fitted
 from pushforward.models.integrated import Integrated
 from pushforward.transforms import Chain, Inverse, Labelled, Part, Transform
 
@@ -126,7 +127,7 @@ def audit(flow: "NormalizingFlow", x: Sample, context: Context = None, seed: int
     (True, 'The flow is what it claims to be.')
     """
     looked_at = copy.deepcopy(flow).eval()
-    x, context = x[:most], None if context is None else context[:most]
+    x, context = x[:most], fitted(flow, context if context is None else context[:most], min(len(x), most))
     single = next((p.dtype for p in looked_at.parameters()), x.dtype) != torch.float64
     x = x.to(torch.float32 if single else torch.float64)
     z = looked_at.noise(most if context is None else len(x), seed, context=context).to(x.dtype)

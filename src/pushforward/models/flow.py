@@ -155,23 +155,25 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
     return started
 
 
-def _bounds(transform: Transform, base: Base) -> tuple[float, float]:
-    match transform:
-        case Chain() if len(transform) == 0:
-            return base.low, base.high
+def _bounds(chain: Chain, base: Base) -> tuple[float, float]:
+    if len(chain) == 0:
+        return base.low, base.high
+    first, rest = chain[0], Chain(*chain[1:])
+    match first:
         case Chain():
-            within = Chain(*transform[1:]) if isinstance(transform[0], Permutation | Reshape) else transform[0]
-            return _bounds(within, base)
+            return _bounds(first + rest, base)
+        case Permutation() | Reshape() | Inverse(transform=Permutation() | Reshape()):
+            return _bounds(rest, base)
         case Logit():
-            return transform.bounds
+            return first.bounds
         case Inverse(transform=Elementwise(monotone=Exp())):
             return 0.0, math.inf
         case Inverse(transform=Elementwise(monotone=Tanh(bound=bound) | SoftClip(bound=bound))):
             return -bound, bound
-        case (
-            Coupling(monotone=Spline(tails="circular") as spline)
-            | Elementwise(monotone=Spline(tails="circular") as spline)
-        ):
+        case Elementwise(monotone=Spline(tails="circular") as spline):
             return spline.low, spline.high
+        case Coupling(monotone=Spline(tails="circular") as spline):  # what it keeps is bounded by the rest, if at all
+            low, high = _bounds(rest, base)
+            return min(spline.low, low), max(spline.high, high)
         case _:
             return -math.inf, math.inf

@@ -30,7 +30,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context
@@ -50,6 +49,7 @@ from pushforward.transforms import (
     reverse,
     tile,
 )
+from pushforward.transforms.labelled import unit_vectors
 
 BaseName = Literal["logistic", "normal"]
 
@@ -172,7 +172,7 @@ class ByClass(nn.Module):
         """The network's output, given classes [batch] of whole numbers."""
         if context is None:
             return self.net(x, x.new_zeros(len(x), self.classes))
-        return self.net(x, one_hot(context.long(), self.classes + 1)[:, : self.classes].to(x.dtype))
+        return self.net(x, unit_vectors(context, self.classes).to(x.dtype))
 
 
 def _conditioner(

@@ -50,7 +50,7 @@ class ResidualDense(nn.Module):
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """[batch, outputs] from [batch, inputs] and, if it was made with one, [batch, context]."""
-        _check(context, self.context)
+        check_context(context, self.context)
         h = self.enter(x if context is None else torch.cat([x, context.to(x.dtype)], 1))
         for first, second in zip(self.first, self.second):
             h = h + second(dropout(relu(first(relu(h))), self.dropout, self.training))
@@ -81,7 +81,7 @@ class Convolutions(nn.Module):
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
         """[batch, outputs * height * width] from [batch, channels * height * width]."""
-        _check(context, self.context)
+        check_context(context, self.context)
         image = x.reshape(len(x), *self.shape)
         if context is not None:
             planes = context.to(x.dtype)[:, :, None, None].expand(-1, -1, *self.shape[1:])
@@ -89,7 +89,8 @@ class Convolutions(nn.Module):
         return self.leave(relu(self.second(relu(self.first(image))))).flatten(1)
 
 
-def _check(context: Context, wanted: int) -> None:
+def check_context(context: Context, wanted: int) -> None:
+    """Refuse a context that is not [batch, wanted]; any, if `wanted` is 0."""
     given = 0 if context is None else context.shape[-1] if context.ndim == 2 else -1
     if given != wanted:
         expected = f"a context [batch, {wanted}]" if wanted else "no context"

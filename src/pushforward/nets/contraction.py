@@ -18,8 +18,9 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from pushforward._errors import ConfigError, ShapeError, explain
+from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context
+from pushforward.nets.conditioners import check_context
 
 
 class Contraction(nn.Module):
@@ -47,9 +48,7 @@ class Contraction(nn.Module):
         self.share = lipschitz ** (1 / len(self.linears))
 
     def forward(self, x: Tensor, context: Context = None) -> Tensor:
-        if (context is None) != (self.context is None):
-            fix = "Make the network with context=..., or leave the context out."
-            raise ShapeError(explain("a context" if self.context else "no context", "the other", fix))
+        check_context(context, self.context.in_features if self.context else 0)
         for k, linear in enumerate(self.linears):
             assert isinstance(linear, nn.Linear)
             weight = linear.weight * (self.share / spectral_bound(linear.weight).clamp_min(self.share))

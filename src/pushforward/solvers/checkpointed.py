@@ -11,17 +11,20 @@ References:
     Griewank, Walther 2000 (checkpointing).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pushforward._derivatives import once, transformed
+from pushforward._derivatives import transformed
 from pushforward._typing import Sample, Time
 from pushforward.solvers.divergence import Divergence, Exact, Trace
 from pushforward.solvers.state import Field
+
+_Made = Callable[..., Sequence[Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Checkpointed(Trace):
         def both(x: Sample, t: Time) -> tuple[Sample, Tensor]:
             if transformed() or torch.compiler.is_compiling():
                 return inner(x, t)
-            return _Call.apply(inner, x, t, *weights)  # pyright: ignore[reportReturnType]
+            return _Call.apply(inner, 2, x, t, *weights)  # pyright: ignore[reportReturnType]
 
         return both
 
@@ -53,66 +56,40 @@ class Checkpointed(Trace):
         return self.trace.columns(size)
 
 
-@dataclass(frozen=True, slots=True)
-class _Again:
-    """The call, in the precision it was made in, with what it is a function of cut off from how that came to be.
-
-    The state is a function of the weights, through the steps before: only so are they not counted there, too.
-    """
-
-    both: Divergence
-    precision: torch.autocast
-
-    def pull(self, x: Tensor, t: Tensor, weights: Sequence[Tensor], seed: Sequence[Tensor], keep: bool = False):
-        """The gradients of the state and of each weight; `keep` makes them differentiable."""
-        with torch.enable_grad(), self.precision:
-            made = self.both(x, t)
-        options = {"allow_unused": True, "materialize_grads": True, "create_graph": keep}
-        return torch.autograd.grad(made, [x, *weights], seed, **options)
-
-
 class _Call(torch.autograd.Function):
+    """made(*given), a function of weights too; its gradients are such a call again where they are to have their own."""
+
     @staticmethod
-    def forward(ctx: Any, both: Divergence, x: Tensor, t: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-        kind = x.device.type
-        dtype, enabled = torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
-        ctx.again = _Again(both, torch.autocast(kind, dtype, enabled=enabled))
-        ctx.save_for_backward(x, t, *weights)
-        return both(x, t)
+    def forward(ctx: Any, made: _Made, given: int, *inputs: Tensor) -> Sequence[Tensor]:
+        kind = inputs[0].device.type
+        ctx.made, ctx.given = made, given
+        ctx.precision = torch.autocast(kind, torch.get_autocast_dtype(kind), enabled=torch.is_autocast_enabled(kind))
+        ctx.save_for_backward(*inputs)
+        return made(*inputs[:given])
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        (x, t, *weights), wants = ctx.saved_tensors, ctx.needs_input_grad[3:]
-        wanted = [weight for weight, want in zip(weights, wants, strict=True) if want]
-        if torch.is_grad_enabled():
-            to_x, *found = _Pull.apply(ctx.again, x, t, *grad_outputs, *wanted)  # pyright: ignore[reportGeneralTypeIssues]
-        else:
-            to_x, *found = ctx.again.pull(x.detach().requires_grad_(), t, wanted, grad_outputs)
-        rest = iter(found)
-        return None, to_x, None, *(next(rest) if want else None for want in wants)
+        given, weights, wants = ctx.saved_tensors[: ctx.given], ctx.saved_tensors[ctx.given :], ctx.needs_input_grad[2:]
+        pulled = partial(_pulled, ctx.made, ctx.precision, ctx.given, weights, wants)
+        told = (*given, *grad_outputs)
+        found = _Call.apply(pulled, len(told), *told, *weights) if torch.is_grad_enabled() else pulled(*told)
+        each = iter(found)  # pyright: ignore[reportArgumentType]
+        return None, None, *(next(each) if want else None for want in wants)
 
 
-class _Pull(torch.autograd.Function):
-    """The gradients of a call, as a function of its state, of theirs and of the weights."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, again: _Again, x: Tensor, t: Tensor, slope: Tensor, divergence: Tensor, *weights: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.again = again
-        ctx.save_for_backward(x, t, slope, divergence, *weights)
-        return tuple(again.pull(x.detach().requires_grad_(), t, weights, (slope, divergence)))
-
-    @staticmethod
-    @once
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        x, t, slope, divergence, *weights = ctx.saved_tensors
-        x, *seed = (each.detach().requires_grad_() for each in (x, slope, divergence))
-        with torch.enable_grad():
-            first = ctx.again.pull(x, t, weights, seed, keep=True)
-        made, grads = zip(
-            *(both for both in zip(first, grad_outputs, strict=True) if both[0].requires_grad), strict=True
-        )
-        options = {"allow_unused": True, "materialize_grads": True}
-        to_x, *rest = torch.autograd.grad(made, [x, *seed, *weights], grads, **options)
-        return None, to_x, None, *rest
+def _pulled(
+    made: _Made,
+    precision: torch.autocast,
+    given: int,
+    weights: Sequence[Tensor],
+    wants: Sequence[bool],
+    *told: Tensor,
+) -> Sequence[Tensor]:
+    """The gradients of made(*told[:given]), and by the weights, of those of its results, which follow in `told`."""
+    again = torch.is_grad_enabled()
+    at = [x.view_as(x) if again else x.detach().requires_grad_(want) for x, want in zip(told[:given], wants)]
+    with torch.enable_grad(), precision:
+        results = made(*at)
+    wanted = [each for each, want in zip([*at, *weights], wants, strict=True) if want]
+    options = {"allow_unused": True, "materialize_grads": True, "create_graph": again}
+    return torch.autograd.grad(results, wanted, told[given:], **options)

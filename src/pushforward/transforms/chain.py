@@ -54,7 +54,7 @@ class Chain(Transform, Starts, Sequence[Transform]):
         super().__init__()
         for transform in transforms:
             if not isinstance(transform, Transform):
-                fix = "Put a network inside a coupling; pass the members as separate arguments."
+                fix = "Put a network inside a coupling, a surjection into models.Surjected, and no list around members."
                 raise ConfigError(explain("transforms", f"a {type(transform).__name__}", fix))
         self.transforms = nn.ModuleList(transforms)
 

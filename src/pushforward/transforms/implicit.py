@@ -10,7 +10,8 @@ vector-Jacobian products alone,
     v <- v + (g - J^T v) / d,
 
 which for triangular J and its diagonal d ends after as many rounds as there are levels, exactly; and for
-J = 1 + (a contraction) and d = 1 converges like the iteration that found x. Memory does not grow with either.
+J = 1 + (a contraction) and d = 1 converges like the iteration that found x. Memory does not grow with either. First
+derivatives are all there are: a second one is refused.
 
 A solution is certified by one call of f: wherever neither f(x) is within tolerance of y, nor x (by one Newton
 step of the diagonal) of the true solution, an error says how many samples are concerned. That is the error of the
@@ -75,7 +76,7 @@ class _Implicit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, residual: Tensor, x: Tensor, value: Tensor, diagonal: Tensor, rounds: int) -> Tensor:
-        ctx.save_for_backward(x, value, diagonal)
+        ctx.save_for_backward(x, value, diagonal, residual)
         ctx.rounds = rounds
         return x.detach().clone()
 
@@ -84,7 +85,7 @@ class _Implicit(torch.autograd.Function):
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor, None, None, None, None]:
-        (g,), (x, value, diagonal) = grad_outputs, ctx.saved_tensors
+        (g,), (x, value, diagonal, _) = grad_outputs, ctx.saved_tensors
         scale, eps = (-diagonal).exp(), 4 * torch.finfo(g.dtype).eps
         v = g * scale
         for _ in range(ctx.rounds):

@@ -1,7 +1,10 @@
 """Transforms that read a vector, told a class: context k of K classes becomes the k-th of K unit vectors."""
 
+import torch
+from torch import Tensor
 from torch.nn.functional import one_hot
 
+from pushforward._derivatives import transformed
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.transform import Transform
 
@@ -28,4 +31,15 @@ class Labelled(Transform):
         """What the transform within is given, [batch, classes]."""
         if context is None:
             return x.new_zeros(len(x), self.classes)
-        return one_hot(context.long(), self.classes + 1)[:, : self.classes].to(x.dtype)
+        return unit_vectors(context, self.classes).to(x.dtype)
+
+
+def unit_vectors(context: Tensor, classes: int) -> Tensor:
+    """[batch, classes] of class indices [batch]; of index `classes` zeros.
+
+    >>> unit_vectors(torch.tensor([1, 2]), 2).tolist()
+    [[0, 1], [0, 0]]
+    """
+    if transformed():  # where torch's own looks at numbers, which cannot be had there
+        return (context.long()[:, None] == torch.arange(classes, device=context.device)).long()
+    return one_hot(context.long(), classes + 1)[:, :classes]

@@ -56,18 +56,15 @@ def quantile(log_p: Tensor) -> Tensor:
     return _Quantile.apply(log_p)  # pyright: ignore[reportReturnType]
 
 
-class _Known(torch.autograd.Function):
-    """A function of one number whose slope is known, under `torch.func` too; both say the slope again if asked."""
+def _keep(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+    ctx.save_for_forward(*inputs)
 
+
+class _Quantile(torch.autograd.Function):
     generate_vmap_rule = True
+    setup_context = staticmethod(_keep)
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-
-class _Quantile(_Known):
     @staticmethod
     def forward(log_p: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return solved(log_p)
@@ -79,7 +76,10 @@ class _Quantile(_Known):
     jvp = backward
 
 
-class _LogNdtr(_Known):
+class _LogNdtr(torch.autograd.Function):
+    generate_vmap_rule = True
+    setup_context = staticmethod(_keep)
+
     @staticmethod
     def forward(u: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return tails(u)[0]
@@ -91,7 +91,10 @@ class _LogNdtr(_Known):
     jvp = backward
 
 
-class _LogMills(_Known):
+class _LogMills(torch.autograd.Function):
+    generate_vmap_rule = True
+    setup_context = staticmethod(_keep)
+
     @staticmethod
     def forward(u: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return tails(u)[1]

@@ -72,6 +72,10 @@ class Told(Transform, abc.ABC):
         return x.reshape(z.shape), -self.encode_flat(x, params)[1]
 
     def _told(self, x: Tensor, context: Context) -> Tensor:
+        if (context is None) != (self.conditioner is None):
+            wanted, got = ("no context", "one") if self.conditioner is None else ("a context", "none")
+            fix = "Make the transform with a conditioner of the context, or leave the context out."
+            raise ShapeError(explain(wanted, got, fix))
         if self.conditioner is None or context is None:
             return self.params[None]
         more = self.conditioner(context)

@@ -82,6 +82,7 @@ class UniformDequantization(Surjection):
         return False
 
     def encode(self, x: Sample, draw: Draw, context: Context = None) -> tuple[Sample, PerSample]:
+        x = _real(x)
         u = draw.of("dequantize").uniform(len(x), tuple(x.shape[1:])).to(x)
         return _within(x, u, self.levels), _volume(x, self.levels)
 
@@ -117,7 +118,7 @@ class VariationalDequantization(Surjection):
         return False
 
     def encode(self, x: Sample, draw: Draw, context: Context = None) -> tuple[Sample, PerSample]:
-        draw, shape = draw.of("dequantize"), tuple(x.shape[1:])
+        draw, shape, x = draw.of("dequantize"), tuple(x.shape[1:]), _real(x)
         v = (draw.uniform(len(x), shape) if self.bounded else draw.normal(len(x), shape)).to(x)
         seen = (2 * x / (self.levels - 1) - 1).flatten(1)
         w, ladj = self.noise.decode(v, seen)
@@ -176,7 +177,7 @@ class Absolute(Surjection):
         return True
 
     def encode(self, x: Sample, draw: Draw, context: Context = None) -> tuple[Sample, PerSample]:
-        return x.abs(), x.new_full((len(x),), -x[0].numel() * math.log(2) if len(x) else 0.0)
+        return x.abs(), _real(x).new_full((len(x),), -math.prod(x.shape[1:]) * math.log(2))
 
     def decode(self, z: Sample, draw: Draw, context: Context = None) -> Sample:
         """Signs for |x|; a negative z has no preimage, and is mirrored."""
@@ -198,7 +199,7 @@ class Sort(Surjection):
 
     def encode(self, x: Sample, draw: Draw, context: Context = None) -> tuple[Sample, PerSample]:
         order = x.flatten(2)[..., 0].argsort(1) if x.ndim > 2 else x.argsort(1)
-        return _ordered(x, order), x.new_full((len(x),), -math.lgamma(x.shape[1] + 1))
+        return _ordered(x, order), _real(x).new_full((len(x),), -math.lgamma(x.shape[1] + 1))
 
     def decode(self, z: Sample, draw: Draw, context: Context = None) -> Sample:
         return _ordered(z, draw.of("order").uniform(len(z), (z.shape[1],)).argsort(1).to(z.device))
@@ -206,6 +207,11 @@ class Sort(Surjection):
 
 def _ordered(x: Sample, order: Tensor) -> Sample:
     return x.gather(1, order.reshape(*order.shape, *(1 for _ in x.shape[2:])).expand_as(x))
+
+
+def _real(x: Sample) -> Sample:
+    """Whole numbers of any type as floats, whose noise and logarithms are no whole numbers."""
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 
 def _within(x: Sample, u: Tensor, levels: int) -> Sample:
