@@ -127,8 +127,8 @@ def test_inputs_may_be_functions_of_each_other(name):
     assert_close(found[0], found[1], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", FORMULAS)
-def test_forward_mode_and_batches_of_functions(name):
+@pytest.mark.parametrize("name", [name for name in FORMULAS if name != "mixture"])  # whose tails have no forward mode
+def test_forward_mode(name):
     formula, inputs = FORMULAS[name]()
     along = tuple(torch.ones_like(each) for each in inputs)
     assert_close(
@@ -137,6 +137,11 @@ def test_forward_mode_and_batches_of_functions(name):
         rtol=1e-12,
         atol=1e-12,
     )
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_batches_of_functions(name):
+    formula, inputs = FORMULAS[name]()
     twice = tuple(torch.stack([each, each]) for each in inputs)
     for first, second in zip(torch.func.vmap(formula)(*twice), formula(*inputs), strict=True):
         assert_close(first, torch.stack([second, second]), rtol=1e-12, atol=1e-12)

@@ -3,7 +3,8 @@
     M(u) = Phi(u) / phi(u),      d log Phi / du = 1 / M,      d log M / du = 1 / M + u
 
 Everything is said by erfcx(|u| / sqrt 2), which neither overflows nor cancels. The last slope is a difference of equals
-in the far left tail, where its series -1/u + 2/u**3 is taken instead.
+in the far left tail, where its series -1/u + 2/u**3 is taken instead. There is no forward mode: `torch.compile` refuses
+functions that have one of their own.
 """
 
 import math
@@ -58,7 +59,6 @@ def quantile(log_p: Tensor) -> Tensor:
 
 def _keep(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
-    ctx.save_for_forward(*inputs)
 
 
 class _Quantile(torch.autograd.Function):
@@ -73,8 +73,6 @@ class _Quantile(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return grads[0] * log_mills(quantile(*ctx.saved_tensors)).exp()
 
-    jvp = backward
-
 
 class _LogNdtr(torch.autograd.Function):
     generate_vmap_rule = True
@@ -87,8 +85,6 @@ class _LogNdtr(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return grads[0] * (-log_mills(*ctx.saved_tensors)).exp()
-
-    jvp = backward
 
 
 class _LogMills(torch.autograd.Function):
@@ -103,5 +99,3 @@ class _LogMills(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (u,) = ctx.saved_tensors
         return grads[0] * steepness(u, log_mills(u.clamp_min(_FAR)))
-
-    jvp = backward
