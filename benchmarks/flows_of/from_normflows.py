@@ -1,12 +1,11 @@
-"""normflows's flows, of the names that zuko and nflows lack."""
+"""normflows's flows, of the names that zuko and nflows lack. Its residual ones ask for a training loop of their own."""
 
 import math
 
 import normflows as nf
-from torch import nn
 
 from flows_of import Made
-from flows_of.sizes import HIDDEN, LAYERS, LEVELS, PLANAR, RESIDUAL, STEPS
+from flows_of.sizes import HIDDEN, LEVELS, PLANAR, STEPS
 
 
 def made(name: str, n: int) -> Made | None:
@@ -16,19 +15,12 @@ def made(name: str, n: int) -> Made | None:
             each = nf.flows.Planar if name == "planar" else nf.flows.Radial
             # its own direction is that of samples, where tanh has no inverse
             members = [nf.flows.Reverse(each((n,))) for _ in range(PLANAR)]
-        case "residual_flow":
-            members = [nf.flows.Residual(_contraction(n)) for _ in range(RESIDUAL)]
-            members = [part for each in members for part in (each, nf.flows.ActNorm((n,)))]
         case "glow":
             return _glow(n)
         case _:
             return None
     flow = nf.NormalizingFlow(nf.distributions.DiagGaussian(n), members)
     return flow, flow.log_prob
-
-
-def _contraction(n: int) -> nn.Module:
-    return nf.nets.LipschitzMLP([n, *[HIDDEN] * LAYERS, n], init_zeros=True, lipschitz_const=0.9)
 
 
 def _glow(n: int) -> Made | None:
