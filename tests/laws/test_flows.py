@@ -311,3 +311,15 @@ def test_vmap_alone_gives_what_the_batch_gives_or_a_sentence(member: Flow, way: 
         return
     assert not member.searches or way == "decode"
     assert_close(found, getattr(flow, way)(x, context), rtol=1e-8, atol=1e-8)
+
+
+@every
+@pytest.mark.parametrize("way", ["log_prob", "sample"])
+def test_a_context_of_another_width_is_a_sentence(member: Flow, way: str):
+    if member.own_net or not (member.context or member.classes):
+        pytest.skip("it has no context, or a network of the tests reads it")
+    flow, x = member.flow(), member.data(3)
+    for width in (1, 7):
+        told = torch.zeros(3, width, dtype=x.dtype)
+        with pytest.raises(ShapeError, match=r"context|class indices"):
+            flow.sample(3, told) if way == "sample" else flow.log_prob(x, told)
