@@ -9,7 +9,7 @@ from gaussian import ExactMap, exact_jump, gaussian_model
 from pushforward import paths
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
-from pushforward.models import Diffusion, FlowMap
+from pushforward.models import Diffusion, FlowMap, Normal
 from pushforward.nets import MLP, Transformer, two_times
 from pushforward.objectives import (
     Between,
@@ -420,6 +420,9 @@ def test_what_cannot_be_is_refused():
         FlowMapMatching(Composition(0.5, "teacher"))(plain, batch, Draw(0))
     with pytest.raises(ValueError, match="a flow map with a critic"):
         DistributionMatching(TEACHER)(plain, batch, Draw(0))
+    own = FlowMap(ExactMap(MEAN, STD), critic=TEACHER, base=Normal((1,), 2.0))
+    with pytest.raises(ValueError, match=r"DistributionMatching\(\), which draws N\(0, 1\).*a Normal of deviation 2"):
+        DistributionMatching(TEACHER)(own, batch, Draw(0))
     for wrong in (
         lambda: Between(diagonal=2.0), lambda: Halving(0), lambda: Stops(0), lambda: Composition(0.0),
         lambda: FlowMapMatching(power=2.0), lambda: DistributionMatching(TEACHER, steps=0),

@@ -33,7 +33,7 @@ from pushforward.models.flow_map import FlowMap
 from pushforward.models.model import Model
 from pushforward.objectives.flow_map_matching import needs_flow_map
 from pushforward.objectives.flow_map_rules import velocity_of
-from pushforward.objectives.objective import Objective
+from pushforward.objectives.objective import Objective, needs_noise
 from pushforward.paths import Linear, TimeDistribution, Uniform
 
 _STRAIGHT: Final = Linear()
@@ -53,7 +53,7 @@ class DistributionMatching(Objective):
         anchor: weight of the regression on pairs.
 
     Raises:
-        ConfigError: no steps, or ends that are not within (0, 1).
+        ConfigError: a model whose samples start from other noise than N(0, 1); no steps, or ends not within (0, 1).
         ShapeError: an anchor, and batches without pairs.
     """
 
@@ -74,6 +74,7 @@ class DistributionMatching(Objective):
         if model.critic is None:
             fix = "Make it with FlowMap.of(teacher, critic=True)."
             raise ConfigError(explain("a flow map with a critic", "one without", fix))
+        needs_noise(model, "DistributionMatching()")
         made = self._samples(model, batch.x, context, draw)
         t = self.times.sample(len(batch), draw.of("time"), _STRAIGHT, self.ends).to(made)
         eps = draw.of("eps").normal(len(batch), model.shape, made.dtype)
