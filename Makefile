@@ -54,7 +54,7 @@ $(DEV): $(CORE)
 venv: $(DEV)
 
 demo: $(CORE)
-	$(BIN)/pushforward demo --out runs/demo $(ARGS)
+	$(BIN)/pushforward demo $(ARGS)
 
 # As many processes as there are cores, each with one thread of its own; ARGS="-n 0" is a single one.
 test: $(DEV)

@@ -15,6 +15,8 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 
 Tensors = tuple[Tensor, ...]
 
+_functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+
 
 class Fused(abc.ABC):
     """A formula as one node of the graph, with values and first derivatives written by hand.
@@ -105,6 +107,30 @@ def transformed() -> bool:
     if torch.compiler.is_compiling():
         return False
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def wrapped(x: Tensor) -> bool:
+    """Whether a `torch.func` transform is at work on a tensor."""
+    return not torch.compiler.is_compiling() and _functorch.is_functorch_wrapped_tensor(x)
+
+
+def batched(x: Tensor) -> bool:
+    """Whether `torch.vmap` keeps a batch in a tensor, whose numbers nothing may then look at."""
+    while wrapped(x) and not _functorch.is_batchedtensor(x):
+        x = _functorch.get_unwrapped(x)
+    return wrapped(x)
+
+
+def refuse_vmap(*looked_at: Tensor | None) -> None:
+    """Refuse a search, or steps that adapt, where `torch.vmap` hides the numbers that say when they are done.
+
+    Raises:
+        PushforwardError: one of them is batched.
+    """
+    if any(x is not None and batched(x) for x in looked_at):
+        got = "torch.vmap, which hides them"
+        fix = "Call the model on the whole batch, or take a map that is a formula, or a solver of fixed steps."
+        raise PushforwardError(explain("numbers to look at, for a search or for steps that adapt", got, fix))
 
 
 def constant(function: _Function) -> _Function:

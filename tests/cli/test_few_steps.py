@@ -20,7 +20,14 @@ from pushforward.models import guided
 from pushforward.solvers import Euler, Heun, Jumps
 from pushforward.training import Settings, load, read_run
 
-BRIEF = ["--steps", "8", "--batch", "16", "--checkpoint-every", "0", "--warmup", "1", "--threads", "1"]
+
+def brief(steps: int = 8, batch: int = 16) -> list[str]:
+    """A training of seconds."""
+    words = ["--checkpoint-every", "0", "--warmup", "1", "--threads", "1"]
+    return ["--steps", str(steps), "--batch", str(batch), *words]
+
+
+BRIEF = brief()
 RECIPES = [each for each in typing.get_args(Recipe) if each != "auto"]
 
 
@@ -32,8 +39,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "points.csv").write_text("a,b\n" + "".join(f"{a:.4f},{b:.4f}\n" for a, b in points))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        assert main(["train", "points.csv", "--mlp.hidden", "32", "--mlp.layers", "2", *BRIEF, "--steps", "300",
-                     "--batch", "128", "-o", "flow"]) == 0  # fmt: skip
+        assert main(["train", "points.csv", "--mlp.hidden", "32", "--mlp.layers", "2", *brief(300, 128),
+                     "-o", "flow"]) == 0  # fmt: skip
         yield folder
 
 
@@ -67,10 +74,10 @@ def test_a_recipe_of_stages_goes_on_in_the_stage_where_it_was(place: Path) -> No
 
 def test_a_stage_does_not_go_on_when_the_one_before_has(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nor another run's student, whatever the recipe learns from."""
-    command = ["distill", "flow", "--pairs", "64", "--teacher.steps", "2", *BRIEF, "-o", "early"]
-    assert main(command) == 0
+    command = ["distill", "flow", "--pairs", "64", "--teacher.steps", "2", "-o", "early"]
+    assert main([*command, *BRIEF]) == 0
     kept = (place / "early" / "model.safetensors").read_bytes()
-    assert main([*command, "--steps", "40"]) != 0
+    assert main([*command, *brief(40)]) != 0
     assert "Expected start = " in capsys.readouterr().err
     assert (place / "early" / "model.safetensors").read_bytes() == kept
     assert main(["train", "points.csv", "--mlp.hidden", "32", "--mlp.layers", "2", *BRIEF, "-o", "rough"]) == 0
@@ -81,7 +88,7 @@ def test_a_stage_does_not_go_on_when_the_one_before_has(place: Path, capsys: pyt
 
 
 def test_one_call_of_the_student_is_better_than_one_of_the_teacher(place: Path) -> None:
-    words = ["--recipe", "pairs", "--pairs", "2048", "--real", *BRIEF, "--steps", "300", "--batch", "128"]
+    words = ["--recipe", "pairs", "--pairs", "2048", "--real", *brief(300, 128)]
     assert main(["distill", "flow", *words, "-o", "quick"]) == 0
     held = pf.data.open_data("points.csv").held_out_batch(Draw(0, "test")).x
     teacher, student = load("flow"), load("quick")
@@ -196,7 +203,7 @@ def test_a_teacher_that_says_eps_gets_a_hint_that_what_is_made_of_it_does_not(
 
 
 def test_real_pairs_are_at_most_one_for_each_event(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--pairs", "450", "--real", "--teacher.steps", "1", *BRIEF, "--steps", "1"]
+    words = ["--pairs", "450", "--real", "--teacher.steps", "1", *brief(1)]
     assert main(["distill", "flow", "--recipe", "pairs", *words, "-o", "real"]) == 0
     shown = capsys.readouterr().out
     assert "--real: 400 pairs, one for each training event; --pairs is 450" in shown
@@ -245,29 +252,29 @@ def test_runs_are_put_side_by_side(place: Path, capsys: pytest.CaptureFixture[st
 
 def test_reflow_says_whether_another_round_pays(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also of runs whose folders have one name."""
-    words = ["--pairs", "64", "--teacher.steps", "2", *BRIEF, "--measure", "40"]
-    assert main(["reflow", "flow", *words, "-o", "other/flow"]) == 0
+    words = ["--pairs", "64", "--teacher.steps", "2", *BRIEF, "--measure"]
+    assert main(["reflow", "flow", *words, "40", "-o", "other/flow"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines() if "%" in line][:2] == [
         "flow",
         "other/flow",
     ]
-    assert main(["reflow", "flow", *words, "-o", "straight"]) == 0
+    assert main(["reflow", "flow", *words, "40", "-o", "straight"]) == 0
     shown = capsys.readouterr().out
     assert [line.split()[0] for line in shown.splitlines() if "%" in line][:2] == ["flow", "straight"]
     assert "pay" in shown or "Go on from flow" in shown
-    assert main(["reflow", "flow", *words, "--measure", "0", "-o", "silent"]) == 0
+    assert main(["reflow", "flow", *words, "0", "-o", "silent"]) == 0
     assert "Bend" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("path", "prediction"), [("vp", "eps"), ("ve", "score"), ("edm", "edm")])
 def test_a_run_on_any_path_is_straightened_on_the_straight_one(path: str, prediction: str, place: Path) -> None:
     """One call of it is as good as many, which its teacher's are not on any path; and it can be straightened again."""
-    net = ["--mlp.hidden", "32", "--mlp.layers", "2", *BRIEF, "--batch", "128"]
+    net = ["--mlp.hidden", "32", "--mlp.layers", "2", *brief(300, 128)]
     name, straight = f"teaches-{path}", f"straight-{path}"
-    assert main(["train", "points.csv", *net, "--steps", "300", "--path", path, "--prediction", prediction,
+    assert main(["train", "points.csv", *net, "--path", path, "--prediction", prediction,
                  "-o", name]) == 0  # fmt: skip
-    words = ["--pairs", "2048", "--measure", "0", *BRIEF, "--batch", "128", "--lr", "1e-3"]
-    assert main(["reflow", name, *words, "--steps", "300", "-o", straight]) == 0
+    words = ["--pairs", "2048", "--measure", "0"]
+    assert main(["reflow", name, *words, *brief(300, 128), "--lr", "1e-3", "-o", straight]) == 0
     recipe, student = read_run(straight).model, load(straight)
     assert (recipe.path, recipe.prediction) == ("linear", "velocity")
     held = pf.data.open_data("points.csv").held_out_batch(Draw(0, "test")).x
@@ -275,7 +282,7 @@ def test_a_run_on_any_path_is_straightened_on_the_straight_one(path: str, predic
     teacher = load(name).on(pf.paths.Linear(), pf.paths.velocity)
     far = pf.report.energy_distance(teacher.sample(500, solver=Euler(1), seed=0), held)
     assert one.value < min(far.value / 5, many.value + 0.02)
-    assert main(["reflow", straight, *words, "--steps", "2", "--lr", "1e-6", "-o", f"{straight}-2"]) == 0
+    assert main(["reflow", straight, *words, *brief(2, 128), "--lr", "1e-6", "-o", f"{straight}-2"]) == 0
     again = load(f"{straight}-2").sample(99, solver=Euler(1), seed=0)
     torch.testing.assert_close(again, student.sample(99, solver=Euler(1), seed=0), rtol=0, atol=0.1)
 
@@ -285,8 +292,8 @@ def classes(place: Path) -> Path:
     """A run on two classes of points that has learned to go without them too."""
     x, label = Draw(0).normal(400, (2,)).numpy(), np.arange(400) % 2
     np.savez(place / "two.npz", x=x * 0.5 + 4.0 * label[:, None], y=label)
-    words = ["--conditional", "--drop-labels", "0.2", "--mlp.hidden", "16", "--mlp.layers", "1", *BRIEF]
-    assert main(["train", "two.npz", *words, "--steps", "200", "--batch", "64", "-o", "classes"]) == 0
+    words = ["--conditional", "--drop-labels", "0.2", "--mlp.hidden", "16", "--mlp.layers", "1"]
+    assert main(["train", "two.npz", *words, *brief(200, 64), "-o", "classes"]) == 0
     return place / "classes"
 
 
@@ -341,7 +348,7 @@ def test_guidance_on_the_command_line(classes: Path, capsys: pytest.CaptureFixtu
     torch.testing.assert_close(torch.from_numpy(np.load("eight.npz")["samples"]), known.scaling.to_values(made))
     assert main(["train", "--config", "classes/config.toml", "-o", "classes-again"]) == 0
     assert (classes / "model.safetensors").read_bytes() == Path("classes-again/model.safetensors").read_bytes()
-    words = ["--recipe", "pairs", "--pairs", "64", "--teacher.steps", "4", *BRIEF, "--steps", "4"]
+    words = ["--recipe", "pairs", "--pairs", "64", "--teacher.steps", "4", *brief(4)]
     assert main(["distill", "classes", *words, "--guidance", "2", "-o", "one-guidance"]) == 0
     capsys.readouterr()
     mistakes = {

@@ -82,15 +82,18 @@ def test_damage_is_made_good(run: Path, tmp_path: Path) -> None:
         (["-o", "{}/many", "--shard", "2/2"], "3/16"),
         (["-o", "{}/many", "--shard", "all"], "3/16"),
         (["-o", "{}"], "new or empty"),
-        (["-o", "{}/begun", "--seed", "4"], "seed = 3"),
-        (["-o", "{}/begun", "-n", "24"], "total = 23"),
+        (["-o", "{}/begun", "--seed=4"], "seed = 3"),
+        (["-o", "{}/begun", "-n=24"], "total = 23"),
     ],
 )
 def test_a_share_that_makes_no_sense_is_refused(
     run: Path, tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["sample", str(run), *MANY, "-o", str(tmp_path / "begun"), "--shard", "0/9"]) == 0
-    assert main(["sample", str(run), *MANY, *(word.format(tmp_path) for word in words)]) == 2
+    given = {MANY[i]: f"{MANY[i]}={MANY[i + 1]}" for i in range(0, len(MANY), 2)}
+    changed = given | {word.partition("=")[0]: word for word in words if "=" in word}
+    others = [word.format(tmp_path) for word in words if "=" not in word]
+    assert main(["sample", str(run), *changed.values(), *others]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "plan.json").exists()
 
@@ -133,7 +136,8 @@ def test_other_pairs_than_it_was_begun_with_are_refused(
 ) -> None:
     words = ["distill", str(points), *TEACH, "-o", str(tmp_path / "jump")]
     assert main([*words, "--pairs-shard", "0/3"]) == 0
-    assert main([*words, "--pairs", "2600"]) == 2
+    more = ["2600" if before == "--pairs" else word for before, word in zip(["", *words], words)]
+    assert main(more) == 2
     assert "total = 2500" in capsys.readouterr().err
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").touch()

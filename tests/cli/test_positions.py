@@ -8,7 +8,14 @@ import pytest
 from pushforward.cli import main
 
 SIZES = {"steps": 4, "length": 8, "batch": 2, "width": 16, "layers": 1, "heads": 2, "judge": 64}
-SMALL = [word for name, size in SIZES.items() for word in (f"--{name}", str(size))]
+
+
+def small(**changes: int) -> list[str]:
+    """A comparison of seconds."""
+    return [word for name, size in (SIZES | changes).items() for word in (f"--{name}", str(size))]
+
+
+SMALL = small()
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def test_a_training_that_fails_leaves_the_finished_ones(poem, tmp_path, monkeypa
 
 def test_puzzles_are_judged_by_exact_answers(tmp_path, capsys):
     words = ["--task", "sort", "--encodings", "learned,kerple", "--seeds", "1", "--out", str(tmp_path)]
-    assert main(["positions", "compare", *words, *SMALL, "--length", "3", "--test-lengths", "6"]) == 0
+    assert main(["positions", "compare", *words, *small(length=3), "--test-lengths", "6"]) == 0
     shown = capsys.readouterr().out
     assert "sort: 4 steps at length 3, 1 seed; exact answers (more is better)" in shown
     assert shown.splitlines()[1].split() == ["encoding", "3", "6"]

@@ -1,5 +1,6 @@
 """From words to options, from errors to one sentence and a status; help that teaches and does not wait for torch."""
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -13,6 +14,7 @@ import pytest
 
 from pushforward._errors import ConfigError, RunError
 from pushforward.cli import info, main
+from pushforward.cli.repeats import gathered
 from pushforward.cli.shell import GROUPS, VERBS, options_class, parse
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -158,6 +160,10 @@ MISTAKES = {
     "data that do not exist": (["train", "no.csv"], "'no.csv', which does not exist"),
     "data with a typing error": (["train", "digts"], "Did you mean 'digits'?"),
     "no pairs": (["report", "x", "--calls", "0"], "Expected --calls of 1 or more"),
+    "two values for one": (["sample", "x", "--steps", "3", "--steps=4"], "Expected --steps once; got --steps and --st"),
+    "two spellings": (["sample", "x", "-n3", "--n", "4"], "Expected --n once; got -n3 and --n. Keep the one you mean."),
+    "two files": (["sample", "--config", "a", "--config", "b"], "Expected --config once"),
+    "a pair twice": (["train", "x", "--nice.support", "0", "1", "--nice.support", "0", "2"], "--nice.support once"),
 }
 
 
@@ -170,6 +176,32 @@ def test_a_mistake_is_one_sentence(case: str, capsys: pytest.CaptureFixture[str]
     assert shown.count("\n") == 1
     assert message in shown
     assert "─" not in shown
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_flag_that_help_shows_is_either_added_up_or_refused_twice(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = set(re.findall(r"^\W*?((?<![\w-])--?[a-z][\w.-]*)", help_of(capsys, *verb.split()), re.MULTILINE))
+    assert len(shown - {"--help", "-h"}) >= 5
+    for flag in shown - {"--help", "-h"}:
+        with contextlib.suppress(ConfigError):
+            assert gathered([*verb.split(), flag, "a", flag, "b"], options_class(verb)) == [
+                *verb.split(),
+                flag,
+                "a",
+                "b",
+            ]
+
+
+def test_the_values_of_a_flag_that_takes_several_add_up() -> None:
+    words = ["--given", "a=-1", "--seed", "2", "--given=b=2", "c=3", "--given", "d=4", "runs/x"]
+    options = parse(["sample", *words])
+    assert options.given == ("a=-1", "b=2", "c=3", "d=4")
+    assert (str(options.run), options.machine.seed) == ("runs/x", 2)
+    assert parse(["train", "x", "--kinds", "a=real", "--kinds", "b=integer"]).reading.kinds == ("a=real", "b=integer")
+    assert parse(["train", "x", "--rates", "a", "1", "--rates", "b", "2"]).settings.rates == (("a", 1.0), ("b", 2.0))
+    assert parse(["positions", "compare", "x", "--test_lengths", "3", "--test-lengths", "4"]).test_lengths == (3, 4)
 
 
 def test_nothing_at_all_shows_the_first_page(capsys: pytest.CaptureFixture[str]) -> None:

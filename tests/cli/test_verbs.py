@@ -10,11 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
+import pushforward as pf
 from pushforward._random import Draw
 from pushforward.cli import main
 from pushforward.cli.runs import Remembered, run_folder
 from pushforward.cli.units import read_units, units_of
 from pushforward.data import digits
+from pushforward.report import on_lines, straightness
 
 BRIEF = ["--steps", "4", "--batch", "16", "--checkpoint-every", "0", "--warmup", "1"]
 MLP = ["--mlp.hidden", "8", "--mlp.layers", "1"]
@@ -94,6 +96,23 @@ def test_a_sample_depends_on_its_index_alone(people: Path, tmp_path: Path) -> No
     whole, part = rows_of(tmp_path / "a.csv"), rows_of(tmp_path / "b.csv")
     same = torch.tensor([[float(v) for v in row] for row in whole[5:]])
     torch.testing.assert_close(torch.tensor([[float(v) for v in row] for row in part[1:]]), same, rtol=1e-4, atol=1e-3)
+
+
+def test_straightness_is_that_of_the_straight_path_and_says_so(
+    place: Path, people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    brief = ["--likelihood", "0", "-n", "40", "--solver", "euler", "--steps", "8"]
+    assert main(["train", "people.csv", *BRIEF, *MLP, "--path", "vp", "--prediction", "eps", "-o", "vp"]) == 0
+    assert main(["evaluate", "vp", *brief, "-o", "vp.json"]) == 0
+    name = "straightness per dimension, on the straight path"
+    assert name in capsys.readouterr().out
+    lines = on_lines(pf.load(place / "vp"))
+    assert lines.path == pf.paths.Linear()
+    found = json.loads((place / "vp.json").read_text())[name]["value"]
+    assert found == pytest.approx(straightness(lines, pf.solvers.Euler(8)).per_dimension.value, rel=1e-4)
+    assert main(["evaluate", str(people), *brief]) == 0
+    assert name not in (shown := capsys.readouterr().out)
+    assert "straightness per dimension" in shown
 
 
 def test_the_same_command_makes_the_same_run(place: Path, people: Path) -> None:

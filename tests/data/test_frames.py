@@ -1,11 +1,13 @@
 """Data frames: what their columns hold is read from the types they came with, and what comes out is as what came in."""
 
+import datetime
+
 import numpy as np
 import pytest
 
 from pushforward._errors import DataError
 from pushforward.data.columns import Categorical, Integer, Real
-from pushforward.data.frames import frame, kinds
+from pushforward.data.frames import frame, kinds, numbers
 
 HOLES = [1, 2, None, 4]
 
@@ -89,3 +91,30 @@ def test_a_sparse_table_is_refused_even_where_it_is_a_mapping():
     for made in (sparse.dok_array((3, 2)), sparse.csr_matrix((3, 2))):
         with pytest.raises(DataError, match=r"a sparse .*Call its toarray\(\)"):
             frame(made)
+
+
+@pytest.mark.parametrize("declared", [{}, {"when": "real"}, {"when": "integer"}])
+@pytest.mark.parametrize(
+    ("column", "found"),
+    [
+        ([datetime.date(2020, 1, day) for day in (1, 2, 3)], "values of the type date"),
+        ([datetime.datetime(2020, 1, day, tzinfo=datetime.UTC) for day in (1, 2, 3)], "values of the type datetime"),
+        ([1.0, None, datetime.time(3)], "values of the type time"),
+        (np.array(["2020-01-01", "2020-01-02", "2020-01-03"], dtype="datetime64[D]"), "dates"),
+        ([(1, 2), (3, 4), (5, 6)], "values of the type tuple"),
+        (np.array([1j, 2.0, 3.0]), "complex ones"),
+        ([10**400, 1.5, 2.5], "too large"),
+    ],
+)
+def test_what_is_no_number_is_named_with_its_column(column, found, declared):
+    cells = column if isinstance(column, np.ndarray) else np.fromiter(column, dtype=object)
+    given = frame({"a": np.ones(3), "when": cells})
+    with pytest.raises(DataError, match=rf"^Expected numbers in column 'when'; got .*{found}"):
+        numbers(given, kinds(given, declared))
+
+
+def test_moments_of_a_time_zone_are_named_with_their_column():
+    pd = pytest.importorskip("pandas", reason="pandas is not installed")
+    given = frame(pd.DataFrame({"a": [1.0, 2.0], "when": pd.date_range("2020-01-01", periods=2, tz="UTC")}))
+    with pytest.raises(DataError, match=r"column 'when'; got values of the type Timestamp\. Turn them into numbers"):
+        numbers(given, kinds(given, {}))

@@ -276,15 +276,50 @@ def test_gradients_have_derivatives_of_their_own(member: Flow, way: str):
 @every
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
 def test_each_event_has_its_own_gradient_by_torch_func(member: Flow):
-    """vmap over grad, with contexts and classes; but for what searches, or integrates, for a density."""
-    if member.searches or member.refuses_what_is_not_finite:
-        pytest.skip("its density decides by values")
+    """vmap over grad, with contexts and classes; what searches for a density says that it cannot."""
     flow, x, context = member.flow(), member.data(3), member.contexts(3)
 
     def one(x: Tensor, context: Tensor | None) -> Tensor:
         return flow.log_prob(x[None], None if context is None else context[None])[0]
 
-    found = torch.func.vmap(torch.func.grad(one), in_dims=(0, None if context is None else 0))(x, context)
+    each = torch.func.vmap(torch.func.grad(one), in_dims=(0, None if context is None else 0))
+    if member.searches:
+        with pytest.raises(PushforwardError, match=r"got torch\.vmap, which hides them"):
+            each(x, context)
+        return
+    found = each(x, context)
     at = x.clone().requires_grad_()
     (wanted,) = torch.autograd.grad(flow.log_prob(at, context).sum(), at)
     assert_close(found, wanted, rtol=1e-8, atol=1e-8)
+
+
+@every
+@pytest.mark.parametrize("way", ["log_prob", "decode"])
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_vmap_alone_gives_what_the_batch_gives_or_a_sentence(member: Flow, way: str):
+    flow, x, context = member.flow(), member.data(3), member.contexts(3)
+    if member.circle or member.unit:
+        x = flow.encode(x, context) if way == "decode" else x
+
+    def one(x: Tensor, context: Tensor | None) -> Tensor:
+        return getattr(flow, way)(x[None], None if context is None else context[None])[0]
+
+    try:
+        found = torch.func.vmap(one, in_dims=(0, None if context is None else 0))(x, context)
+    except PushforwardError as error:
+        assert "got torch.vmap" in str(error) or "got torch.func" in str(error)  # noqa: PT017
+        return
+    assert not member.searches or way == "decode"
+    assert_close(found, getattr(flow, way)(x, context), rtol=1e-8, atol=1e-8)
+
+
+@every
+@pytest.mark.parametrize("way", ["log_prob", "sample"])
+def test_a_context_of_another_width_is_a_sentence(member: Flow, way: str):
+    if member.own_net or not (member.context or member.classes):
+        pytest.skip("it has no context, or a network of the tests reads it")
+    flow, x = member.flow(), member.data(3)
+    for width in (1, 7):
+        told = torch.zeros(3, width, dtype=x.dtype)
+        with pytest.raises(ShapeError, match=r"context|class indices"):
+            flow.sample(3, told) if way == "sample" else flow.log_prob(x, told)

@@ -258,3 +258,12 @@ def test_what_cannot_carry_a_divergence_is_refused():
         ring().as_flow(pieces=0)
     with pytest.raises(ConfigError, match="Runge-Kutta or adaptive"):
         ring().as_flow(DDIM()).log_prob(torch.zeros(1, 2, dtype=torch.float64))
+
+
+def test_vmap_takes_fixed_steps_and_says_that_it_cannot_adapt():
+    x = torch.randn(3, 3, dtype=torch.float64)
+    flow = untrained(Linear(), 0.1).double().as_flow(RK4(steps=4), Exact())
+    assert_close(torch.func.vmap(lambda v: flow.log_prob(v[None])[0])(x), flow.log_prob(x), rtol=1e-10, atol=1e-10)
+    adaptive = untrained(Linear(), 0.1).double().as_flow(Adaptive(), Exact())
+    with pytest.raises(PushforwardError, match=r"got torch\.vmap, which hides them"):
+        torch.func.vmap(lambda v: adaptive.log_prob(v[None])[0])(x)

@@ -6,6 +6,7 @@ from torch.testing import assert_close
 
 from pushforward._errors import ConfigError
 from pushforward.data.batch import Batch
+from pushforward.models import ffjord
 from pushforward.models.base import Logistic, Normal
 from pushforward.models.flow import NormalizingFlow, prepare
 from pushforward.models.named import nice
@@ -59,6 +60,15 @@ def test_the_start_is_worth_more_than_fifty_steps():
 def test_one_event_gives_no_start():
     with pytest.raises(ConfigError, match="at least two events"):
         prepare(nice((2,), hidden=4, layers=1), Batch(torch.zeros(1, 2)))
+
+
+def test_a_loop_over_named_flows_may_start_one_that_integrates():
+    flow = ffjord((3,), hidden=4, layers=1)
+    ready = prepare(flow, Batch(X))
+    assert type(ready) is type(flow)
+    for ours, theirs in zip(ready.parameters(), flow.parameters(), strict=True):
+        assert ours is not theirs
+        assert torch.equal(ours, theirs)
 
 
 def test_solvers_are_accepted_and_ignored():

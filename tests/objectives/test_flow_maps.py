@@ -9,7 +9,7 @@ from gaussian import ExactMap, exact_jump, gaussian_model
 from pushforward import paths
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
-from pushforward.models import Diffusion, FlowMap
+from pushforward.models import Diffusion, FlowMap, Normal
 from pushforward.nets import MLP, Transformer, two_times
 from pushforward.objectives import (
     Between,
@@ -28,6 +28,7 @@ from pushforward.objectives import (
 )
 from pushforward.objectives.flow_map_matching import robust
 from pushforward.objectives.tangent import tangent
+from pushforward.solvers import Jumps
 
 MEAN, STD = 0.3, 0.5
 
@@ -165,7 +166,7 @@ def test_distribution_matching_moves_nothing_when_all_agree():
 
     def slope(teacher, steps=1):
         net = ExactMap(MEAN, STD)
-        model = FlowMap(net, critic=critic)
+        model = FlowMap(net, critic=critic, solver=Jumps(steps, renoise=1.0))
         DistributionMatching(teacher, steps=steps)(model, Batch(moments().x.repeat(64, 1)), Draw(0)).mean().backward()
         return net.offsets.grad
 
@@ -173,6 +174,34 @@ def test_distribution_matching_moves_nothing_when_all_agree():
         assert slope(TEACHER, steps).abs().max() < 1e-12
     higher = gaussian_model(paths.Linear(), paths.velocity, MEAN + 0.2, STD, (1,))
     assert slope(higher)[0] > 0.1  # a smaller u(x, 1, 0) is a larger sample
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_distribution_matching_makes_the_jumps_that_samples_take_and_trains_each(steps):
+    exact, asked, learned = ExactMap(MEAN, STD), set(), set()
+
+    def net(x, t, context=None, leap=None):
+        for now, to in zip(t.tolist(), (t - leap).tolist()):
+            asked.add((now, to))
+            learned.update([(now, to)] if torch.is_grad_enabled() else [])
+        return exact(x, t, context, leap)
+
+    model = FlowMap(net, shape=(1,), critic=TEACHER, solver=Jumps(steps, renoise=1.0))
+    DistributionMatching(TEACHER, steps=steps)(model, Batch(moments().x.repeat(64, 1)), Draw(0))
+    trained_on = asked.copy()
+    asked.clear()
+    with torch.no_grad():
+        model.sample(4, seed=0)
+    assert trained_on == learned == asked
+    assert len(asked) == steps
+
+
+def test_several_jumps_without_fresh_noise_are_not_trained_by_distribution_matching():
+    for solver in (None, Jumps(2), Jumps(2, renoise=0.5)):
+        model = FlowMap(ExactMap(MEAN, STD), critic=TEACHER, solver=solver)
+        assert DistributionMatching(TEACHER)(model, moments(), Draw(0)).isfinite().all()
+        with pytest.raises(ValueError, match=r"steps=2 and Jumps.*solver=Jumps\(2, renoise=1\.0\)"):
+            DistributionMatching(TEACHER, steps=2)(model, moments(), Draw(0))
 
 
 def test_distribution_matching_trains_each_network_by_its_own_term():
@@ -307,7 +336,8 @@ def test_losses_split_by_sample():
         for parameter in net.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
     critic = gaussian_model(paths.Linear(), paths.velocity)
-    model, x = FlowMap(net, critic=critic), torch.randn(40, 2, dtype=torch.float64)
+    model = FlowMap(net, critic=critic, solver=Jumps(3, renoise=1.0))
+    x = torch.randn(40, 2, dtype=torch.float64)
     flow = gaussian_model(paths.Linear(), paths.velocity)
     recipes = (
         few_steps.mean_flow(), few_steps.shortcut(), few_steps.lagrangian(flow), few_steps.progressive(flow, 4),
@@ -420,6 +450,9 @@ def test_what_cannot_be_is_refused():
         FlowMapMatching(Composition(0.5, "teacher"))(plain, batch, Draw(0))
     with pytest.raises(ValueError, match="a flow map with a critic"):
         DistributionMatching(TEACHER)(plain, batch, Draw(0))
+    own = FlowMap(ExactMap(MEAN, STD), critic=TEACHER, base=Normal((1,), 2.0))
+    with pytest.raises(ValueError, match=r"DistributionMatching\(\), which draws N\(0, 1\).*a Normal of deviation 2"):
+        DistributionMatching(TEACHER)(own, batch, Draw(0))
     for wrong in (
         lambda: Between(diagonal=2.0), lambda: Halving(0), lambda: Stops(0), lambda: Composition(0.0),
         lambda: FlowMapMatching(power=2.0), lambda: DistributionMatching(TEACHER, steps=0),

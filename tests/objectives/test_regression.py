@@ -9,7 +9,7 @@ from pushforward import paths
 from pushforward._errors import ConfigError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
-from pushforward.models import Diffusion, FlowMap, Model, StudentT
+from pushforward.models import Diffusion, FlowMap, Model, Normal, StudentT
 from pushforward.objectives import (
     Distillation,
     FlowMapMatching,
@@ -163,14 +163,42 @@ def test_likelihood_is_minus_log_prob_per_dimension():
 
 
 @pytest.mark.parametrize("coupling", [paths.Independent(), paths.OptimalTransport()])
-def test_noise_that_samples_do_not_start_from_is_refused(coupling):
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        (StudentT((2,), 3.0), "starts from a StudentT"),
+        (Normal((2,), 2.0), "starts from a Normal of deviation 2.0 around 0.0"),
+        (Normal((2,), 1.0, torch.tensor([0.0, 5.0])), "starts from a Normal of deviation 1.0 around tensor"),
+    ],
+)
+def test_noise_that_samples_do_not_start_from_is_refused(coupling, own, words):
     """A flow between other sources than noise would be trained from N(0, 1), and sampled from what it never saw."""
-    net, own, batch = torch.nn.Linear(2, 2), StudentT((2,), 3.0), Batch(data(8).float())
+    net, batch = torch.nn.Linear(2, 2), Batch(data(8).float())
     field = Diffusion(lambda x, t, context: net(x), shape=(2,), base=own)
     jumps = FlowMap(lambda x, t, context, leap=None: net(x), shape=(2,), base=own)
     for model, objective in ((field, Regression), (jumps, FlowMapMatching)):
-        with pytest.raises(ConfigError, match="starts from a StudentT"):
+        with pytest.raises(ConfigError, match=words):
             objective(coupling=coupling)(model, batch, Draw(0))
-        source = paths.Source(lambda n, draw: own.sample(n, draw))
+        source = paths.Source(own.sample)
         assert objective(coupling=source)(model, batch, Draw(0)).isfinite().all()
         assert objective(coupling=coupling)(model, Batch(batch.x, eps=batch.x + 5), Draw(0)).isfinite().all()
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_noise_that_a_path_leaves_of_the_data_is_noise(name):
+    """Whatever deviation its last time has, with the data's moments or without, and moved to other paths."""
+    moments = {"data_mean": torch.tensor([1.0, -2.0]), "data_var": 4.0}
+    for prediction in (paths.velocity, paths.eps):
+        for told in ({}, moments):
+            model = Diffusion(lambda x, t, context: x, PATHS[name], prediction, shape=(2,), **told)
+            for each in (model, model.on(paths.Linear()), model.on(paths.VE()), model.matched(0.5, 2.0)):
+                assert Regression()(each, Batch(data(8)), Draw(0)).isfinite().all()
+            jumps = FlowMap.of(model)
+            assert FlowMapMatching()(jumps, Batch(data(8)), Draw(0)).isfinite().all()
+
+
+@pytest.mark.parametrize("own", [Normal((2,), 2.0), Normal((2,), 1.0, 5.0)])
+def test_a_base_of_ones_own_on_a_path_that_leaves_some_of_the_data_is_refused(own):
+    for path in (paths.VP(), paths.Cosine(), paths.VE()):
+        with pytest.raises(ConfigError, match="starts from a Normal"):
+            Regression()(Diffusion(lambda x, t, c: x, path, shape=(2,), base=own), Batch(data(8)), Draw(0))

@@ -7,9 +7,11 @@ import torch
 from scipy import integrate
 
 from pushforward._random import Draw
-from pushforward.report import straightness
+from pushforward.paths import VE, VP, Cosine, eps
+from pushforward.report import on_lines, straightness
+from pushforward.report.sections import paths_section
 from pushforward.solvers import RK4, Adaptive, Euler, Heun
-from report.standin import gaussian_model
+from report.standin import gaussian_data, gaussian_model
 
 
 class Constant:
@@ -71,3 +73,18 @@ def test_context_and_chunks():
     whole = straightness(Constant(0.0), RK4(steps=1), n=10, context=context)
     assert whole.transport.value == pytest.approx(3 * context.square().mean().item())
     assert straightness(Constant(0.0), RK4(steps=1), n=10, context=context, chunk=3) == whole
+
+
+@pytest.mark.parametrize("path", [VP(), VE(), Cosine()], ids=repr)
+def test_a_page_tells_the_same_of_one_model_on_two_paths(path):
+    """S is that of the straight path, on which reflow measures, and the page says whose own path was left."""
+    data, lines = gaussian_data(), gaussian_model(std=0.25)
+    curved = lines.on(path, eps)
+    both = [paths_section(model, data, n=4) for model in (on_lines(lines), curved)]
+    (table, also), (figure, moved) = ([section.blocks[k] for section in both] for k in (1, 0))
+    for one, other in zip(table.rows[0][1:3], also.rows[0][1:3]):
+        assert one.value == pytest.approx(other.value, rel=0.02, abs=1e-3)
+    assert on_lines(lines) is lines
+    assert "straight path" not in figure.caption
+    name = type(path).__name__
+    assert f"numbers are of the straight path, not of the own path of this model ({name})." in moved.caption

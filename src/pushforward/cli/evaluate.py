@@ -30,7 +30,8 @@ class Evaluate:
     """Measure how well a run models data it has not seen.
 
     Bits per dimension of held-out events (fewer is better), distances from samples to held-out events (each beside the
-    floor that real data get), and how straight the paths are.
+    floor that real data get), and how straight the ways from noise to data are: on the straight path, whatever the
+    run's own, as in reports and where reflow makes its lines.
 
     Examples:
       pushforward evaluate runs/digits
@@ -140,7 +141,9 @@ def measure(
         report.frechet_distance(features(real), seen),
     )
     if isinstance(model, pf.Diffusion) and not units.labels and carries_divergence(solver):
-        rows["straightness per dimension"] = report.straightness(model, solver, seed=seed).per_dimension, None
+        lines = report.on_lines(model)
+        name = f"straightness per dimension{'' if lines is model else ', on the straight path'}"
+        rows[name] = report.straightness(lines, solver, seed=seed).per_dimension, None
     return rows
 
 

@@ -25,6 +25,7 @@ from pushforward import __version__, _config
 from pushforward._errors import ConfigError, PushforwardError, explain, out_of_memory
 from pushforward._recipe import KINDS
 from pushforward.cli.options import Session
+from pushforward.cli.repeats import gathered
 from pushforward.cli.usage import sentence
 
 VERBS: Final = {
@@ -107,7 +108,8 @@ def parse(words: Sequence[str]) -> Verb:
     """The options that the words of a command amount to.
 
     Raises:
-        ConfigError: a verb or an option that does not exist, a value of another type, a wrong `--config` file.
+        ConfigError: a verb or an option that does not exist, a value of another type, one value given twice, a wrong
+            `--config` file.
         SystemExit: after printing help or a completion script.
     """
     words = list(words) or ["--help"]
@@ -116,6 +118,7 @@ def parse(words: Sequence[str]) -> Verb:
         print(f"pushforward {__version__}")
         raise SystemExit(0)
     verb, command = _verb(words)
+    words = gathered(words, options_class(verb)) if verb else words
     default = _from_file(verb, _config_path(words)) if verb else None
     complaint = io.StringIO()
     try:

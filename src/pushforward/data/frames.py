@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ WORDS: Mapping[str, Callable[[], Column]] = {
 
 _SHORT = frozenset(["float16", "float32"])
 """Types in which rounding may leave a support."""
+
+_NUMBERS = (int, float, Decimal, np.integer, np.floating, np.bool_)
+"""Types that compare with numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,7 +173,7 @@ def _kind(cell: np.ndarray, declared: Column | str | None, dtype: Any) -> Column
     if isinstance(kind, Categorical) or (kind is None and (words or str(dtype) == "category")):
         return kind if isinstance(kind, Categorical) and kind.values else Categorical(_values(cell))
     if declared == "integer" or (kind is None and _whole(cell, named=dtype is not None)):
-        return Integer(0 if all(not isinstance(value, str) and value >= 0 for value in _there(cell)) else None)
+        return Integer(0 if all(isinstance(value, _NUMBERS) and value >= 0 for value in _there(cell)) else None)
     return kind or Real()
 
 
@@ -195,7 +199,7 @@ def numbers(given: Frame, kinds: tuple[Column, ...]) -> np.ndarray:
     """Values [rows, columns], float64: categories by their place (-1 for strangers), NaN where missing.
 
     Raises:
-        DataError: infinite numbers, or words or dates in a column of numbers.
+        DataError: infinite numbers, or words, dates or anything else that is no number in a column of numbers.
     """
     return np.stack([_numbers(*each) for each in zip(given.names, given.cells, kinds, strict=True)], 1)
 
@@ -204,14 +208,20 @@ def _numbers(name: Any, cell: np.ndarray, kind: Column) -> np.ndarray:
     if isinstance(kind, Categorical):
         places = {value: float(place) for place, value in enumerate(kind.values)}
         return np.array([np.nan if _missing(v) else places.get(_plain(v), -1.0) for v in cell])
+    expected = f"numbers in column {name!r}"
+    fix = "Turn them into numbers: days since a date, or hours of the day as Circular(24)."
     if cell.dtype.kind in "mM":
-        fix = "Turn them into numbers: days since a date, or hours of the day as Circular(24)."
-        raise faulty(f"numbers in column {name!r}", "dates", fix)
+        raise faulty(expected, "dates", fix)
+    if cell.dtype.kind == "c":
+        raise faulty(expected, "complex ones", "Give real and imaginary part apart.")
     try:
-        clean = [np.nan if _missing(v) else v for v in cell] if cell.dtype.kind == "O" else cell
+        clean = [np.nan if _missing(v) else float(v) for v in cell] if cell.dtype.kind == "O" else cell
         values = np.asarray(clean, dtype=np.float64)
-    except ValueError as error:
-        raise faulty(f"numbers in column {name!r}", f"{error}", "Declare it 'categorical'.") from error
+    except TypeError as error:
+        odd = next(type(v).__name__ for v in _there(cell) if not isinstance(v, (*_NUMBERS, str)))
+        raise faulty(expected, f"values of the type {odd}", fix) from error
+    except (ValueError, OverflowError) as error:
+        raise faulty(expected, f"{error}", "Declare it 'categorical'.") from error
     if np.isinf(values).any():
         raise faulty(f"finite numbers in column {name!r}", "infinity (inf)", "Leave such rows out, or make them NaN.")
     return values

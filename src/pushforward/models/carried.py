@@ -57,6 +57,8 @@ def carried(base: Base, here: End, there: End) -> Base:
 
 
 def _near(one: float | Tensor, other: float | Tensor) -> bool:
+    if not isinstance(one, Tensor) and not isinstance(other, Tensor):
+        return abs(one - other) <= _CLOSE * (1 + abs(other))
     return bool((_wide(one) - _wide(other)).abs().max() <= _CLOSE * (1 + _wide(other).abs().max()))
 
 

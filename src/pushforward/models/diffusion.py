@@ -145,7 +145,7 @@ class Diffusion(Model):
         first, last = path.time_at(c.alpha, c.sigma).nan_to_num(1.0).clamp(0, 1).tolist()
         last = last if last < moved.span[1] - 1e-9 else moved.span[1]
         moved._within((moved.span[0], last), (max(first, moved.reach[0]), last))
-        if self._has_its_own_base():
+        if self.has_its_own_base():
             moved.base = carried(self.base, _end(self.path, self.span[1]), _end(path, last))
         return moved
 
@@ -160,7 +160,7 @@ class Diffusion(Model):
             precondition=self.precondition, uncertainty=self.uncertainty, data_mean=mean, data_var=var,
         )  # fmt: skip
         moved._within(self.span, self.reach)
-        if self._has_its_own_base():
+        if self.has_its_own_base():
             alpha, sigma = _end(self.path, self.span[1])
             moved.base = carried(self.base, (alpha, sigma), (0.0, sigma))
         return moved
@@ -243,7 +243,7 @@ class Diffusion(Model):
         x, columns, _ = push(self, x, (start, end), context, solver, self.trace)
         return x, columns.mean(1)
 
-    def _has_its_own_base(self) -> bool:
+    def has_its_own_base(self) -> bool:
         """Whether noise is something else than what the path leaves of the data and its eps."""
         return not same(self.base, _base(self.path, self.span[1], self.shape, self.data_mean, self.data_var))
 

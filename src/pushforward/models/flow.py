@@ -17,7 +17,7 @@ References:
 import copy
 import math
 from collections.abc import Sequence
-from typing import overload
+from typing import TypeVar, overload
 
 import torch
 
@@ -45,6 +45,8 @@ from pushforward.transforms import (
     Transform,
 )
 from pushforward.transforms.start import begin
+
+_Model = TypeVar("_Model", bound=Model)
 
 
 class NormalizingFlow(Model, Sequence[Transform]):
@@ -126,7 +128,7 @@ class NormalizingFlow(Model, Sequence[Transform]):
         return self.chain[index]
 
 
-def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
+def prepare(flow: _Model, batch: Batch) -> _Model:
     """A copy of an untrained flow whose shifts and scales start where these data want them.
 
     Data run through the chain once; each `Shift` met is set to centre what reaches it, each `DiagonalScale`
@@ -135,11 +137,12 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
     pace of the learning rate.
 
     Args:
-        flow: any flow; those without shifts and scales come back as they are.
+        flow: any flow; those without shifts and scales come back as they are, as do models that integrate (`ffjord`),
+            so that a loop over named flows needs no exception.
         batch: at least two events (the whole training split, if it fits) with their context.
 
     Returns:
-        A new flow, sharing no parameters with the old.
+        A new model of the same kind, sharing no parameters with the old.
 
     Raises:
         ConfigError: one event alone, which has no spread.
@@ -150,6 +153,8 @@ def prepare(flow: NormalizingFlow, batch: Batch) -> NormalizingFlow:
     if len(batch) < 2:
         raise ConfigError(explain("at least two events to start from", f"{len(batch)}", "Give a larger batch."))
     started = copy.deepcopy(flow)
+    if not isinstance(started, NormalizingFlow):
+        return started
     with torch.no_grad():
         begin(started.chain, batch.x, batch.context, float(torch.as_tensor(started.base.std).mean()))
     return started

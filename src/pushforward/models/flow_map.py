@@ -133,11 +133,7 @@ class FlowMap(Model):
             ConfigError: fresh noise on the way (`Jumps.renoise`) and a base that is something else than noise.
         """
         context, chosen = self._given(z, context), self.solver if solver is None else solver
-        if (
-            isinstance(chosen, Jumps)
-            and chosen.renoise
-            and not leaves_noise(self.base, (1 - self.span[1], self.span[1]))
-        ):
+        if isinstance(chosen, Jumps) and chosen.renoise and self.has_its_own_base():
             got = f"renoise={chosen.renoise:g} on a base of one's own"
             raise ConfigError(explain("a base that is noise, N(0, 1), for fresh noise on the way", got, "Set it to 0."))
         end = 0.0 if isinstance(chosen, Jumps) or chosen.open_end else self.span[0]
@@ -166,6 +162,10 @@ class FlowMap(Model):
     def decode_steps(self, z: Sample, context: Context = None, solver: Solver | None = None) -> Steps:
         """(value, ladj so far) along the velocity; see `Diffusion.decode_steps`."""
         return self.velocities.decode_steps(z, context, solver)
+
+    def has_its_own_base(self) -> bool:
+        """Whether noise is something else than what the straight path leaves of data and N(0, 1)."""
+        return not leaves_noise(self.base, (1 - self.span[1], self.span[1]))
 
     def field(self, context: Context = None) -> FlowField:
         """The map given this context, for solvers."""

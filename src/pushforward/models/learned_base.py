@@ -31,6 +31,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.models.base import Base
+from pushforward.transforms.labelled import indices
 
 
 class LearnedNormal(nn.Module, Base):
@@ -144,7 +145,8 @@ class ClassNormal(nn.Module, Base):
 
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
         drawn = draw.of("class").integers(n, self.classes)
-        c = drawn if context is None else torch.where(context.long() < self.classes, context.long(), drawn)
+        given = None if context is None else indices(context)
+        c = drawn if given is None else torch.where(given < self.classes, given, drawn)
         noise = draw.normal(n, self.shape).flatten(1).to(self.mean.dtype)
         return (self.mean[c] + self.log_std[c].exp() * noise).reshape(n, *self.shape)
 
@@ -153,7 +155,7 @@ class ClassNormal(nn.Module, Base):
         of_all = each.logsumexp(1) - math.log(self.classes)
         if context is None:
             return of_all
-        c = context.long()
+        c = indices(context)
         own = each.gather(1, c.clamp_max(self.classes - 1)[:, None]).squeeze(1)
         return torch.where(c < self.classes, own, of_all)
 

@@ -13,7 +13,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import one_hot
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time
@@ -73,7 +72,9 @@ class ConcatSquash(nn.Module):
         if context is None:
             return torch.cat([time, x.new_zeros(len(x), self.context or self.classes)], 1)
         if self.classes and context.ndim == 1:
-            return torch.cat([time, one_hot(context.long(), self.classes + 1)[:, : self.classes].to(x.dtype)], 1)
+            # torch's one_hot looks at numbers, which torch.vmap hides
+            told = context[:, None] == torch.arange(self.classes, device=x.device)
+            return torch.cat([time, told.to(x.dtype)], 1)
         if context.ndim != 2 or context.shape[1] != self.context:
             fix = "Make the net with context=... or classes=..., or leave the context out."
             expected = "classes [batch]" if self.classes else f"a context [batch, {self.context}]"

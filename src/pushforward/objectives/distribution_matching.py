@@ -14,11 +14,14 @@ Each term has gradients for its own network alone, so their sum is one objective
 nothing to alternate. No pairs are needed, and no student has to follow the teacher's trajectories. Where batches are
 pairs of the teacher (`pairs`), `anchor` adds the square of what the student misses them by, which holds its modes.
 
+What is trained are jumps to data, x0' = X(x_t, t, 0). With several of them t is a random one of the times at which
+`Jumps(steps, renoise=1.0)` jumps, and x_t what that sampler has there: its sample of the jump before, and fresh noise.
+Jumps to times between, which a sampler without fresh noise makes, are not: such a model is refused.
+
 References: Yin et al. 2023 (arXiv 2311.18828), Yin et al. 2024 (arXiv 2405.14867) for several jumps.
 """
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
 import torch
@@ -33,7 +36,7 @@ from pushforward.models.flow_map import FlowMap
 from pushforward.models.model import Model
 from pushforward.objectives.flow_map_matching import needs_flow_map
 from pushforward.objectives.flow_map_rules import velocity_of
-from pushforward.objectives.objective import Objective
+from pushforward.objectives.objective import Objective, needs_noise
 from pushforward.paths import Linear, TimeDistribution, Uniform
 
 _STRAIGHT: Final = Linear()
@@ -45,7 +48,8 @@ class DistributionMatching(Objective):
 
     Args:
         teacher: the model to match, guided or not; it is not trained.
-        steps: jumps that samples are made with; a random one of them is trained for each sample.
+        steps: jumps that samples are made with, with fresh noise between them; a random one of them is trained for each
+            sample. More than one want `FlowMap.of(teacher, critic=True, solver=Jumps(steps, renoise=1.0))`.
         times: the noise levels at which the two are compared.
         ends: the first and the last of these.
         every: the critic learns at each step, the student at each of this many. One that follows a critic which has
@@ -53,7 +57,8 @@ class DistributionMatching(Objective):
         anchor: weight of the regression on pairs.
 
     Raises:
-        ConfigError: no steps, or ends that are not within (0, 1).
+        ConfigError: a model whose samples start from other noise than N(0, 1), or take several jumps without fresh
+            noise between; no steps, or ends not within (0, 1).
         ShapeError: an anchor, and batches without pairs.
     """
 
@@ -74,6 +79,11 @@ class DistributionMatching(Objective):
         if model.critic is None:
             fix = "Make it with FlowMap.of(teacher, critic=True)."
             raise ConfigError(explain("a flow map with a critic", "one without", fix))
+        needs_noise(model, "DistributionMatching()")
+        if self.steps > 1 and getattr(model.solver, "renoise", 0.0) != 1:
+            fix = f"Make it with FlowMap.of(teacher, critic=True, solver=Jumps({self.steps}, renoise=1.0)), or steps=1."
+            got = f"steps={self.steps} and {model.solver}"
+            raise ConfigError(explain("a flow map that takes fresh noise between several jumps", got, fix))
         made = self._samples(model, batch.x, context, draw)
         t = self.times.sample(len(batch), draw.of("time"), _STRAIGHT, self.ends).to(made)
         eps = draw.of("eps").normal(len(batch), model.shape, made.dtype)
@@ -100,18 +110,18 @@ class DistributionMatching(Objective):
         return _mean((model.jump(z, start, torch.zeros_like(start), batch.context) - batch.x).square())
 
     def _samples(self, model: FlowMap, like: Tensor, context: Context, draw: Draw) -> Sample:
-        """The student's, [batch, *event]: some jumps without gradients, then one to the end with."""
-        n = len(like)
+        """The student's, [batch, *event]: some jumps and fresh noise without gradients, then one jump with."""
+        n, high = len(like), model.span[1]
         x = model.base.sample(n, draw.of("start"), context).to(like)
         stop = draw.of("jump").integers(n, self.steps)
-        high, low = model.span[1], 0.0
-        grid = [high + (low - high) * i / self.steps for i in range(self.steps)]
         t = torch.full_like(x.flatten(1)[:, 0], high)
-        for i, (now, later) in enumerate(pairwise(grid)):
-            go = stop > i
+        for i in range(1, self.steps):
+            now, later = (torch.full_like(t, high * (1 - k / self.steps)) for k in (i - 1, i))
             with torch.no_grad():
-                ahead = model.jump(x, torch.full_like(t, now), torch.full_like(t, later), context)
-            x, t = torch.where(per_sample(go, x), ahead, x), torch.where(go, later, t)
+                made = model.jump(x, now, torch.zeros_like(t), context)
+            fresh = draw.of("fresh").of(str(i)).normal(n, model.shape, x.dtype).to(x)
+            go = stop >= i
+            x, t = torch.where(per_sample(go, x), _STRAIGHT.mix(made, fresh, later), x), torch.where(go, later, t)
         return model.jump(x, t, torch.zeros_like(t), context)
 
 

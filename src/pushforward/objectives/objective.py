@@ -47,8 +47,23 @@ def noise_of(model: Diffusion | FlowMap, batch: Batch, coupling: Coupling, draw:
     """
     if batch.eps is not None:
         return batch.eps
-    if not isinstance(model.base, Normal) and isinstance(getattr(coupling, "source", coupling), Independent):
-        got = f"{coupling}, which draws N(0, 1), and a model that starts from a {type(model.base).__name__}"
-        fix = "Pass coupling=Source(events), ModelBase(flow).source() for a flow, or leave the base out."
-        raise ConfigError(explain("the source of the model's own samples", got, fix))
+    if isinstance(getattr(coupling, "source", coupling), Independent):
+        needs_noise(model, str(coupling))
     return coupling.pair(batch.x, batch.context, draw.of("eps"))
+
+
+def needs_noise(model: Diffusion | FlowMap, drawing: str) -> None:
+    """Refuse a model whose samples start from something else than N(0, 1) noise, in the path's units.
+
+    Raises:
+        ConfigError: it has a base of its own, another normal among them.
+    """
+    if model.has_its_own_base():
+        base = model.base
+        of = f" of deviation {base.std} around {base.mean}" if isinstance(base, Normal) else ""
+        got = f"{drawing}, which draws N(0, 1), and a model that starts from a {type(base).__name__}{of}"
+        fix = (
+            "Pass coupling=Source(base.sample), ModelBase(flow).source() for a flow, or leave the base out: the data's "
+            "moments are data_mean and data_var."
+        )
+        raise ConfigError(explain("the source of the model's own samples", got, fix))

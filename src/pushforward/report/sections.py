@@ -3,11 +3,13 @@
 import math
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from pushforward._errors import ConversionError
 from pushforward._random import Draw
 from pushforward._typing import Context
 from pushforward._version import __version__
@@ -16,7 +18,7 @@ from pushforward.report import plots
 from pushforward.report.classifier import Judge
 from pushforward.report.estimate import Estimate
 from pushforward.report.page import Cell, Code, Facts, Figure, Section, Table, picture
-from pushforward.report.straightness import Straightness, straightness
+from pushforward.report.straightness import Straightness, on_lines, straightness
 from pushforward.solvers import RK4, Heun
 
 if TYPE_CHECKING:
@@ -99,10 +101,14 @@ def paths_section(
     conditional: bool = False,
     n: int = 64,
 ) -> Section:
-    """The ways from noise to data, and how straight they are; `before` beside it if it integrates too."""
+    """The ways from noise to data, and how straight they are; `before` beside it if it integrates too.
+
+    All of it is on the straight path, whatever the models' own, as in `stages`: nothing compares on two.
+    """
     held = data.held_out_batch(Draw(seed, "report")).x.cpu()
     models = [("before", before)] if isinstance(before, Diffusion) else []
     models += [("after" if models else "", model)]
+    own, models = models, [(title, _on_lines(each)) for title, each in models]
     project = plots.principal(held)
     context = contexts(data, 256, seed) if conditional else None
     ways = [_ways(each, n, seed, None if context is None else context[:n]) for _, each in models]
@@ -118,7 +124,18 @@ def paths_section(
         "A straight line at constant speed can be followed in one step."
     )
     names = [title or "this model" for title, _ in models]
+    triples = zip(names, own, models)
+    moved = [f"{name} ({type(old.path).__name__})" for name, (_, old), (_, new) in triples if new is not old]
+    if moved:
+        caption += f" Paths and numbers are of the straight path, not of the own path of {' and '.join(moved)}."
     return Section("Paths", (Figure(caption, tuple(drawn)), _straight_table(names, measured)))
+
+
+def _on_lines(model: Diffusion) -> Diffusion:
+    """On the straight path, but for noise of one's own that has no place there."""
+    with suppress(ConversionError):
+        return on_lines(model)
+    return model
 
 
 def training_section(history: Curve) -> Section:

@@ -25,13 +25,12 @@ from tqdm import tqdm
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward.models import Diffusion
-from pushforward.paths import Linear, velocity
 from pushforward.report.bits import bits_per_dim
 from pushforward.report.compare import contexts, draw_samples, shown
 from pushforward.report.distances import energy_distance
 from pushforward.report.estimate import Estimate
 from pushforward.report.page import Table
-from pushforward.report.straightness import Straightness, straightness
+from pushforward.report.straightness import Straightness, on_lines, straightness
 from pushforward.solvers import RK4, ByDimension, Hutchinson
 
 if TYPE_CHECKING:
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 
 MANY: Final = 32
 STRAIGHT: Final = 0.01
-_LINEAR: Final = Linear()
 HEADER: Final = ("Stage", "Bend", "Transport cost", "Bits", "One call", f"{MANY} calls")
 
 
@@ -152,7 +150,7 @@ def stages(
             first = bits if first is None else first
             bar.update()
             bar.set_postfix_str(f"{name}, samples")
-            straight = model if model.path == _LINEAR else model.on(_LINEAR, velocity)
+            straight = on_lines(model)
             sets = draw_samples(straight, data, (1, MANY), n, seed, conditional)
             few, many = (energy_distance(each.x, held) for each in sets)
             bar.update()

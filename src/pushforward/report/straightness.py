@@ -11,18 +11,26 @@ S = 0 means straight lines at constant speed: one Euler step is then exact (Liu 
 The energy e' = |v|^2 is integrated together with x as one more coordinate, by any solver. Since a Runge-Kutta method
 weighs both integrals alike, the computed S is a weighted sum of |c - v|^2, never negative, and needs no storage of the
 path. S is not scale free; `relative` = S / (S + C) lies in [0, 1], the share of the kinetic energy lost to detours.
+
+On a curved path (VP, VE, ...) x_t = alpha x0 + sigma eps is no line at constant speed even where pairs never cross, so
+S is of the path as well as of the model, and S on two paths do not compare. `on_lines` is the same model on the
+straight path, where reflow makes its lines: `stages`, `write` and `pushforward evaluate` all measure there.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
 from pushforward._typing import Context, Sample, Time
+from pushforward.models import Diffusion
+from pushforward.paths import Linear, velocity
 from pushforward.report.estimate import Estimate, mean
 from pushforward.solvers.state import Solver, drain
+
+_LINEAR: Final = Linear()
 
 
 class Flowing(Protocol):
@@ -57,7 +65,7 @@ class Straightness:
 def straightness(
     model: Flowing, solver: Solver, n: int = 512, seed: int = 0, context: Context = None, chunk: int = 256
 ) -> Straightness:
-    """Measure straightness and transport cost along `n` of the model's own paths.
+    """Measure straightness and transport cost along `n` of the model's own paths (`on_lines` for the straight path's).
 
     Args:
         model: anything with `velocity(x, t, context)` and `noise(n, seed, first)`.
@@ -74,6 +82,11 @@ def straightness(
     whole = float(energy.mean())
     per_dimension = Estimate(bent.value / dimensions, bent.error / dimensions)
     return Straightness(bent, per_dimension, carried, bent.value / whole if whole > 0 else 0.0)
+
+
+def on_lines(model: Diffusion) -> Diffusion:
+    """The model on the straight path, the same samples from the same noise; itself if it is there already."""
+    return model if model.path == _LINEAR else model.on(_LINEAR, velocity)
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import refuse_vmap
 from pushforward._errors import ConfigError, PushforwardError
 from pushforward._random import Draw
 from pushforward._typing import Sample, per_sample
@@ -61,7 +62,7 @@ class Adaptive(Solver):
         max_rounds: attempted steps after which it gives up.
 
     Raises:
-        PushforwardError: when `max_rounds` attempts do not reach the end.
+        PushforwardError: when `max_rounds` attempts do not reach the end, or under `torch.vmap`.
     """
 
     rtol: float = 1e-5
@@ -86,6 +87,7 @@ class Adaptive(Solver):
         if start == end or len(x) == 0:
             return x
         checked((start, end), path)
+        refuse_vmap(x)
         check_state(x)
         field = as_velocity(field, path, prediction)
         walk, nfe = self._begin(field, x, torch.full((len(x),), start, dtype=torch.float64, device=x.device), end), 1

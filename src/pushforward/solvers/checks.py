@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from pushforward._derivatives import batched
 from pushforward._errors import ShapeError, explain
 
 
@@ -11,7 +12,7 @@ def check_state(x: Tensor) -> None:
     Raises:
         ShapeError: some of it is NaN or infinite.
     """
-    if x.detach().sum().isfinite():  # quick; a sum that is not finite may still be an overflow
+    if batched(x) or x.detach().sum().isfinite():  # quick; a sum that is not finite may still be an overflow
         return
     bad = x.detach().isfinite().logical_not()
     if bool(bad.any()):

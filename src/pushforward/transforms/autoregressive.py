@@ -27,6 +27,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import refuse_vmap
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.implicit import solution
@@ -90,6 +91,7 @@ class Autoregressive(Transform):
         return self._back(z, x), ladj.sum(1)
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
+        refuse_vmap(z, context)
         wanted = self._in_order(z)
         with torch.no_grad():
             x = self._search(wanted, context).T.contiguous().T  # as `_in_order` lays numbers out

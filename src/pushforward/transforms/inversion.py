@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import refuse_vmap
 from pushforward._errors import PushforwardError, explain
 from pushforward.transforms.root import root
 
@@ -62,6 +63,7 @@ def _bracket(f: Increasing, y: Tensor, guess: Tensor) -> tuple[Tensor, Tensor, T
     low, high = guess - half, guess + half
     while True:
         at_low = f(low)[0]
+        refuse_vmap(at_low, y)
         above, below = at_low > y, f(high)[0] < y
         if not bool((above | below).any()):
             return low, high, torch.where(y.isnan(), at_low, y)

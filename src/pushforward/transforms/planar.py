@@ -78,6 +78,10 @@ class Told(Transform, abc.ABC):
             raise ShapeError(explain(wanted, got, fix))
         if self.conditioner is None or context is None:
             return self.params[None]
+        width = getattr(self.conditioner, "in_features", None)
+        if width is not None and context.shape[1:] != (width,):
+            fix = "Give as many numbers for each sample, or make the model with context=... of another length."
+            raise ShapeError(explain(f"a context [batch, {width}]", f"one of shape {list(context.shape)}", fix))
         more = self.conditioner(context)
         if more.shape != (len(x), len(self.params)):
             fix = f"Build the conditioner with {len(self.params)} outputs."

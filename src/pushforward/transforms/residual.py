@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import refuse_vmap, wrapped
 from pushforward._errors import PushforwardError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
@@ -47,6 +48,10 @@ class ExactDet(LogDet):
 
     def of(self, g: Tensor, x: Tensor) -> PerSample:
         keep = torch.is_grad_enabled()
+        if wrapped(x) and not x.requires_grad:
+            fix = "Call the model on the whole batch, or take torch.func.grad within torch.vmap."
+            got = "torch.func, which gives none to what is inside"
+            raise PushforwardError(explain("gradients, for the ladj of a residual", got, fix))
         eye = torch.eye(g.shape[1], dtype=g.dtype, device=g.device)
         rows = [_product(g, x, row.expand_as(g), keep) for row in eye]
         return torch.linalg.slogdet(torch.stack(rows, 1) + eye).logabsdet
@@ -118,6 +123,7 @@ class Residual(Transform):
         return (flat + g).reshape(x.shape), ladj
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
+        refuse_vmap(z, context)
         flat = z.flatten(1)
         with torch.no_grad():
             x = self._search(flat, context)
@@ -133,6 +139,10 @@ class Residual(Transform):
 
     def _with_ladj(self, x: Tensor, context: Context) -> tuple[Tensor, PerSample]:
         keep = torch.is_grad_enabled()
+        if wrapped(x) and not x.requires_grad:
+            fix = "Call the model on the whole batch, or take torch.func.grad within torch.vmap."
+            got = "torch.func, which gives none to what is inside"
+            raise PushforwardError(explain("gradients, for the ladj of a residual", got, fix))
         with torch.enable_grad():
             at = x if x.requires_grad else x.detach().requires_grad_()
             g = self._g(at, context)

@@ -16,6 +16,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import refuse_vmap
+
 
 def root(f: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, low: Tensor, high: Tensor, most: int = 128) -> Tensor:
     """x with f(x) = y for every number of y, with its derivatives.
@@ -42,6 +44,7 @@ def _search(f: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, low: Tensor
     moving = torch.ones_like(y, dtype=torch.bool)
     for _ in range(most):
         value, slope = f(x)
+        refuse_vmap(value, y)
         low, high = torch.where(value <= y, x, low), torch.where(value >= y, x, high)
         newton = x - (value - y) / slope
         inside = (newton > low) & (newton < high)
