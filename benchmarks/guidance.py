@@ -29,7 +29,7 @@ from pushforward.report.compare import Samples, compare
 
 STEPS = 50
 NET = ("--transformer.width", 96, "--transformer.layers", 3, "--transformer.patch", 4)
-TEACHER = (*NET, "--steps", 2_000, "--lr", 2e-3, "--betas", 0.9, 0.99, "--ema", 0.995)
+TEACHER = (*NET, "--lr", 2e-3, "--betas", 0.9, 0.99, "--ema", 0.995)
 
 
 class Seen(NamedTuple):
@@ -48,10 +48,10 @@ def command(*words: object) -> None:
 def students(folder: Path, seed: int, scale: float, quick: bool) -> tuple[Path, Path, Path]:
     """The teacher, its student, and the student of the guided teacher."""
     teacher, plain, pushed = (folder / f"{name}-{seed}" for name in ("teacher", "plain", "guided"))
-    short = ("--steps", 40) if quick else ()
-    pairs = ("--pairs", 512) if quick else ()
-    words = ("--seed", seed, "--threads", 1, *short)
-    command("train", "digits", "--conditional", "--drop-labels", 0.1, "--out", teacher, *TEACHER, *words)
+    short, pairs = (("--steps", 40), ("--pairs", 512)) if quick else ((), ())
+    long, words = short or ("--steps", 2_000), ("--seed", seed, "--threads", 1)
+    command("train", "digits", "--conditional", "--drop-labels", 0.1, "--out", teacher, *TEACHER, *words, *long)
+    words = (*words, *short)
     command("distill", teacher, "--real", "--out", plain, *pairs, *words)
     command("distill", teacher, "--real", "--guidance", scale, "--out", pushed, *pairs, *words)
     return teacher, plain, pushed

@@ -89,8 +89,8 @@ class Diffusion(Model):
         self.span = _span(self.path, prediction, precondition)
         self.reach = reach(self.path, prediction, self.span)
         self.data_mean, self.data_var = data_mean, data_var
-        at_noise = _base(self.path, self.span[1], tuple(shape), data_mean, data_var)
-        self.base: Base = at_noise if base is None else base
+        self._left = _base(self.path, self.span[1], tuple(shape), data_mean, data_var)
+        self.base: Base = self._left if base is None else base
 
     def raw(self, x: Sample, t: Time, context: Context = None, leap: Time | None = None) -> Sample:
         """The network's own output at (x, t), [batch, *event]: what training compares with its target.
@@ -245,12 +245,12 @@ class Diffusion(Model):
 
     def has_its_own_base(self) -> bool:
         """Whether noise is something else than what the path leaves of the data and its eps."""
-        return not same(self.base, _base(self.path, self.span[1], self.shape, self.data_mean, self.data_var))
+        return self.base is not self._left and not same(self.base, self._left)
 
     def _within(self, span: tuple[float, float], reach: tuple[float, float]) -> None:
         """Give this new model other ends, and the noise that belongs there."""
         self.span, self.reach = span, reach
-        self.base = _base(self.path, span[1], self.shape, self.data_mean, self.data_var)
+        self.base = self._left = _base(self.path, span[1], self.shape, self.data_mean, self.data_var)
 
     def field(self, context: Context = None) -> Field:
         """What the network says given this context, (x, t) -> [batch, *event]: for solvers, with `path` and
