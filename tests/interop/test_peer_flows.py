@@ -59,6 +59,8 @@ ZUKO = {
     "bernstein, bound": lambda z, f: f.NICE(
         N, univariate=partial(z.transforms.BoundedBernsteinTransform, bound=2.0), shapes=[(9,)], hidden_features=(16,)
     ),
+    "sospf": lambda z, f: f.SOSPF(N, transforms=3, hidden_features=(16, 16)),
+    "sospf, context": lambda z, f: f.SOSPF(N, 2, transforms=2, degree=3, polynomials=2, slope=0.1),
     "one number": lambda z, f: f.MAF(1, transforms=2),
     "one number, context": lambda z, f: f.NSF(1, 2, transforms=2, hidden_features=(16,)),
     "mixture": lambda z, f: z.lazy.Flow(
@@ -77,7 +79,7 @@ ZUKO = {
         z.lazy.UnconditionalDistribution(z.distributions.DiagNormal, torch.zeros(3), torch.ones(3)),
     ),
 }  # fmt: skip
-BISECTED = ("naf", "bpf", "bernstein")
+BISECTED = ("naf", "bpf", "bernstein", "sospf")
 """Their inverse is good to 1e-6 a layer."""
 
 
@@ -312,7 +314,8 @@ def test_a_distribution_of_zuko_alone_is_a_base(covariance):
 @pytest.mark.parametrize(("make", "named"), [
     (lambda: nn.Linear(2, 2), "Linear"),
     (lambda: need("zuko").flows.CNF(2), "'FFJTransform'|'FreeFormJacobianTransform'"),
-    (lambda: need("zuko").flows.SOSPF(2, transforms=1), "'ShiftedSOSPTransform' at transform.0"),
+    (lambda: need("zuko").flows.MAF(2, univariate=need("zuko").transforms.SignedPowerTransform, shapes=[()]),
+     "'SignedPowerTransform' at transform.0"),
     (lambda: need("normflows").NormalizingFlow(
         need("normflows").distributions.DiagGaussian(2),
         [need("normflows").flows.AffineConstFlow(2), need("normflows").flows.Planar((2,))]), "'Planar' at flows.1"),

@@ -10,6 +10,7 @@
     AdditiveTransform                 Additive
     MonotonicRQSTransform             Bins "softclip" on [-5, 5]; CircularRQSTransform, the same on the circle
     (Bounded)BernsteinTransform       Controls "pinned" (Bernstein polynomials), or "free"
+    ShiftedSOSPTransform              Squares (sums of squared polynomials)
     MNN                               Network (neural autoregression)
 
 Their context is appended to what a network sees. Their own `NICE` is affine, and so is what it becomes.
@@ -25,7 +26,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward.interop.peer_maps import Bins, Network, Scaled, Wrapped
 from pushforward.interop.peer_networks import Kept, OfContext, Ordered, channel_order, filled, matrix
-from pushforward.interop.zuko_maps import Controls
+from pushforward.interop.zuko_maps import Controls, Squares
 from pushforward.models import FromTorch, LearnedNormal, Mixture, Normal, NormalizingFlow, Uniform
 from pushforward.models.base import Base
 from pushforward.transforms import (
@@ -115,6 +116,9 @@ def _univariate(theirs: Any, order: Tensor, where: str) -> Monotone:
         case "BoundedBernsteinTransform" | "BernsteinTransform":
             ends = "pinned" if name.startswith("Bounded") else "free"
             return Controls(ends, int(shapes[0][0]), float(given.get("bound", 5.0)))
+        case "ShiftedSOSPTransform":
+            polynomials, points = shapes[0]
+            return Squares(polynomials, points - 1, float(said["slope"]))
         case "MNN":
             layers = [layer for layer in maker.network if hasattr(layer, "weight")]
             return Network(layers, order)

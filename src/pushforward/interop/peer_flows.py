@@ -1,7 +1,8 @@
 """Normalizing flows of zuko, nflows and normflows as ours, with the same density and the same samples for one noise.
 
     theirs                                                          ours
-    zuko        Flow: MAF, NSF, NCSF, NICE, RealNVP, NAF, BPF       data to noise, as ours
+    zuko        Flow: MAF, NSF, NCSF, NICE, RealNVP, NAF,           data to noise, as ours
+                BPF, SOSPF
     nflows      Flow: MaskedAutoregressiveFlow, SimpleRealNVP ...   data to noise, as ours
     normflows   (Conditional)NormalizingFlow                        noise to data: turned round
 

@@ -1,6 +1,7 @@
 """The maps of one number that zuko alone has, with their parametrisations, as our `Monotone`.
 
-    Controls       a Bernstein polynomial of control points, on [-B, B] (theirs, `BPF`)
+    Controls       a Bernstein polynomial of control points, on [-B, B]              BPF
+    Squares        the integral of squared polynomials, each 1 + something           SOSPF
 
 Their formulas are kept with all that is odd about them, so that densities agree: `Controls` that are pinned leap by
 2e-6 B where the polynomial ends.
@@ -18,6 +19,7 @@ from pushforward.transforms import Monotone
 from pushforward.transforms.bernstein import averaged
 from pushforward.transforms.inversion import invert
 from pushforward.transforms.monotone import Pair, rows
+from pushforward.transforms.polynomial import integral_of_squares
 
 _EDGE = 1e-6  # share of [-B, B] at either end that counts as beyond it
 
@@ -67,3 +69,34 @@ class Controls(Monotone):
         steps = softplus(torch.cat([raw[1:2], raw[1:], raw[-1:]]))
         start = raw[0] - self.points * math.log(2) / 2 + self.bound
         return start, steps * len(steps) / (2 * self.bound)
+
+
+@dataclass(frozen=True)
+class Squares(Monotone):
+    """z = b + integral from 0 to x of least + mean_k (1 + sum_j a_kj (t / 10)**j)**2 dt.
+
+    Parameters are a, those of a polynomial side by side, and then b.
+
+    Args:
+        polynomials: how many.
+        degree: of each.
+        least: the smallest slope.
+    """
+
+    polynomials: int
+    degree: int
+    least: float
+
+    @property
+    def size(self) -> int:
+        return self.polynomials * (self.degree + 1) + 1
+
+    def encode(self, x: Tensor, params: Tensor) -> Pair:
+        a = params[..., :-1].unflatten(-1, (self.polynomials, self.degree + 1))
+        a = torch.cat([a[..., :1] + 1, a[..., 1:]], -1) / math.sqrt(self.polynomials)
+        z, ladj = integral_of_squares(x, a, 10.0, self.least)
+        return params[..., -1] + z, ladj
+
+    def decode(self, z: Tensor, params: Tensor) -> Pair:
+        x = invert(lambda v: self.encode(v, params), z, guess=z / (1 + z.abs()) ** (1 - 1 / (2 * self.degree + 1)))
+        return x, -self.encode(x, params)[1]
