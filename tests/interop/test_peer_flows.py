@@ -61,6 +61,8 @@ ZUKO = {
     ),
     "sospf": lambda z, f: f.SOSPF(N, transforms=3, hidden_features=(16, 16)),
     "sospf, context": lambda z, f: f.SOSPF(N, 2, transforms=2, degree=3, polynomials=2, slope=0.1),
+    "gf": lambda z, f: f.GF(N, transforms=3),
+    "gf, context": lambda z, f: f.GF(N, 2, transforms=2, components=4, hidden_features=(16, 16)),
     "one number": lambda z, f: f.MAF(1, transforms=2),
     "one number, context": lambda z, f: f.NSF(1, 2, transforms=2, hidden_features=(16,)),
     "mixture": lambda z, f: z.lazy.Flow(
@@ -79,7 +81,7 @@ ZUKO = {
         z.lazy.UnconditionalDistribution(z.distributions.DiagNormal, torch.zeros(3), torch.ones(3)),
     ),
 }  # fmt: skip
-BISECTED = ("naf", "bpf", "bernstein", "sospf")
+BISECTED = ("naf", "bpf", "bernstein", "sospf", "gf")
 """Their inverse is good to 1e-6 a layer."""
 
 
@@ -89,7 +91,7 @@ def test_flows_of_zuko(name):
     torch.manual_seed(0)
     theirs = stirred(ZUKO[name](zuko, zuko.flows), 0.1)
     ours, shape = adopt_flow(theirs), theirs.base().event_shape
-    x = events(*shape, scale=1.0 if name in ("ncsf", "naf") else 3.0)
+    x = events(*shape, scale=1.0 if name in ("ncsf", "naf", "gf", "gf, context") else 3.0)
     c = events(2) if "context" in name else None
     flow = theirs(c)
     torch.testing.assert_close(ours.log_prob(x, c), flow.log_prob(x), rtol=1e-10, atol=1e-10)

@@ -11,9 +11,11 @@
     MonotonicRQSTransform             Bins "softclip" on [-5, 5]; CircularRQSTransform, the same on the circle
     (Bounded)BernsteinTransform       Controls "pinned" (Bernstein polynomials), or "free"
     ShiftedSOSPTransform              Squares (sums of squared polynomials)
+    GaussianizationTransform          Gaussianized (mixtures of normals)
     MNN                               Network (neural autoregression)
 
 Their context is appended to what a network sees. Their own `NICE` is affine, and so is what it becomes.
+What a bounded map (Gaussianized, SoftClip) does not reach decodes to NaN here, to an end of a bracket there.
 """
 
 import inspect
@@ -26,7 +28,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward.interop.peer_maps import Bins, Network, Scaled, Wrapped
 from pushforward.interop.peer_networks import Kept, OfContext, Ordered, channel_order, filled, matrix
-from pushforward.interop.zuko_maps import Controls, Squares
+from pushforward.interop.zuko_maps import Controls, Gaussianized, Squares
 from pushforward.models import FromTorch, LearnedNormal, Mixture, Normal, NormalizingFlow, Uniform
 from pushforward.models.base import Base
 from pushforward.transforms import (
@@ -119,6 +121,8 @@ def _univariate(theirs: Any, order: Tensor, where: str) -> Monotone:
         case "ShiftedSOSPTransform":
             polynomials, points = shapes[0]
             return Squares(polynomials, points - 1, float(said["slope"]))
+        case "GaussianizationTransform":
+            return Gaussianized(int(shapes[0][0]))
         case "MNN":
             layers = [layer for layer in maker.network if hasattr(layer, "weight")]
             return Network(layers, order)
