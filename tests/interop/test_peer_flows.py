@@ -63,6 +63,14 @@ ZUKO = {
     "sospf, context": lambda z, f: f.SOSPF(N, 2, transforms=2, degree=3, polynomials=2, slope=0.1),
     "gf": lambda z, f: f.GF(N, transforms=3),
     "gf, context": lambda z, f: f.GF(N, 2, transforms=2, components=4, hidden_features=(16, 16)),
+    "unaf": lambda z, f: f.UNAF(N, transforms=2, hidden_features=(16,), network={"hidden_features": (16, 16)}),
+    "unaf, context": lambda z, f: f.UNAF(
+        3, 2, transforms=2, signal=4, randperm=True, hidden_features=(16,),
+        network={"hidden_features": (16,), "activation": nn.Tanh, "normalize": True},
+    ),
+    "naf, one number": lambda z, f: f.NAF(1, transforms=2, signal=4),
+    "unaf, one number": lambda z, f: f.UNAF(1, transforms=2, signal=4),
+    "unaf, one number, context": lambda z, f: f.UNAF(1, 2, transforms=2, signal=4, hidden_features=(16,)),
     "one number": lambda z, f: f.MAF(1, transforms=2),
     "one number, context": lambda z, f: f.NSF(1, 2, transforms=2, hidden_features=(16,)),
     "mixture": lambda z, f: z.lazy.Flow(
@@ -81,7 +89,7 @@ ZUKO = {
         z.lazy.UnconditionalDistribution(z.distributions.DiagNormal, torch.zeros(3), torch.ones(3)),
     ),
 }  # fmt: skip
-BISECTED = ("naf", "bpf", "bernstein", "sospf", "gf")
+BISECTED = ("naf", "unaf", "bpf", "bernstein", "sospf", "gf")
 """Their inverse is good to 1e-6 a layer."""
 
 
@@ -337,13 +345,14 @@ def test_nflows_layers_that_are_not_known_are_named():
         adopt_flow(nflows_of(t.LULinear(N), t.LeakyReLU()))
 
 
-def test_a_run_of_one_is_loaded_into_another(tmp_path):
+@pytest.mark.parametrize("name", ["nsf", "bpf", "sospf", "gf", "unaf"])
+def test_a_run_of_one_is_loaded_into_another(tmp_path, name):
     zuko = need("zuko")
-    theirs = stirred(zuko.flows.NSF(N, transforms=1, hidden_features=(16,)), 0.1)
+    theirs = stirred(ZUKO[name](zuko, zuko.flows), 0.1)
     trained, x = adopt_flow(theirs), events(N)
     save_run(trained, tmp_path / "run")
     torch.manual_seed(5)
-    fresh = adopt_flow(zuko.flows.NSF(N, transforms=1, hidden_features=(16,)).double())
+    fresh = adopt_flow(ZUKO[name](zuko, zuko.flows).double())
     loaded = load(tmp_path / "run", fresh)
     torch.testing.assert_close(loaded.log_prob(x), theirs().log_prob(x), rtol=1e-10, atol=1e-10)
 

@@ -13,6 +13,7 @@
     ShiftedSOSPTransform              Squares (sums of squared polynomials)
     GaussianizationTransform          Gaussianized (mixtures of normals)
     MNN                               Network (neural autoregression)
+    UMNN                              Area (unconstrained neural autoregression)
 
 Their context is appended to what a network sees. Their own `NICE` is affine, and so is what it becomes.
 What a bounded map (Gaussianized, SoftClip) does not reach decodes to NaN here, to an end of a bracket there.
@@ -28,7 +29,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward.interop.peer_maps import Bins, Network, Scaled, Wrapped
 from pushforward.interop.peer_networks import Kept, OfContext, Ordered, channel_order, filled, matrix
-from pushforward.interop.zuko_maps import Controls, Gaussianized, Squares
+from pushforward.interop.zuko_maps import Area, Controls, Gaussianized, Squares
 from pushforward.models import FromTorch, LearnedNormal, Mixture, Normal, NormalizingFlow, Uniform
 from pushforward.models.base import Base
 from pushforward.transforms import (
@@ -126,6 +127,8 @@ def _univariate(theirs: Any, order: Tensor, where: str) -> Monotone:
         case "MNN":
             layers = [layer for layer in maker.network if hasattr(layer, "weight")]
             return Network(layers, order)
+        case "UMNN":
+            return Area(maker.integrand, int(shapes[0][0]), order)
         case _:
             raise unknown(f"zuko's univariate {name!r}", where)
 

@@ -2,7 +2,7 @@
 
     theirs                                                          ours
     zuko        Flow: MAF, NSF, NCSF, NICE, RealNVP, NAF,           data to noise, as ours
-                BPF, SOSPF, GF
+                BPF, SOSPF, GF, UNAF
     nflows      Flow: MaskedAutoregressiveFlow, SimpleRealNVP ...   data to noise, as ours
     normflows   (Conditional)NormalizingFlow                        noise to data: turned round
 

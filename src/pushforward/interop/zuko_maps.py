@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from pushforward.transforms import Monotone
@@ -21,7 +21,7 @@ from pushforward.transforms.inversion import invert
 from pushforward.transforms.monotone import Pair, rows
 from pushforward.transforms.normal_mixture import log_mixture
 from pushforward.transforms.normal_tails import quantile
-from pushforward.transforms.polynomial import integral_of_squares
+from pushforward.transforms.polynomial import gauss_legendre, integral_of_squares
 
 _EDGE = 1e-6  # share of [-B, B] at either end that counts as beyond it
 _SHARE = 1e-6  # d
@@ -147,3 +147,39 @@ class Gaussianized(Monotone):
         b, a = params.tensor_split(2, -1)
         u = x[..., None] * a.exp() + b
         return log_mixture(torch.where(left[..., None], u, -u), a.new_tensor(-math.log(self.components)), a)
+
+
+class Area(nn.Module, Monotone):
+    """z = b + integral from 0 to x of exp(s / (1 + |s / 7|)) dt,   s = net(t, signal); inverted by search.
+
+    Parameters are the signal and b. The integral is Gauss and Legendre's sum of 32 points, its slope the integrand.
+
+    Args:
+        net: theirs, [*, 1 + signal] to [*, 1]; its layers have one matrix [out, in], or one for each number.
+        signal: how long it is.
+        order: which number stands at each place, if there is one matrix for each.
+    """
+
+    def __init__(self, net: nn.Module, signal: int, order: Tensor) -> None:
+        super().__init__()
+        self.net, self.signal = net, signal
+        for layer in net.modules():
+            if getattr(layer, "weight", order).ndim == 3:
+                for each in layer.parameters(recurse=False):
+                    each.data = each.data[order]
+
+    @property
+    def size(self) -> int:
+        return self.signal + 1
+
+    def encode(self, x: Tensor, params: Tensor) -> Pair:
+        signal, b = params[..., :-1], params[..., -1]
+        at, weights = gauss_legendre(32)
+        points = x * torch.cat([at, at.new_ones(1)]).to(x).view(-1, *[1] * x.ndim)  # the last point is x itself
+        s = self.net(torch.cat([points[..., None], signal.expand(*points.shape, -1)], -1)).squeeze(-1)
+        log_slope = s / (1 + (s / 7).abs())
+        return b + x * torch.tensordot(weights.to(x), log_slope[:-1].exp(), 1), log_slope[-1]
+
+    def decode(self, z: Tensor, params: Tensor) -> Pair:
+        x = invert(lambda v: self.encode(v, params), z, guess=z)
+        return x, -self.encode(x, params)[1]
