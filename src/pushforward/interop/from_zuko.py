@@ -3,6 +3,7 @@
     MaskedAutoregressiveTransform     Autoregressive      (couplings of `passes=2` are two levels of it)
     GeneralCouplingTransform          MonotoneCoupling    mask 1 is kept
     ElementWiseTransform              Elementwise, or a map of each number given the context
+    FFJTransform                      Integrated, a field of ours along the straight path (`zuko_field.py`)
     UnconditionalTransform of         SoftclipTransform, PermutationTransform, RotationTransform, LULinearTransform
 
     univariate                        map
@@ -29,6 +30,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward.interop.peer_maps import Bins, Network, Scaled, Wrapped
 from pushforward.interop.peer_networks import Kept, OfContext, Ordered, channel_order, filled, matrix
+from pushforward.interop.zuko_field import integrated
 from pushforward.interop.zuko_maps import Area, Controls, Gaussianized, Squares
 from pushforward.models import FromTorch, LearnedNormal, Mixture, Normal, NormalizingFlow, Uniform
 from pushforward.models.base import Base
@@ -69,6 +71,8 @@ def _transform(theirs: Any, shape: tuple[int, ...], where: str) -> Transform:
             return MonotoneCoupling(shape, net, g, theirs.mask.bool())
         case "ElementWiseTransform":
             return _elementwise(theirs, shape, _univariate(theirs, torch.arange(n), where))
+        case "FFJTransform":
+            return integrated(theirs, shape)
         case "UnconditionalTransform":
             return _unconditional(theirs, shape, where)
         case name:

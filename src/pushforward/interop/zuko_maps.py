@@ -1,7 +1,9 @@
 """The maps of one number that zuko alone has, with their parametrisations, as our `Monotone`.
 
-    Controls       a Bernstein polynomial of control points, on [-B, B]              BPF
-    Squares        the integral of squared polynomials, each 1 + something           SOSPF
+    Controls        a Bernstein polynomial of control points, on [-B, B]        BPF
+    Squares         the integral of squared polynomials, each 1 + something     SOSPF
+    Gaussianized    Phi^-1 of a mean of Phi                                     GF
+    Area            the integral of a positive network                          UNAF
 
 Their formulas are kept with all that is odd about them, so that densities agree: `Controls` that are pinned leap by
 2e-6 B where the polynomial ends, and `Gaussianized` reaches no further than 4.89, where 1e-6 of a normal is beyond.
@@ -32,8 +34,8 @@ _LOG_REST = math.log1p(-_SHARE)
 class Controls(Monotone):
     """y = sum_k theta_k B_k,n(t),   t = (x + B) / 2B,   with theta increasing in steps s_k, in units of 2B/n.
 
-        "pinned"    theta_0 = -B,    s = (1, 1, K softmax(a), 1, 1)                   beyond the ends x -+ 2e-6 B
-        "free"      theta_0 = a_1 - K log(2) / 2,    s = n softplus(a_2, a_2 .. a_K, a_K) / 2B      straight lines
+        "pinned"    theta_0 = -B,  s = (1, 1, K softmax(a), 1, 1);  beyond the ends y = x + 2e-6 B sign(x)
+        "free"      theta_0 = a_1 - K log(2) / 2,  s = n / 2B softplus(a_2, a_2 .. a_K, a_K);  beyond, straight lines
 
     Args:
         ends: one of these words.
