@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pushforward import transforms as T
 from pushforward.interop.peer_maps import Bins, Scale, Scaled, Wrapped
+from pushforward.interop.zuko_maps import Controls, Gaussianized, Squares
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ def _theirs() -> dict[str, Map]:
         "their-circle": Map(
             Wrapped(Bins("softclip", 8, -3.0, 3.0, least), 3.0), identity=False, circle=True, reach=3
         ),  # begins half way round
+        "their-controls-pinned": Map(Controls("pinned", 8, 3.0), identity=False),  # but for a leap at the ends
+        "their-controls-free": Map(Controls("free", 8, 4.0), identity=False),
+        "their-mixture": Map(Gaussianized(5), identity=False, reach=1, everywhere=False),
+        "their-squares": Map(Squares(3, 2, 1e-3), identity=False),
     }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from laws.zoo_monotones import MONOTONES
 from pushforward import transforms as T
+from pushforward.interop.zuko_maps import Area
 from pushforward.nets import CausalTransformer, Contraction, MaskedDense
 
 
@@ -175,6 +176,7 @@ TRANSFORMS |= {
     "sigmoidal": Member(lambda: T.Elementwise((3,), T.Sigmoidal(3, 2)), (3,)),
     "naf": Member(lambda: T.Autoregressive(T.Sigmoidal(3), _masked(3, 9)), (3,)),
     "integral": Member(lambda: T.Elementwise((2,), T.Integral(3, hidden=6)), (2,)),
+    "their-area": Member(lambda: T.Elementwise((2,), Area(Net(4, 1), 3, torch.arange(2))), (2,)),
     "umnn": Member(lambda: T.Autoregressive(T.Integral(3, hidden=6), _masked(3, 4, context=1)), (3,), context=1),
     "sos": Member(lambda: T.Autoregressive(T.SumOfSquares(2, 2), _masked(3, 7)), (3,)),
     "bernstein": Member(lambda: T.Autoregressive(T.Bernstein(5, 3.0), _masked(3, 6)), (3,)),

@@ -11,6 +11,7 @@ from pushforward import transforms as T
 from pushforward.models import named_autoregressive as A
 from pushforward.models import named_free_forms as F
 from pushforward.transforms.inversion import invert
+from pushforward.transforms.root import root
 
 
 def cubic(x):
@@ -21,6 +22,17 @@ def cubic(x):
 def test_the_bracket_finds_what_is_far_away(dtype):
     x = torch.tensor([-1e5, -3.0, 0.0, 1e-6, 12.0, 4e5], dtype=dtype)
     assert_close(invert(cubic, cubic(x)[0]), x, rtol=1e-6, atol=1e-6)
+
+
+def test_steps_to_and_fro_do_not_last():
+    """Newton's steps of |x|**p take x to (1 - 1 / p) x: nearly -x for p just above 1/2."""
+    p = 0.503
+
+    def steep(x):
+        return x.sign() * x.abs() ** p, p * x.abs() ** (p - 1)
+
+    ends = torch.tensor([-1.0, 3.0], dtype=torch.float64)
+    assert root(steep, torch.zeros(1, dtype=torch.float64), *ends.split(1)).abs() < 1e-12
 
 
 def test_values_that_are_not_taken_are_counted():

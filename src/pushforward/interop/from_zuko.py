@@ -3,15 +3,21 @@
     MaskedAutoregressiveTransform     Autoregressive      (couplings of `passes=2` are two levels of it)
     GeneralCouplingTransform          MonotoneCoupling    mask 1 is kept
     ElementWiseTransform              Elementwise, or a map of each number given the context
+    FFJTransform                      Integrated, a field of ours along the straight path (`zuko_field.py`)
     UnconditionalTransform of         SoftclipTransform, PermutationTransform, RotationTransform, LULinearTransform
 
     univariate                        map
     MonotonicAffineTransform          Scaled "softclip", shift first
     AdditiveTransform                 Additive
     MonotonicRQSTransform             Bins "softclip" on [-5, 5]; CircularRQSTransform, the same on the circle
+    (Bounded)BernsteinTransform       Controls "pinned" (Bernstein polynomials), or "free"
+    ShiftedSOSPTransform              Squares (sums of squared polynomials)
+    GaussianizationTransform          Gaussianized (mixtures of normals)
     MNN                               Network (neural autoregression)
+    UMNN                              Area (unconstrained neural autoregression)
 
 Their context is appended to what a network sees. Their own `NICE` is affine, and so is what it becomes.
+What a bounded map (Gaussianized, SoftClip) does not reach decodes to NaN here, to an end of a bracket there.
 """
 
 import inspect
@@ -24,6 +30,8 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward.interop.peer_maps import Bins, Network, Scaled, Wrapped
 from pushforward.interop.peer_networks import Kept, OfContext, Ordered, channel_order, filled, matrix
+from pushforward.interop.zuko_field import integrated
+from pushforward.interop.zuko_maps import Area, Controls, Gaussianized, Squares
 from pushforward.models import FromTorch, LearnedNormal, Mixture, Normal, NormalizingFlow, Uniform
 from pushforward.models.base import Base
 from pushforward.transforms import (
@@ -63,6 +71,8 @@ def _transform(theirs: Any, shape: tuple[int, ...], where: str) -> Transform:
             return MonotoneCoupling(shape, net, g, theirs.mask.bool())
         case "ElementWiseTransform":
             return _elementwise(theirs, shape, _univariate(theirs, torch.arange(n), where))
+        case "FFJTransform":
+            return integrated(theirs, shape)
         case "UnconditionalTransform":
             return _unconditional(theirs, shape, where)
         case name:
@@ -110,9 +120,19 @@ def _univariate(theirs: Any, order: Tensor, where: str) -> Monotone:
             return _bins(shapes, float(said["bound"]), float(said["slope"]))
         case "CircularRQSTransform":
             return Wrapped(_bins(shapes, math.pi, float(said["slope"])))
+        case "BoundedBernsteinTransform" | "BernsteinTransform":
+            ends = "pinned" if name.startswith("Bounded") else "free"
+            return Controls(ends, int(shapes[0][0]), float(given.get("bound", 5.0)))
+        case "ShiftedSOSPTransform":
+            polynomials, points = shapes[0]
+            return Squares(polynomials, points - 1, float(said["slope"]))
+        case "GaussianizationTransform":
+            return Gaussianized(int(shapes[0][0]))
         case "MNN":
             layers = [layer for layer in maker.network if hasattr(layer, "weight")]
             return Network(layers, order)
+        case "UMNN":
+            return Area(maker.integrand, int(shapes[0][0]), order)
         case _:
             raise unknown(f"zuko's univariate {name!r}", where)
 

@@ -1,15 +1,16 @@
 """Normalizing flows of zuko, nflows and normflows as ours, with the same density and the same samples for one noise.
 
     theirs                                                          ours
-    zuko        Flow: MAF, NSF, NCSF, NICE, RealNVP, NAF            data to noise, as ours
+    zuko        Flow: MAF, NSF, NCSF, NICE, RealNVP, NAF, UNAF,     data to noise, as ours
+                SOSPF, BPF, GF, CNF
     nflows      Flow: MaskedAutoregressiveFlow, SimpleRealNVP ...   data to noise, as ours
     normflows   (Conditional)NormalizingFlow                        noise to data: turned round
 
 No library of theirs is imported: a live module is recognised by the names of its classes, and read. Each layer becomes
-a transform of ours around their network (`peer_networks.py`) and a map in their own parametrisation (`peer_maps.py`);
-what is fitted once, matrices, is kept as `LU`. What comes out is a copy that trains, in the precision, on the device
-and in the mode (training or not) that theirs has. Decoding masked autoregressive layers takes rounds, as many as the
-flow needs, instead of one call for each number.
+a transform of ours around their network (`peer_networks.py`) and a map in their own parametrisation (`peer_maps.py`,
+`zuko_maps.py`); matrices, fitted once, are kept as `LU`, and a field is followed by our solvers (`zuko_field.py`). What
+comes out is a copy that trains, in the precision, on the device and in the mode (training or not) that theirs has.
+Decoding masked autoregressive layers takes rounds, as many as the flow needs, instead of one call for each number.
 
 What is not known is refused with the name of the layer, never guessed. There is no recipe of such a flow, so a run
 folder of one is loaded by `load(run, adopt_flow(theirs))`, and unpickling one needs the library of its networks.
@@ -37,7 +38,8 @@ PEERS: Final[Mapping[str, Callable[[Any], NormalizingFlow]]] = {
 def adopt_flow(flow: nn.Module) -> NormalizingFlow:
     """Somebody else's trained flow as a `NormalizingFlow` of ours, a copy.
 
-    `log_prob`, `encode` and `decode` agree with theirs to rounding; samples are other draws of the same distribution.
+    `log_prob`, `encode` and `decode` agree with theirs to rounding, and along a field (zuko's `CNF`) to the tolerances
+    of its solver, which are kept; samples are other draws of the same distribution.
     A context is what theirs is given: `flow(c)` in zuko, `context=c` in nflows and normflows.
 
     Args:

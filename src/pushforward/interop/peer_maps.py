@@ -16,7 +16,8 @@
     Wrapped    (x mod 2 pi) - pi before a spline                      zuko, circles
     Network    a network whose weights count by their size            zuko, neural autoregression
 
-Zero parameters are the identity for few of them: these maps are for weights that are there already.
+Zero parameters are the identity for few of them: these maps are for weights that are there already. The polynomials,
+mixtures and integrals of zuko are in `zuko_maps.py`.
 """
 
 import math

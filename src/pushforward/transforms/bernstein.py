@@ -103,12 +103,12 @@ class _Averages(Fused):
         inside = x.clamp(-bound, bound)
         t = (inside + bound) / (2 * bound)
         less = torch.cat([torch.zeros_like(steps[:1]), (steps - 1).cumsum(0)])  # theta less a line
-        slope, bend = _averaged(steps, t)
-        value = shift[0] + inside + 2 * bound / n * _averaged(less, t)[0] + slope * (x - inside)
+        slope, bend = averaged(steps, t)
+        value = shift[0] + inside + 2 * bound / n * averaged(less, t)[0] + slope * (x - inside)
         return (value, slope.log()), (t, steps, slope, torch.where(x == inside, bend / (2 * bound), 0))
 
 
-def _averaged(theta: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+def averaged(theta: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
     """sum_k theta_k B_k,n(t) for theta [n + 1, *] and t [*] in [0, 1], and its derivative in t."""
     n, slope = len(theta) - 1, torch.zeros_like(t)
     while len(theta) > 1:

@@ -96,8 +96,13 @@ class GaussianMixture(Monotone):
         log_w, s = weight.log_softmax(-1), softplus(width + ONE) + LEAST
         u = (x[..., None] - mean - self.centres(x)) / s
         u = torch.where(left[..., None], u, -u)
-        each = log_w + log_ndtr(u)
-        return each.logsumexp(-1), (each.log_softmax(-1) - log_mills(u) - s.log()).logsumexp(-1)
+        return log_mixture(u, log_w, -s.log())
+
+
+def log_mixture(u: Tensor, log_w: Tensor, log_rate: Tensor) -> Pair:
+    """log F = log sum_k w_k Phi(u_k) for u [*, K] that rise or fall at these rates, and log of |d log F|."""
+    each = log_w + log_ndtr(u)
+    return each.logsumexp(-1), (each.log_softmax(-1) - log_mills(u) + log_rate).logsumexp(-1)
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,8 @@ class SumOfSquares(Monotone):
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
         coefficients = params[..., 1:].unflatten(-1, (self.polynomials, self.degree + 1)) + self._start(x)
-        at, weights = gauss_legendre(self.degree + 1)
-        at, weights = torch.cat([at, at.new_ones(1)]).to(x), weights.to(x)
-        slope = 1e-3 + self._squares((x / _FAR)[..., None] * at, coefficients)  # the last point is x itself
-        return params[..., 0] + x * (slope[..., :-1] * weights).sum(-1), slope[..., -1].log()
+        z, ladj = integral_of_squares(x, coefficients, _FAR, 1e-3)
+        return params[..., 0] + z, ladj
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         x = invert(lambda v: self.encode(v, params), z, guess=z / (1 + z.abs()) ** (1 - 1 / (2 * self.degree + 1)))
@@ -68,12 +66,24 @@ class SumOfSquares(Monotone):
         powers = [(1.0 if i % 2 == 0 else e) / math.factorial(i) * torch.ones(k) for i in range(self.degree + 1)]
         return torch.stack(powers, 1).to(x) / math.sqrt(k)
 
-    def _squares(self, u: Tensor, coefficients: Tensor) -> Tensor:
-        """sum_k p_k**2 at u = t / 10 [*, points], by Horner's rule."""
-        value = torch.zeros_like(u)[..., None]
-        for power in reversed(range(self.degree + 1)):
-            value = value * u[..., None] + coefficients[..., None, :, power]
-        return value.square().sum(-1)
+
+def integral_of_squares(x: Tensor, coefficients: Tensor, unit: float, least: float) -> Pair:
+    """(integral from 0 to x of least + sum_k p_k(t / unit)**2 dt, log of the integrand at x) for x [*].
+
+    `coefficients` are those of each p_k, [*, K, r + 1], the constant first.
+    """
+    at, weights = gauss_legendre(coefficients.shape[-1])
+    at, weights = torch.cat([at, at.new_ones(1)]).to(x), weights.to(x)
+    slope = least + _squares((x / unit)[..., None] * at, coefficients)  # the last point is x itself
+    return x * (slope[..., :-1] * weights).sum(-1), slope[..., -1].log()
+
+
+def _squares(u: Tensor, coefficients: Tensor) -> Tensor:
+    """sum_k p_k(u)**2 at u [*, points], by Horner's rule."""
+    value = torch.zeros_like(u)[..., None]
+    for power in reversed(range(coefficients.shape[-1])):
+        value = value * u[..., None] + coefficients[..., None, :, power]
+    return value.square().sum(-1)
 
 
 def gauss_legendre(n: int) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,10 @@
 
     f(x) = y,   low <= x <= high,      x <- x - (f(x) - y) / f'(x),  or the middle of the bracket if that leaves it
 
-The bracket shrinks with every value seen, so convergence is certain, and quadratic at the end. Each number stops
-by itself when its step is within rounding, so that no result depends on the batch around it.
+The bracket shrinks with every value seen. Newton's steps may go to and fro between its ends and hardly move them, so
+of two in a row that pass more than half of it the second is the middle instead: convergence is certain, and quadratic
+at the end. Each number stops by itself when its step is within rounding, so that no result depends on the batch around
+it.
 
 The search runs without derivatives. Two further Newton steps with them make the result differentiable in y and in
 the parameters of f: if x0 is right at the parameters' values but constant in them, a Newton step from it errs by
@@ -41,14 +43,16 @@ def root(f: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, low: Tensor, h
 
 def _search(f: Callable[[Tensor], tuple[Tensor, Tensor]], y: Tensor, low: Tensor, high: Tensor, most: int) -> Tensor:
     x, eps = 0.5 * (low + high), 4 * torch.finfo(y.dtype).eps
-    moving = torch.ones_like(y, dtype=torch.bool)
+    moving, leapt = torch.ones_like(y, dtype=torch.bool), torch.zeros_like(y, dtype=torch.bool)
     for _ in range(most):
         value, slope = f(x)
         refuse_vmap(value, y)
         low, high = torch.where(value <= y, x, low), torch.where(value >= y, x, high)
         newton = x - (value - y) / slope
-        inside = (newton > low) & (newton < high)
-        step = torch.where(moving, torch.where(inside, newton, 0.5 * (low + high)) - x, 0)
+        far = 2 * (newton - x).abs() > high - low
+        taken = (newton > low) & (newton < high) & ~(far & leapt)
+        leapt = far & taken
+        step = torch.where(moving, torch.where(taken, newton, 0.5 * (low + high)) - x, 0)
         x = x + step
         moving = moving & (step.abs() > eps * (1 + x.abs()))
         if not moving.any():
