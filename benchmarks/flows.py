@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from flows_of.told import Told
 from torch import Tensor, nn
 
 from pushforward.data import open_data
@@ -151,17 +152,6 @@ def zuko(case: Case) -> Flow:
         base = UnconditionalDistribution(DiagNormal, torch.zeros(n), torch.ones(n), buffer=True)
         flow = Lazy(couplings, base)
     return Flow(flow, lambda x: flow().log_prob(x), lambda k: flow().sample((k,)))
-
-
-class Told(nn.Module):
-    """A network that ignores the context nflows hands it."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.net(x)
 
 
 def nflows(case: Case) -> Flow:

@@ -6,24 +6,13 @@ import nflows.transforms as nt
 from nflows.distributions import StandardNormal
 from nflows.flows import Flow
 from nflows.nn.nets import ResidualNet
-from torch import Tensor, nn
+from torch import nn
 
 import pushforward as pf
 from flows_of import Made
 from flows_of.sizes import AUTOREGRESSIVE, BINS, COUPLINGS, HIDDEN, LAYERS, REACH, masks
+from flows_of.told import Told
 from pushforward.transforms import halves
-
-
-class Told(nn.Module):
-    """A network that ignores the context nflows hands it."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """The network of x."""
-        return self.net(x)
 
 
 def made(name: str, n: int) -> Made | None:
