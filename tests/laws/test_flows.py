@@ -246,6 +246,8 @@ def test_nothing_is_kept_alive_without_the_cycle_collector(member: Flow):
 @pytest.mark.parametrize("way", ["log_prob", "decode"])
 def test_gradients_have_derivatives_of_their_own(member: Flow, way: str):
     """By data or noise and by the weights, those of finite differences; or, of what is searched for, an error."""
+    if member.refuses_what_is_not_finite and way == "decode":
+        pytest.skip("the solve of its density, the other way")
     flow, context, h, draw = member.flow(), member.contexts(1), 1e-6, torch.Generator().manual_seed(5)
     at = member.data(1) if way == "log_prob" else flow.noise(1, seed=0).detach()
     places = [at, *flow.parameters()]
