@@ -231,7 +231,10 @@ def table(found: dict[str, Row]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Mean ± standard deviation over seeds."""
+    """Mean ± standard deviation over seeds; or how many have no density for some row."""
+    lost = sum(not math.isfinite(value) for value in values)
+    if lost:
+        return f"-inf in {lost} of {len(values)}"
     return f"{statistics.mean(values):.2f}" + (f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else "")
 
 

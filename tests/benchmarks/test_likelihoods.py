@@ -60,3 +60,8 @@ def test_known_figures_are_not_made_again(bench, rows, tmp_path, monkeypatch, ca
     again = capsys.readouterr().out
     assert "normal/maf" not in again
     assert again == first[first.index("**normal**") :]
+
+
+def test_a_row_without_a_density_is_told(bench):
+    assert bench.spread([1.0, 2.0]) == "1.50 ± 0.71"
+    assert bench.spread([1.0, math.nan, -math.inf]) == "-inf in 2 of 3"
