@@ -37,4 +37,4 @@ def _glow(n: int) -> Made | None:
         merges += [] if last else [nf.flows.Merge()]
         bases.append(nf.distributions.DiagGaussian((channels if last else channels // 2, part, part)))
     flow = nf.MultiscaleFlow(bases, levels, merges, class_cond=False)
-    return flow, lambda x: flow.log_prob(x.unflatten(1, (1, side, side)))
+    return flow, lambda x: flow.log_prob(x.unflatten(1, (1, side, side)), None)
