@@ -18,7 +18,6 @@ from torch import Tensor
 from pushforward._random import Draw
 from pushforward._typing import Context, Sample
 from pushforward.models import Diffusion, FlowMap, Model, NormalizingFlow
-from pushforward.paths import Linear, velocity
 from pushforward.report.bits import bits_per_dim
 from pushforward.report.classifier import Judge
 from pushforward.report.distances import (
@@ -29,6 +28,7 @@ from pushforward.report.distances import (
     nearest_distances,
 )
 from pushforward.report.estimate import Estimate
+from pushforward.report.straightness import on_lines
 from pushforward.solvers import RK4, Euler, Heun, Hutchinson, Jumps, Solver
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def draw_samples(
         return (Samples("samples", spent, x, context),)
     sets: list[Samples] = []
     if isinstance(model, Diffusion) and _blows_up(model):
-        model = model.on(Linear(), velocity)
+        model = on_lines(model)
     for each in calls:
         solver = jumps_of(model, each) if isinstance(model, FlowMap) else solver_for(each)
         x, spent = _sampled(model, n, solver, seed, context, chunk)

@@ -3,13 +3,11 @@
 import math
 import platform
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConversionError
 from pushforward._random import Draw
 from pushforward._typing import Context
 from pushforward._version import __version__
@@ -108,7 +106,7 @@ def paths_section(
     held = data.held_out_batch(Draw(seed, "report")).x.cpu()
     models = [("before", before)] if isinstance(before, Diffusion) else []
     models += [("after" if models else "", model)]
-    own, models = models, [(title, _on_lines(each)) for title, each in models]
+    own, models = models, [(title, on_lines(each)) for title, each in models]
     project = plots.principal(held)
     context = contexts(data, 256, seed) if conditional else None
     ways = [_ways(each, n, seed, None if context is None else context[:n]) for _, each in models]
@@ -129,13 +127,6 @@ def paths_section(
     if moved:
         caption += f" Paths and numbers are of the straight path, not of the own path of {' and '.join(moved)}."
     return Section("Paths", (Figure(caption, tuple(drawn)), _straight_table(names, measured)))
-
-
-def _on_lines(model: Diffusion) -> Diffusion:
-    """On the straight path, but for noise of one's own that has no place there."""
-    with suppress(ConversionError):
-        return on_lines(model)
-    return model
 
 
 def training_section(history: Curve) -> Section:

@@ -18,12 +18,14 @@ straight path, where reflow makes its lines: `stages`, `write` and `pushforward 
 """
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 
+from pushforward._errors import ConversionError
 from pushforward._typing import Context, Sample, Time
 from pushforward.models import Diffusion
 from pushforward.paths import Linear, velocity
@@ -85,8 +87,13 @@ def straightness(
 
 
 def on_lines(model: Diffusion) -> Diffusion:
-    """The model on the straight path, the same samples from the same noise; itself if it is there already."""
-    return model if model.path == _LINEAR else model.on(_LINEAR, velocity)
+    """The model on the straight path, the same samples from the same noise.
+
+    Itself if it is there already, or starts from noise of its own that has no place there.
+    """
+    with suppress(ConversionError):
+        return model if model.path == _LINEAR else model.on(_LINEAR, velocity)
+    return model
 
 
 @torch.no_grad()

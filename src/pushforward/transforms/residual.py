@@ -48,10 +48,6 @@ class ExactDet(LogDet):
 
     def of(self, g: Tensor, x: Tensor) -> PerSample:
         keep = torch.is_grad_enabled()
-        if wrapped(x) and not x.requires_grad:
-            fix = "Call the model on the whole batch, or take torch.func.grad within torch.vmap."
-            got = "torch.func, which gives none to what is inside"
-            raise PushforwardError(explain("gradients, for the ladj of a residual", got, fix))
         eye = torch.eye(g.shape[1], dtype=g.dtype, device=g.device)
         rows = [_product(g, x, row.expand_as(g), keep) for row in eye]
         return torch.linalg.slogdet(torch.stack(rows, 1) + eye).logabsdet
