@@ -6,9 +6,13 @@ import pytest
 import torch
 from scipy import integrate
 
+from pushforward._errors import ConversionError
 from pushforward._random import Draw
-from pushforward.paths import VE, VP, Cosine, eps
+from pushforward.models import Diffusion, FromTorch
+from pushforward.nets import MLP
+from pushforward.paths import VE, VP, Cosine, Linear, eps, velocity
 from pushforward.report import on_lines, straightness
+from pushforward.report.compare import draw_samples
 from pushforward.report.sections import paths_section
 from pushforward.solvers import RK4, Adaptive, Euler, Heun
 from report.standin import gaussian_data, gaussian_model
@@ -88,3 +92,13 @@ def test_a_page_tells_the_same_of_one_model_on_two_paths(path):
     assert "straight path" not in figure.caption
     name = type(path).__name__
     assert f"numbers are of the straight path, not of the own path of this model ({name})." in moved.caption
+
+
+def test_noise_of_its_own_that_has_no_place_on_the_straight_path_keeps_the_models_own():
+    wide = FromTorch(torch.distributions.Independent(torch.distributions.Laplace(torch.zeros(2), 50.0), 1))
+    model = Diffusion(MLP((2,), hidden=8, layers=1), VE(), base=wide)
+    with pytest.raises(ConversionError):
+        model.on(Linear(), velocity)
+    assert on_lines(model) is model
+    (few,) = draw_samples(model, gaussian_data(), (2,), 4)
+    assert few.x.isfinite().all()
