@@ -205,7 +205,31 @@ def progressive(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
     return {calls: stages[calls] for calls in CALLS}
 
 
-def matched(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
+def scores_alone(jumps: int) -> Maker:
+    """Distribution matching from the teacher's weights, anchored to its pairs, in so many jumps."""
+
+    def make(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
+        objective = DistributionMatching(teacher, jumps, anchor=1.0)
+        return {jumps: studio.student(f"dmd-{jumps}", teacher, objective, None, studio.pairs(teacher), critic=True)}
+
+    return make
+
+
+def after_consistency(jumps: int) -> Maker:
+    """Four fifths of the updates by consistency, once for any number of jumps; the rest on the scores, for this one."""
+
+    def make(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
+        rest = studio.budget.steps // 5
+        first = studio.budget.steps - rest
+        objective = few_steps.consistency(teacher, max(1, first // 8))
+        start = studio.student("consistency-then-dmd", teacher, objective, first, critic=True)
+        then = DistributionMatching(teacher, jumps)
+        return {jumps: studio.student(f"consistency-then-dmd-{jumps}", start, then, rest, lr=1e-4)}
+
+    return make
+
+
+def after_pairs(studio: Studio, teacher: Diffusion) -> Mapping[int, FlowMap]:
     """Four fifths of the updates on pairs, the rest on the scores, for one call."""
     rest, made = studio.budget.steps // 5, studio.pairs(teacher)
     first = FlowMapMatching(Composition(1.0, "line"), Stops(1), power=0.5)
@@ -241,7 +265,13 @@ RECIPES: Mapping[str, Maker] = {
     "pairs, 4 jumps": on_pairs("pairs-4", lambda t: None, 4),
     "pairs, scales": on_pairs("pairs-scales", lambda t: Scales()),
     "pairs, hidden": on_pairs("pairs-hidden", Hidden),
-    "pairs, then dmd": matched,
+    "pairs, then dmd": after_pairs,
+    "dmd": scores_alone(1),
+    "dmd, 2 jumps": scores_alone(2),
+    "dmd, 4 jumps": scores_alone(4),
+    "consistency, then dmd": after_consistency(1),
+    "consistency, then dmd, 2 jumps": after_consistency(2),
+    "consistency, then dmd, 4 jumps": after_consistency(4),
 }
 
 TEACHERS = (TEACHER, TEACHER + SLOW)

@@ -13,7 +13,8 @@ import pushforward as pf
 from pushforward._random import Draw
 from pushforward._recipe import FlowMap
 from pushforward.cli import main
-from pushforward.cli.few_steps import Error, Recipe, chosen, needs_pairs, stages
+from pushforward.cli.distill import student_of
+from pushforward.cli.few_steps import Error, Recipe, chosen, needs_pairs, renoise, stages
 from pushforward.cli.options import Solve
 from pushforward.cli.units import read_units
 from pushforward.models import guided
@@ -46,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    jumps = "1" if "dmd" in recipe else "2"
+    jumps = "1" if recipe == "pairs-dmd" else "2"
     teacher = ["--pairs", "64", "--teacher.steps", "2"] if needs_pairs(typing.cast(Recipe, recipe)) else []
     assert main(["distill", "flow", "--recipe", recipe, "--jumps", jumps, *teacher, *BRIEF, "-o", recipe]) == 0
     assert capsys.readouterr().out.endswith(f"  pushforward compare flow {recipe}\n")
@@ -55,7 +56,8 @@ def test_a_recipe_makes_a_run_that_jumps(recipe: str, place: Path, capsys: pytes
     assert isinstance(model, pf.models.FlowMap)
     assert isinstance(again, FlowMap)
     assert again.critic == (model.critic is not None) == ("dmd" in recipe)
-    assert model.solver == Jumps(int(jumps), renoise=float(recipe in ("consistency", "continuous")))
+    to_data_alone = recipe in ("consistency", "continuous", "dmd", "pairs-dmd", "consistency-dmd")
+    assert model.solver == Jumps(int(jumps), renoise=float(to_data_alone))
     assert torch.isfinite(model.sample(9, seed=0)).all()
 
 
@@ -139,8 +141,19 @@ def test_auto_is_a_recipe_for_so_many_jumps(place: Path, capsys: pytest.CaptureF
     first, second = stages("pairs-dmd", 1, Error("huber", "none"), settings)
     assert (first.settings, second.settings.steps, second.settings.lr) == (settings, 500, 1e-4)
     assert [each.name for each in stages("progressive", 2, Error("huber", "none"), settings)] == ["16", "8", "4", ""]
-    assert main(["distill", "flow", "--recipe", "dmd", "--jumps", "2"]) == 2
-    assert "--jumps 1 with --recipe dmd" in capsys.readouterr().err
+    assert main(["distill", "flow", "--recipe", "pairs-dmd", "--jumps", "2"]) == 2
+    assert "Its pairs know one jump: choose --recipe consistency-dmd" in capsys.readouterr().err
+
+
+def test_distribution_matching_trains_the_jumps_it_is_asked_for() -> None:
+    teacher, jumps = pf.load("flow"), Jumps(3, renoise=1.0)
+    for recipe, anchor in (("dmd", 1.0), ("consistency-dmd", 0.0)):
+        last = stages(recipe, 3, Error("huber", "none"), Settings(steps=8))[-1]
+        objective = last.objective(teacher, teacher)
+        assert isinstance(objective, pf.objectives.DistributionMatching)
+        assert (objective.steps, objective.anchor, last.jumps, last.critic) == (3, anchor, 3, True)
+        assert renoise(objective) == 1.0
+        assert student_of(teacher, teacher, True, jumps, 0).solver == jumps
 
 
 def test_pairs_are_compared_in_features(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,8 @@ class Distill:
     """auto: pairs-dmd for one jump, trajectory for several. From pairs of noise and sample that the teacher makes:
     pairs (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's
     velocity: shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, consistency,
-    continuous (sCM) and progressive (stages of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
+    continuous (sCM), consistency-dmd (distribution matching after consistency, for any number of jumps) and progressive
+    (stages of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
     jumps: int = 1
     """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
@@ -142,14 +143,16 @@ def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffu
     return pairs_of(teacher, options, units, path, options.real)
 
 
-def student_of(before: "pf.Diffusion | FlowMap", teacher: "pf.Diffusion", stage: Stage, seed: int) -> "FlowMap":
+def student_of(
+    before: "pf.Diffusion | FlowMap", teacher: "pf.Diffusion", critic: bool, solver: "pf.solvers.Jumps", seed: int
+) -> "FlowMap":
     """The flow map that a stage starts with; what is new in it is a function of the seed."""
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        student = pf.models.FlowMap.of(before)
-    student.critic = copy.deepcopy(teacher) if stage.critic else None
+        student = pf.models.FlowMap.of(before, solver=solver)
+    student.critic = copy.deepcopy(teacher) if critic else None
     return student
 
 
@@ -180,8 +183,11 @@ class _Work:
         options, units, settings = self.options, self.units, stage.settings
         of = self.of
         objective = stage.objective(self.teacher, before)
-        words = of.net, of.path, of.prediction, stage.critic, stage.jumps, renoise(objective), options.guidance
-        student, recipe = student_of(before, self.plain, stage, options.settings.seed), _recipe.FlowMap(*words)
+        jumps = pf.solvers.Jumps(stage.jumps, renoise=renoise(objective))
+        recipe = _recipe.FlowMap(
+            of.net, of.path, of.prediction, stage.critic, jumps.steps, jumps.renoise, options.guidance
+        )
+        student = student_of(before, self.plain, stage.critic, jumps, options.settings.seed)
         what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"
         announce(what, student, f"a flow map of {options.run}", settings, place)
         data = Remembered(self.source, units, place)

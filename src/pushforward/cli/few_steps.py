@@ -1,11 +1,12 @@
 """The recipes of `pushforward distill`, as stages: what is learned, from what, and how.
 
-    recipe          stages                                                  learns from
-    pairs-dmd       pairs, then dmd with a quarter of the steps             the teacher's pairs
-    pairs           one jump is the pair's                                  the teacher's pairs
-    dmd             the scores agree, with the pairs as an anchor           the teacher's pairs
-    progressive     8, 4, 2, ... times as many jumps, the same steps each   data
-    all others      one                                                     data
+    recipe            stages                                                  learns from
+    pairs-dmd         pairs, then dmd with a quarter of the steps             the teacher's pairs
+    pairs             one jump is the pair's                                  the teacher's pairs
+    dmd               the scores agree, with the pairs as an anchor           the teacher's pairs
+    consistency-dmd   consistency, then dmd with a quarter of the steps       data
+    progressive       8, 4, 2, ... times as many jumps, the same steps each   data
+    all others        one                                                     data
 
 A stage starts from the student of the one before. Each is a run of its own, in a folder beside the last one's, so that
 an interrupted recipe goes on in the stage where it was. `objectives.few_steps` has the papers.
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     Maker = Callable[[pf.Diffusion, Model], pf.objectives.Objective]
 
 Recipe = Literal[
-    "auto", "pairs-dmd", "pairs", "dmd", "mean-flow", "shortcut", "lagrangian", "eulerian", "direct", "progressive",
-    "consistency", "continuous", "trajectory",
+    "auto", "pairs-dmd", "pairs", "dmd", "consistency-dmd", "mean-flow", "shortcut", "lagrangian", "eulerian", "direct",
+    "progressive", "consistency", "continuous", "trajectory",
 ]  # fmt: skip
 
 _SLOW: Final = 4.0
@@ -74,8 +75,8 @@ def chosen(recipe: Recipe, jumps: int) -> Recipe:
         raise ConfigError(explain("--jumps of 1 or more", str(jumps), "1, 2 and 4 are usual."))
     if recipe == "auto":
         return "pairs-dmd" if jumps == 1 else "trajectory"
-    if jumps > 1 and recipe in ("pairs-dmd", "dmd"):
-        fix = "Choose --recipe trajectory or progressive for several."
+    if jumps > 1 and recipe == "pairs-dmd":
+        fix = "Its pairs know one jump: choose --recipe consistency-dmd for several."
         raise ConfigError(explain(f"--jumps 1 with --recipe {recipe}", f"--jumps {jumps}", fix))
     return recipe
 
@@ -113,8 +114,9 @@ def advice(recipe: Recipe, of: Diffusion) -> tuple[str, ...]:
 
 
 def renoise(objective: "pf.objectives.Objective") -> float:
-    """How several jumps are made: who learns jumps to data alone (`ToData`) takes fresh noise in between."""
-    return float(isinstance(getattr(objective, "intervals", None), pf.objectives.ToData))
+    """How several jumps are made: who learns jumps to data alone takes fresh noise in between."""
+    matching = isinstance(objective, pf.objectives.DistributionMatching)
+    return float(matching or isinstance(getattr(objective, "intervals", None), pf.objectives.ToData))
 
 
 def stages(recipe: Recipe, jumps: int, error: Error, settings: Settings) -> list[Stage]:
@@ -125,12 +127,14 @@ def stages(recipe: Recipe, jumps: int, error: Error, settings: Settings) -> list
     if recipe == "pairs":
         return [Stage("", _pairs(jumps, error), settings, jumps)]
     if recipe == "dmd":
-        return [Stage("", _matching, settings, 1, critic=True)]
+        return [Stage("", _matching(jumps, anchor=1.0), settings, jumps, critic=True)]
+    after = replace(settings, steps=settings.steps // 4, lr=settings.lr / 10)
     if recipe == "pairs-dmd":
-        after = replace(settings, steps=settings.steps // 4, lr=settings.lr / 10)
-        return [Stage("pairs", _pairs(1, error), settings, 1), Stage("", _matching, after, 1, critic=True)]
-    make = _SINGLE[recipe]
-    return [Stage("", lambda teacher, _: make(teacher, max(1, settings.steps // 8)), settings, jumps)]
+        return [Stage("pairs", _pairs(1, error), settings, 1), Stage("", _matching(1, 1.0), after, 1, critic=True)]
+    if recipe == "consistency-dmd":
+        first = Stage("consistency", _of_data("consistency", settings), settings, jumps)
+        return [first, Stage("", _matching(jumps, anchor=0.0), after, jumps, critic=True)]
+    return [Stage("", _of_data(recipe, settings), settings, jumps)]
 
 
 def _pairs(jumps: int, error: Error) -> "Maker":
@@ -148,8 +152,13 @@ def _features(name: str, plain: "Model") -> "pf.objectives.FeatureLoss | None":
     return {"none": lambda: None, "scales": pf.objectives.Scales, "hidden": lambda: pf.objectives.Hidden(plain)}[name]()
 
 
-def _matching(teacher: "pf.Diffusion", _: "Model") -> "pf.objectives.Objective":
-    return pf.objectives.DistributionMatching(teacher, anchor=1.0)
+def _matching(jumps: int, anchor: float) -> "Maker":
+    return lambda teacher, _: pf.objectives.DistributionMatching(teacher, jumps, anchor=anchor)
+
+
+def _of_data(recipe: Recipe, settings: Settings) -> "Maker":
+    make, eighth = _SINGLE[recipe], max(1, settings.steps // 8)
+    return lambda teacher, _: make(teacher, eighth)
 
 
 def _progressive(jumps: int) -> "Maker":
