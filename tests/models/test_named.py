@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from pushforward import models
 from pushforward._errors import ConfigError
 from pushforward.data.batch import Batch
 from pushforward.models.base import Logistic, Normal
@@ -14,6 +15,15 @@ TORCH_START = {nice: {"spread": None}, real_nvp: {}}
 
 def kinds(flow: NormalizingFlow) -> list[str]:
     return [type(transform).__name__ for transform in flow.chain]
+
+
+SHAPED = ["nice", "real_nvp", "glow", "tarflow", "maf", "iaf", "nsf", "umnn", "sos", "naf", "bnaf", "planar", "ffjord"]
+
+
+@pytest.mark.parametrize("named", SHAPED)
+def test_a_number_in_place_of_a_shape_is_told_so(named: str):
+    with pytest.raises(ConfigError, match=r"event shape, a tuple; got 6\. Vectors of 6 have \(6,\)"):
+        getattr(models, named)(6)
 
 
 def test_nice_is_the_published_model():

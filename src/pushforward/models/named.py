@@ -199,6 +199,9 @@ def _masks(shape: tuple[int, ...]) -> Iterator[Tensor]:
 
 def numbers(shape: tuple[int, ...]) -> int:
     """How many numbers an event has, if its shape is one."""
+    given: object = shape
+    if isinstance(given, int):
+        raise ConfigError(explain("an event shape, a tuple", f"{given}", f"Vectors of {given} have ({given},)."))
     if not shape or min(shape) < 1:
         fix = "Give a number alone the shape (1,), and its data an axis for it."
         raise ConfigError(explain("an event shape of sizes of 1 or more", f"{tuple(shape)}", fix))

@@ -18,7 +18,7 @@ References:
 from pushforward._errors import ConfigError, explain
 from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
-from pushforward.models.named import ByClass, bounded
+from pushforward.models.named import ByClass, bounded, numbers
 from pushforward.nets.conditioners import Convolutions
 from pushforward.transforms import (
     ActNorm,
@@ -68,6 +68,7 @@ def glow(
     >>> flow.sample(3, seed=0).shape
     torch.Size([3, 1, 8, 8])
     """
+    numbers(shape)
     if levels < 1 or steps < 1 or len(shape) != 3 or shape[1] % 2**levels or shape[2] % 2**levels:
         got = f"{shape=}, {levels=}, {steps=}"
         fix = "Pad the images or take fewer levels."

@@ -19,6 +19,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, Sample
 from pushforward.models.base import Normal
 from pushforward.models.flow import NormalizingFlow
+from pushforward.models.named import numbers
 from pushforward.nets.causal import CausalTransformer
 from pushforward.positions import Position
 from pushforward.transforms import Affine, Autoregressive, Chain
@@ -56,6 +57,7 @@ def tarflow(
     >>> flow.sample(3, seed=0).shape
     torch.Size([3, 1, 4, 4])
     """
+    numbers(shape)
     if transforms < 1 or (classes and context):
         got = f"{transforms=}, {classes=}, {context=}"
         raise ConfigError(explain("a transform at least, and classes or a context", got, "Give one of the two."))

@@ -28,6 +28,8 @@ from pushforward.transforms.inversion import invert
 from pushforward.transforms.monotone import Monotone, Pair
 
 _ONE = math.log(math.e - 1)  # softplus of it is 1
+_IN_CACHE = 2**18
+"""Numbers of a tensor that a processor still holds near."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Integral(nn.Module, Monotone):
 
     def __init__(self, embedding: int = 16, hidden: int = 64, layers: int = 2, points: int = 32) -> None:
         super().__init__()
-        self.embedding, self.points = embedding, points
+        self.embedding, self.hidden, self.points = embedding, hidden, points
         widths = [1 + embedding] + [hidden] * layers + [1]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
@@ -102,15 +104,24 @@ class Integral(nn.Module, Monotone):
         return self.embedding + 1
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
+        """Of many numbers a few at a time: tensors that stay in a cache take half the time of fresh large ones."""
+        some = max(1, _IN_CACHE // (self.points * self.hidden))
+        if x.is_cuda or torch.compiler.is_compiling() or x.numel() <= some:
+            return self._encoded(x, params)
+        parts = zip(x.flatten().split(some), params.flatten(0, -2).split(some), strict=True)
+        z, ladj = zip(*itertools.starmap(self._encoded, parts), strict=True)
+        return torch.cat(z).view_as(x), torch.cat(ladj).view_as(x)
+
+    def decode(self, z: Tensor, params: Tensor) -> Pair:
+        x = invert(lambda v: self.encode(v, params), z, guess=z)
+        return x, -self.encode(x, params)[1]
+
+    def _encoded(self, x: Tensor, params: Tensor) -> Pair:
         h, b = params[..., :-1], params[..., -1]
         at, weights = clenshaw_curtis(self.points)
         at, weights = at.to(x), weights.to(x)
         slope = self._integrand(x[..., None] * at, h)
         return b + x * (slope * weights).sum(-1), slope[..., -1].log()
-
-    def decode(self, z: Tensor, params: Tensor) -> Pair:
-        x = invert(lambda v: self.encode(v, params), z, guess=z)
-        return x, -self.encode(x, params)[1]
 
     def _integrand(self, t: Tensor, h: Tensor) -> Tensor:
         """f at t [*, points] for h [*, embedding]."""
