@@ -13,7 +13,7 @@ import torch
 
 from pushforward import training
 from pushforward.cli import main
-from pushforward.data.columns import Bounded, Categorical, Circular, Integer, Positive, Real
+from pushforward.data.column_kinds import Bounded, Categorical, Circular, Integer, Positive, Real
 
 BRIEF = ["--steps", "6", "--batch", "32", "--warmup", "1", "--checkpoint-every", "3"]
 SMALL = ["--model", "nsf", "--nsf.hidden", "16", "--nsf.transforms", "1", "--nsf.layers", "1"]

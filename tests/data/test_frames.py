@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pushforward._errors import DataError
-from pushforward.data.columns import Categorical, Integer, Real
+from pushforward.data.column_kinds import Categorical, Integer, Real
 from pushforward.data.frames import frame, kinds, numbers
 
 HOLES = [1, 2, None, 4]

@@ -23,7 +23,8 @@ from pushforward.cli.curves import Metrics
 from pushforward.cli.shell import parse
 from pushforward.cli.units import read_units, write_units
 from pushforward.data import arrays, word_pieces
-from pushforward.data.columns import Bounded, Columns, Integer
+from pushforward.data.column_kinds import Bounded, Integer
+from pushforward.data.columns import Columns
 from pushforward.data.mixed import read_mixed
 from pushforward.data.word_pieces import MARKS
 from pushforward.interop import declared, load_folder, load_roformer, save_folder, save_roformer

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import torch
 
     from pushforward._recipe import Table
-    from pushforward.data.columns import Column, Columns
+    from pushforward.data.column_kinds import Column
+    from pushforward.data.columns import Columns
     from pushforward.data.frames import Frame
     from pushforward.training.rows import Rows
 
@@ -84,7 +85,7 @@ def open_mixed(path: str, reading: Reading) -> Mixed:
     import torch
 
     from pushforward._random import Draw
-    from pushforward.data.columns import Categorical
+    from pushforward.data.column_kinds import Categorical
     from pushforward.data.frames import kinds
     from pushforward.data.mixed import read_mixed
 
@@ -131,7 +132,7 @@ def declared_kind(word: str) -> "tuple[str, Column | str]":
     >>> declared_kind("share=bounded:0:1")
     ('share', Bounded(low=0.0, high=1.0))
     """
-    from pushforward.data.columns import Bounded, Circular, Integer, Positive
+    from pushforward.data.column_kinds import Bounded, Circular, Integer, Positive
 
     name, equals, said = word.rpartition("=")
     kind, *ends = said.split(":")
@@ -208,7 +209,7 @@ def sample_table(run: Path, out: Path, n: int, seed: int, first: int, given: tup
 
 def _given(word: str, columns: "Columns") -> tuple[str, Any]:
     """A column's name and value, of NAME=VALUE."""
-    from pushforward.data.columns import Categorical
+    from pushforward.data.column_kinds import Categorical
 
     name, equals, value = word.partition("=")
     if not equals or name not in columns.names:

@@ -9,7 +9,8 @@ them), a `Puzzle` rows of tokens with a known answer. Imports the bottom files (
 
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.batch import Batch
-from pushforward.data.columns import Bounded, Categorical, Circular, Column, Columns, Integer, Positive, Real
+from pushforward.data.column_kinds import Bounded, Categorical, Circular, Column, Integer, Positive, Real
+from pushforward.data.columns import Columns
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import Ledger
 from pushforward.data.opening import open_data

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from pushforward._errors import ConfigError, DataError, explain
-from pushforward.data.columns import Categorical, Circular, Column, Integer, Positive, Real, Value
+from pushforward.data.column_kinds import Categorical, Circular, Column, Integer, Positive, Real, Value
 from pushforward.data.faults import faulty
 
 WORDS: Mapping[str, Callable[[], Column]] = {

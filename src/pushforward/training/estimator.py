@@ -1,14 +1,6 @@
-"""A flow over a table as an estimator with scikit-learn's words: `fit`, `score_samples`, `score`, `sample`.
+"""A flow over a table as an estimator with scikit-learn's words: `fit`, `score_samples`, `score`, `sample`, `impute`.
 
-    row  --columns-->  z [columns]  --flow-->  noise              log p(row) = log E_u exp(log p_flow(z) + gain)
-
-Each column is brought to the line by what it holds (`data.columns`), so samples lie within every support and log-
-densities are of the table's own values; whole numbers and categories have probabilities. The flow is one of every
-conditional (`models.AnyConditional`): a row with missing values has the marginal density of the others, `impute` draws
-them, `conditional` and `score_samples(given=...)` are p(A | B) for any columns.
-
-With columns of whole numbers or categories, E_u is a mean over `draws` points of a scrambled Sobol sequence, the same
-for all rows: a lower bound on average, close where the density is flat within a cell. Without such columns it is exact.
+Densities, samples and what is missing are `TableDensity`'s: any column, any conditional, in the table's own units.
 
 scikit-learn is not needed, and not imported; `check_estimator` holds where it is installed. The protocol asks for an
 object that `fit` changes, so this is the one class here that is neither frozen nor a module.
@@ -19,7 +11,6 @@ import math
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -29,7 +20,8 @@ from torch import Tensor
 from pushforward._errors import ConfigError, DataError, PushforwardError, RunError, explain
 from pushforward._random import Draw
 from pushforward._recipe import NSF, Settings, Table
-from pushforward.data.columns import Column, Columns
+from pushforward.data.column_kinds import Column
+from pushforward.data.columns import Columns
 from pushforward.data.frames import Frame, cells, frame, kinds, numbers
 from pushforward.models import AnyConditional, NormalizingFlow
 from pushforward.training.doubling import doubled
@@ -37,10 +29,10 @@ from pushforward.training.engine import borrowed_randomness
 from pushforward.training.journal import History
 from pushforward.training.rows import Rows
 from pushforward.training.run import load, read_run
+from pushforward.training.table_density import TableDensity
 from pushforward.training.table_file import read_columns
 from pushforward.transforms import Affine, Monotone
 
-_CHUNK = 4096
 _EPOCHS = 20
 _FEW = 500
 
@@ -151,11 +143,7 @@ class FlowDensity:
         known = torch.zeros(values.shape, dtype=torch.bool)
         known[:, self._places(given)] = True
         asked, known = ~values.isnan() & ~known, ~values.isnan() & known
-        points, parts = self._points(), list[Tensor]()
-        for low in range(0, len(values), _CHUNK):
-            high = low + _CHUNK
-            parts.append(self._log_prob(values[low:high], asked[low:high], known[low:high], points))
-        return torch.cat(parts).numpy()
+        return self._density.log_prob(values, asked, known).numpy()
 
     def score(self, X: Any, y: object = None) -> float:
         """Mean log p of the rows in nats; higher is better. (scikit-learn's `KernelDensity.score` is the sum.)"""
@@ -272,54 +260,14 @@ class FlowDensity:
         held = int(self.held_out * n) if self.steps * self.batch > _EPOCHS * n else 0
         return Draw(self.seed, "table/held_out").permutation(n).tensor_split([held])  # pyright: ignore
 
-    def _log_prob(self, values: Tensor, asked: Tensor, known: Tensor, points: Tensor) -> Tensor:
-        """log of the mean over points of p(asked | known) in the table's units, [rows]."""
-        logs = list[Tensor]()
-        middle = self._given(values, known)
-        with torch.no_grad():
-            for u in points:
-                z, gain = self.columns_.encode(values, u.expand_as(values))
-                log_prob = self.model_.log_prob(torch.where(known, middle, z), asked, known)
-                logs.append(log_prob + torch.where(asked, gain, 0.0).sum(1))
-        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
-
-    def _points(self) -> Tensor:
-        """Points u, [draws, columns]; one where no column needs any."""
-        discrete = self.columns_.discrete
-        if not discrete.any():
-            return torch.full((1, len(discrete)), 0.5, dtype=torch.float64)
-        key = Draw(self.seed, "table/points").key() % 2**31
-        points = torch.full((self.draws, len(discrete)), 0.5, dtype=torch.float64)
-        engine = torch.quasirandom.SobolEngine(int(discrete.sum()), scramble=True, seed=key)
-        points[:, discrete] = engine.draw(self.draws, dtype=torch.float64)
-        return points
-
     def _filled(self, values: Tensor, seed: int | None, first: int = 0) -> tuple[np.ndarray, ...]:
         """The columns of values with what is missing drawn given the rest."""
-        known = ~values.isnan()
-        z = self._given(values, known)
-        draw, parts = Draw(self.seed if seed is None else seed, "table/sample"), [z[:0]]
-        for low in range(0, len(values), _CHUNK):
-            high = low + _CHUNK
-            parts.append(
-                self.model_.sample(z[low:high], ~known[low:high], known[low:high], replace(draw, first=first + low))
-            )
-        drawn = self.columns_.decode(torch.cat(parts))
-        return cells(torch.where(known, values, drawn).numpy(), self.columns_.kinds)
+        filled = self._density.filled(values, self.seed if seed is None else seed, first)
+        return cells(filled.numpy(), self.columns_.kinds)
 
-    def _given(self, values: Tensor, known: Tensor) -> Tensor:
-        """The values standardised; those known must be possible."""
-        if not self.conditionals and bool(known.any()):
-            fix = "Fit it with conditionals=0.5, say."
-            raise ConfigError(explain("a flow that has learned conditionals", "conditionals=0", fix))
-        z, gain = self.columns_.encode(values, torch.full_like(values, 0.5))
-        outside = gain.isneginf() & known
-        if bool(outside.any()):
-            row, at = outside.nonzero()[0].tolist()
-            support = f"a value of column '{self.columns_.names[at]}' within {self.columns_.kinds[at]}"
-            got = f"{values[row, at].item():.6g}" if values[row, at] >= 0 else "another"
-            raise DataError(explain(support, got, "Nothing can be said given an impossible value."))
-        return z
+    @property
+    def _density(self) -> TableDensity:
+        return TableDensity(self.columns_, self.model_, self.conditionals > 0, self.draws, self.seed)
 
     def _values(self, X: Any) -> Tensor:
         self._fitted()

@@ -16,7 +16,8 @@ import torch
 
 from pushforward import _config
 from pushforward._errors import RunError, explain
-from pushforward.data.columns import Bounded, Categorical, Circular, Column, Columns, Integer, Positive, Real
+from pushforward.data.column_kinds import Bounded, Categorical, Circular, Column, Integer, Positive, Real
+from pushforward.data.columns import Columns
 
 FILE: Final = "columns.toml"
 
