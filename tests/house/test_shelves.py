@@ -28,6 +28,7 @@ GROUND = {
     "_flows",
     "_free_forms",
     "_version",
+    "_classes",
     "_derivatives",
 }
 """Files under the bottom shelf: every room may import them, and they import each other."""

@@ -27,11 +27,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pushforward._classes import indices
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.models.base import Base
-from pushforward.transforms.labelled import indices
 
 
 class LearnedNormal(nn.Module, Base):

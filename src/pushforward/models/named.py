@@ -31,6 +31,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pushforward._classes import unit_vectors
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context
 from pushforward.models.base import Base, Logistic, Normal
@@ -49,7 +50,6 @@ from pushforward.transforms import (
     reverse,
     tile,
 )
-from pushforward.transforms.labelled import unit_vectors
 
 BaseName = Literal["logistic", "normal"]
 

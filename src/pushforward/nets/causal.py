@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from pushforward._errors import ShapeError, explain
+from pushforward._classes import indices
 from pushforward._typing import Context, Heads, Tokens
 from pushforward.nets.attention import Attention, Placed, attend, place
 from pushforward.nets.condition import zero
@@ -116,18 +116,11 @@ class CausalTransformer(nn.Module):
         told = self.start.expand(n, self.width)
         if self.label is not None:
             none = torch.full((n,), self.label.num_embeddings - 1, device=told.device)
-            return told + self.label(none if context is None else _indices(context))
+            return told + self.label(none if context is None else indices(context))
         if context is None:
             return told
         check_context(context, 0 if self.vector is None else self.vector.in_features)
         return told if self.vector is None else told + self.vector(context.to(told.dtype))
-
-
-def _indices(context: Tensor) -> Tensor:
-    if context.ndim == 1 and not context.is_floating_point():
-        return context
-    got, fix = f"one of shape {list(context.shape)} and {context.dtype}", "Give whole numbers, one for each sample."
-    raise ShapeError(explain("a context of class indices [batch]", got, fix))
 
 
 class CausalBlock(nn.Module):

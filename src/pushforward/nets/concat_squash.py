@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pushforward._classes import unit_vectors
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import check_event, zero
@@ -71,12 +72,9 @@ class ConcatSquash(nn.Module):
         time = t.to(x.dtype).expand(len(x))[:, None]
         if context is None:
             return torch.cat([time, x.new_zeros(len(x), self.context or self.classes)], 1)
-        if self.classes and context.ndim == 1:
-            # torch's one_hot looks at numbers, which torch.vmap hides
-            told = context[:, None] == torch.arange(self.classes, device=x.device)
-            return torch.cat([time, told.to(x.dtype)], 1)
+        if self.classes:
+            return torch.cat([time, unit_vectors(context, self.classes).to(x.dtype)], 1)
         if context.ndim != 2 or context.shape[1] != self.context:
             fix = "Make the net with context=... or classes=..., or leave the context out."
-            expected = "classes [batch]" if self.classes else f"a context [batch, {self.context}]"
-            raise ShapeError(explain(expected, f"{list(context.shape)}", fix))
+            raise ShapeError(explain(f"a context [batch, {self.context}]", f"{list(context.shape)}", fix))
         return torch.cat([time, context.to(x.dtype)], 1)
