@@ -225,3 +225,10 @@ def test_matched_classes_are_not_mixed():
     assert careless.eps[careless.x[:, 0] > 3].mean() > 0.4  # matched together, a class gets the side next to it
     with pytest.raises(ValueError, match="among=0"):
         matched(x, OptimalTransport(), among=0)
+
+
+def test_pairs_are_data_whatever_graph_made_them():
+    weight = torch.ones(2, requires_grad=True)
+    made = Pairs(torch.ones(3, 2) * weight, torch.zeros(3, 2) + weight)
+    assert not made.x.requires_grad
+    assert not made.eps.requires_grad

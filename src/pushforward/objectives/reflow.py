@@ -51,6 +51,8 @@ class Pairs:
                 f"Expected as many data as noise ends, at least one; got {tuple(self.x.shape)} and "
                 f"{tuple(self.eps.shape)}. Make them with objectives.pairs(model, n)."
             )
+        for name in ("x", "eps"):  # data, whatever graph made them
+            object.__setattr__(self, name, getattr(self, name).detach())
 
     @property
     def shape(self) -> tuple[int, ...]:
