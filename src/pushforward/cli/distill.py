@@ -47,8 +47,9 @@ class Distill:
     """auto: pairs-dmd for one jump, trajectory for several. From pairs of noise and sample that the teacher makes:
     pairs (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's
     velocity: shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, consistency,
-    continuous (sCM), consistency-dmd (distribution matching after consistency, for any number of jumps) and progressive
-    (stages of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
+    continuous (sCM), consistency-dmd (distribution matching after consistency, for any number of jumps: the best on
+    digits at two and four, and no recipe for few --steps) and progressive (stages of 8, 4, 2 and 1 times the jumps,
+    each with all --steps)."""
     jumps: int = 1
     """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
