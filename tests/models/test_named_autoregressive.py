@@ -236,7 +236,7 @@ def test_an_ode_reads_classes():
     assert flow.sample(3, torch.tensor([0, 1, 2]), seed=0).isfinite().all()
     with pytest.raises(ConfigError, match="context or classes"):
         ffjord((2,), context=1, classes=2)
-    with pytest.raises(PushforwardError, match=r"classes \[batch\]"):
+    with pytest.raises(PushforwardError, match=r"class indices \[batch\]"):
         flow.log_prob(x, torch.zeros(3, 2))
 
 
