@@ -57,9 +57,8 @@ class Column(abc.ABC):
         """Values [n] within the support."""
 
 
-@dataclass(frozen=True, slots=True)
-class Real(Column):
-    """Any number."""
+class _Plain(Column):
+    """Numbers with a density, of which nothing need be learned."""
 
     @property
     def discrete(self) -> bool:
@@ -67,6 +66,11 @@ class Real(Column):
 
     def learned(self, values: Tensor) -> Column:
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class Real(_Plain):
+    """Any number."""
 
     def encode(self, values: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         return values, torch.zeros_like(values)
@@ -76,7 +80,7 @@ class Real(Column):
 
 
 @dataclass(frozen=True, slots=True)
-class Positive(Column):
+class Positive(_Plain):
     """Numbers above `low`.
 
     >>> Positive().decode(torch.tensor([-800.0])) > 0
@@ -84,13 +88,6 @@ class Positive(Column):
     """
 
     low: float = 0.0
-
-    @property
-    def discrete(self) -> bool:
-        return False
-
-    def learned(self, values: Tensor) -> Column:
-        return self
 
     def encode(self, values: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         inside = values > self.low
@@ -103,7 +100,7 @@ class Positive(Column):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounded(Column):
+class Bounded(_Plain):
     """Numbers from `low` to `high`, ends included.
 
     Raises:
@@ -116,13 +113,6 @@ class Bounded(Column):
     def __post_init__(self) -> None:
         if not -math.inf < self.low < self.high < math.inf:
             raise ConfigError(explain("low < high, both finite", f"{self}", "Positive has one bound, Real none."))
-
-    @property
-    def discrete(self) -> bool:
-        return False
-
-    def learned(self, values: Tensor) -> Column:
-        return self
 
     def encode(self, values: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         y, gain = _probit((values - self.low) / (self.high - self.low))
@@ -174,17 +164,10 @@ class Circular(Column):
 
 
 @dataclass(frozen=True, slots=True)
-class _Above(Column):
+class _Above(_Plain):
     """y = log(exp(v - low) - 1): as Positive near `low`, but a line far from it, so that sums of counts stay tame."""
 
     low: float
-
-    @property
-    def discrete(self) -> bool:
-        return False
-
-    def learned(self, values: Tensor) -> Column:
-        return self
 
     def encode(self, values: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         inside = values > self.low
