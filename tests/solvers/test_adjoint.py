@@ -22,7 +22,7 @@ def model(solver: Solver, context: int = 0, probes: int = 0) -> Diffusion:
     torch.manual_seed(0)
     made = ffjord((2,), 8, 1, context=context, probes=probes, solver=solver).double()
     for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
+        torch.nn.init.normal_(parameter, std=0.25)
     return made
 
 

@@ -1,8 +1,10 @@
 """The network of FFJORD: a small one, told the time at every layer by a gate and a shift.
 
-    layer(h) = (W h + b) sigmoid(U c + v) + V c,      c = (t, context),      tanh between layers
+    layer(h) = (W h + b) 4 sigmoid(U c + u) + V c + v,      c = (t, context),      SiLU between layers
 
-Smooth, because a continuous flow differentiates it and a solver follows it; the last layer is zero at the start.
+Smooth, because a continuous flow differentiates it and a solver follows it; the last layer is zero at the start. Gates
+start at 2, because SiLU halves small numbers: at a half, as published, with tanh, learning takes several times as many
+steps.
 
 References:
     Grathwohl et al. 2018, arXiv 1810.01367 (its code's "concatsquash").
@@ -13,6 +15,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import silu
 
 from pushforward._classes import unit_vectors
 from pushforward._errors import ConfigError, ShapeError, explain
@@ -48,14 +51,13 @@ class ConcatSquash(nn.Module):
         size = math.prod(self.shape)
         sizes = [size] + [hidden] * layers + [size]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.gates = nn.ModuleList(nn.Linear(1 + (context or classes), b) for b in sizes[1:])
-        self.shifts = nn.ModuleList(nn.Linear(1 + (context or classes), b, bias=False) for b in sizes[1:])
-        zero_shift = self.shifts[-1]
-        assert isinstance(zero_shift, nn.Linear)
-        nn.init.zeros_(zero_shift.weight)
-        last = self.layers[-1]
+        self.modulations = nn.ModuleList(nn.Linear(1 + (context or classes), 2 * b) for b in sizes[1:])
+        last, modulation = self.layers[-1], self.modulations[-1]
         assert isinstance(last, nn.Linear)
+        assert isinstance(modulation, nn.Linear)
         zero(last)
+        with torch.no_grad():  # its shift
+            modulation.weight[size:], modulation.bias[size:] = 0, 0
 
     def forward(self, x: Sample, t: Time, context: Context = None) -> Sample:
         """The field at (x, t), [batch, *shape]; times [batch] or one for all.
@@ -64,8 +66,9 @@ class ConcatSquash(nn.Module):
         """
         check_event(x, t, self.shape)
         h, c = x.reshape(len(x), -1), self._told(x, t, context)
-        for k, (layer, gate, shift) in enumerate(zip(self.layers, self.gates, self.shifts, strict=True)):
-            h = layer(torch.tanh(h) if k else h) * torch.sigmoid(gate(c)) + shift(c)
+        for k, (layer, modulation) in enumerate(zip(self.layers, self.modulations, strict=True)):
+            gate, shift = modulation(c).chunk(2, 1)
+            h = layer(silu(h) if k else h) * (4 * torch.sigmoid(gate)) + shift
         return h.reshape(x.shape)
 
     def _told(self, x: Sample, t: Time, context: Context) -> Tensor:
