@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushforward import _config
+from pushforward import _recipe as recipes
 from pushforward._errors import ConfigError
 
 
@@ -73,6 +74,13 @@ def test_the_kind_alone_can_say_the_class() -> None:
 
 def test_what_is_absent_keeps_its_default() -> None:
     assert _config.from_table(Drawing, {"name": "a"}, KINDS) == Drawing("a")
+
+
+def test_a_field_that_older_files_lack_has_what_it_was() -> None:
+    assert recipes.SOS().bound == 2.5
+    for kind in ("sos", "bernstein"):  # a run from before there was a bound computes what it did
+        assert _config.from_table(None, {"kind": kind}, recipes.KINDS).bound == 5.0
+        assert _config.from_table(None, {"kind": kind, "bound": 3}, recipes.KINDS).bound == 3.0
 
 
 def test_a_missing_field_takes_the_placeholder() -> None:

@@ -41,7 +41,7 @@ def made(name: str, n: int) -> Made | None:
             (n,), three, **small, bins=BINS, bound=REACH, residual=False
         ),
         "sos": lambda: m.sos((n,), three, **small, degree=4, polynomials=3),
-        "bernstein": lambda: m.bernstein((n,), three, **small, degree=DEGREE, bound=REACH),
+        "bernstein": lambda: m.bernstein((n,), three, **small, degree=DEGREE),
         "naf": lambda: m.naf((n,), three, **small),
         "umnn": lambda: m.umnn((n,), three, **small, embedding=SIGNAL, units=HIDDEN, depth=2),
         "bnaf": lambda: m.bnaf((n,), three, width=8),

@@ -37,6 +37,8 @@ LARGEST: Final = 2**22
 """Bytes of a configuration that is still read."""
 
 KIND: Final = "kind"
+BEFORE: Final = "before"
+"""In a field's metadata: its value in files that were written before there was such a field."""
 _REQUIRED: Final = object()
 _LIST: Final = re.compile(r"\[\n((?:    [^\[\]\n]+,\n)+)\]")
 _NO_KINDS: Final[Kinds] = types.MappingProxyType({})
@@ -77,7 +79,7 @@ def from_table(
 
     Args:
         cls: the class to build; None if the table's own `kind` must say.
-        table: the values. Fields that are absent keep their defaults.
+        table: the values. Fields that are absent keep their defaults, or have what `BEFORE` says.
         kinds: the closed table of classes a `kind` may name.
         where: the table's name, for messages.
         missing: what to put where a field without a default is absent; the default is to refuse.
@@ -107,7 +109,9 @@ def from_table(
             raise ConfigError(_unknown(key, fields, where))
         values[key] = _from_value(hints[key], value, kinds, _join(where, key), missing)
     for name, field in fields.items():
-        if name not in values and _default(field) is dataclasses.MISSING:
+        if name not in values and BEFORE in field.metadata:
+            values[name] = field.metadata[BEFORE]
+        elif name not in values and _default(field) is dataclasses.MISSING:
             if missing is _REQUIRED:
                 raise ConfigError(explain(f"a value for {_join(where, name)!r}", "none", "Add it to the file."))
             values[name] = missing

@@ -3,9 +3,10 @@
 MAF, NSF and NAF begin smaller than the functions of `models`, all others as those do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from pushforward._config import BEFORE
 from pushforward._flows import Line
 
 
@@ -95,6 +96,8 @@ class SOS(Masked):
     """Of each polynomial."""
     polynomials: int = 5
     """Polynomials in each sum."""
+    bound: float = field(default=2.5, metadata={BEFORE: 5.0})
+    """How far the asinh of each sum is nearly straight."""
     dropout: float = 0.0
     """Share of the features that training leaves out."""
 
@@ -107,6 +110,8 @@ class Bernstein(Masked):
     hidden: int = 200
     degree: int = 16
     """Of each polynomial."""
+    bound: float = field(default=2.0, metadata={BEFORE: 5.0})
+    """Where polynomials end and straight lines begin."""
     dropout: float = 0.0
     """Share of the features that training leaves out."""
 

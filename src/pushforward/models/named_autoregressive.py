@@ -147,22 +147,22 @@ def umnn(
 @takes(Network)
 def sos(
     shape: tuple[int, ...], transforms: int = 8, hidden: int = 200, layers: int = 2, degree: int = 4,
-    polynomials: int = 5, **options: Unpack[Network],
+    polynomials: int = 5, bound: float = 2.5, **options: Unpack[Network],
 ) -> NormalizingFlow:  # fmt: skip
     """Sums of squares of polynomials, integrated.
 
     Of degree 2 degree + 1 each, so that numbers far out would leave every range within three transforms: of every
-    sum its asinh is taken, which is onto all numbers and so loses none, and which undoes what the sums of zero
-    parameters do, to within a hundredth for numbers up to 10.
+    sum z it takes bound asinh(z / bound), which is onto all numbers and so loses none, and which undoes what the sums
+    of zero parameters do, to within a hundredth for numbers up to three times the bound.
     """
-    sums = Composed(SumOfSquares(degree, polynomials), Asinh(5.0))
+    sums = Composed(SumOfSquares(degree, polynomials, bound), Asinh(bound))
     return _autoregressive(shape, transforms, lambda: sums, hidden, layers, options)
 
 
 @takes(Network)
 def bernstein(
     shape: tuple[int, ...], transforms: int = 3, hidden: int = 200, layers: int = 2, degree: int = 16,
-    bound: float = 5.0, **options: Unpack[Network],
+    bound: float = 2.0, **options: Unpack[Network],
 ) -> NormalizingFlow:  # fmt: skip
     """Bernstein polynomials on [-bound, bound], straight lines beyond."""
     return _autoregressive(shape, transforms, lambda: Bernstein(degree, bound), hidden, layers, options)

@@ -44,12 +44,12 @@ class Bernstein(Monotone):
     """
 
     degree: int = 16
-    bound: float = 5.0
+    bound: float = 2.0
 
     def __post_init__(self) -> None:
         if self.degree < 1 or not 0 < self.bound < math.inf:
             got = f"degree {self.degree}, bound {self.bound}"
-            raise ConfigError(explain("a degree of 1 or more and a bound above 0", got, "16 and 5.0 suit most."))
+            raise ConfigError(explain("a degree of 1 or more and a bound above 0", got, "16 and 2.0 suit most."))
 
     @property
     def size(self) -> int:

@@ -27,24 +27,27 @@ class SumOfSquares(Monotone):
 
     Parameters are b and the coefficients of each p_k in powers of t / 10, so that an update moves no power more than
     the others anywhere within 10, where held-out data lie further out than those of training. To them fixed ones are
-    added, the Taylor series of (cosh(t / 10) + e_k sinh(t / 10)) / sqrt(K), e_k spread about 0 with mean square 1, so
-    that the polynomials differ. Zero parameters give 5 sinh(x / 5), whose `Asinh(5.0)` is x again.
+    added, the Taylor series of (cosh(t / 2B) + e_k sinh(t / 2B)) / sqrt(K), e_k spread about 0 with mean square 1, so
+    that the polynomials differ. Zero parameters give B sinh(x / B), whose `Asinh(B)` is x again.
 
     Args:
         degree: r, of each polynomial.
         polynomials: K.
+        bound: B, above 0.
 
     Raises:
-        ConfigError: a degree below 1 or no polynomials.
+        ConfigError: a degree below 1, no polynomials, or a bound that is not above 0.
     """
 
     degree: int = 4
     polynomials: int = 3
+    bound: float = 2.5
 
     def __post_init__(self) -> None:
-        if min(self.degree, self.polynomials) < 1:
-            got = f"degree {self.degree}, {self.polynomials} polynomials"
-            raise ConfigError(explain("a degree and a number of polynomials of 1 or more", got, "4 and 3 suit most."))
+        if min(self.degree, self.polynomials) < 1 or not 0 < self.bound < math.inf:
+            expected = "a degree and a number of polynomials of 1 or more and a bound above 0"
+            got = f"degree {self.degree}, {self.polynomials} polynomials, bound {self.bound}"
+            raise ConfigError(explain(expected, got, "4, 3 and 2.5 suit most."))
 
     @property
     def size(self) -> int:
@@ -60,10 +63,11 @@ class SumOfSquares(Monotone):
         return x, -self.encode(x, params)[1]
 
     def _start(self, x: Tensor) -> Tensor:
-        k = self.polynomials
+        k, ratio = self.polynomials, _FAR / (2 * self.bound)
         wide = math.sqrt(3 * (k - 1) / (k + 1))  # of an even spread of mean square 1
         e = torch.linspace(-wide, wide, k) if k > 1 else torch.zeros(1)
-        powers = [(1.0 if i % 2 == 0 else e) / math.factorial(i) * torch.ones(k) for i in range(self.degree + 1)]
+        each = [ratio**i / math.factorial(i) for i in range(self.degree + 1)]
+        powers = [(1.0 if i % 2 == 0 else e) * taylor * torch.ones(k) for i, taylor in enumerate(each)]
         return torch.stack(powers, 1).to(x) / math.sqrt(k)
 
 
