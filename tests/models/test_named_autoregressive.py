@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import math
 
 import pytest
 import torch
@@ -220,9 +221,17 @@ def test_a_polynomial_flow_as_shipped_loses_no_noise_and_no_mass():
     assert report.ok, str(report)
 
 
-def test_a_polynomial_flow_starts_as_the_identity():
-    flow, x = A.sos((3,), 4, 8), 2 * torch.randn(100, 3)
-    assert_close(flow.encode(x), x, rtol=0.04, atol=0.04)
+@pytest.mark.parametrize("bound", [1.0, 2.5, 5.0])
+def test_a_polynomial_flow_starts_as_the_identity_for_numbers_to_three_times_its_bound(bound):
+    flow, x = A.sos((3,), 4, 8, bound=bound), bound * (6 * torch.rand(100, 3) - 3)
+    assert_close(flow.encode(x), x, rtol=0.04, atol=0.01)
+
+
+@pytest.mark.parametrize("bound", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("make", [A.sos, A.bernstein])
+def test_impossible_bounds_are_refused(make, bound):
+    with pytest.raises(ConfigError, match=r"and a bound above 0; got .*suit most"):
+        make((2,), 1, 8, bound=bound)
 
 
 def test_an_ode_reads_classes():
