@@ -83,6 +83,10 @@ def test_a_field_that_older_files_lack_has_what_it_was() -> None:
         assert _config.from_table(None, {"kind": kind, "bound": 3}, recipes.KINDS).bound == 3.0
 
 
+def test_a_table_written_by_hand_and_in_part_keeps_todays_defaults() -> None:
+    assert _config.from_table(recipes.SOS, {"degree": 3}, missing=object()) == recipes.SOS(degree=3)
+
+
 def test_a_missing_field_takes_the_placeholder() -> None:
     marker = object()
     assert _config.from_table(Drawing, {}, KINDS, missing=marker).name is marker

@@ -38,7 +38,7 @@ LARGEST: Final = 2**22
 
 KIND: Final = "kind"
 BEFORE: Final = "before"
-"""In a field's metadata: its value in files that were written before there was such a field."""
+"""In a field's metadata: its value in whole tables that were written before there was such a field."""
 _REQUIRED: Final = object()
 _LIST: Final = re.compile(r"\[\n((?:    [^\[\]\n]+,\n)+)\]")
 _NO_KINDS: Final[Kinds] = types.MappingProxyType({})
@@ -79,10 +79,11 @@ def from_table(
 
     Args:
         cls: the class to build; None if the table's own `kind` must say.
-        table: the values. Fields that are absent keep their defaults, or have what `BEFORE` says.
+        table: the values. Fields that are absent keep their defaults, or have what `BEFORE` says if it is whole.
         kinds: the closed table of classes a `kind` may name.
         where: the table's name, for messages.
-        missing: what to put where a field without a default is absent; the default is to refuse.
+        missing: what to put where a field without a default is absent, in tables written by hand and in part; by
+            default a table is whole, and refused if it is not.
 
     Raises:
         ConfigError: a key that does not exist, a value of another type, a kind that is not known.
@@ -109,9 +110,11 @@ def from_table(
             raise ConfigError(_unknown(key, fields, where))
         values[key] = _from_value(hints[key], value, kinds, _join(where, key), missing)
     for name, field in fields.items():
-        if name not in values and BEFORE in field.metadata:
+        if name in values:
+            continue
+        if missing is _REQUIRED and BEFORE in field.metadata:
             values[name] = field.metadata[BEFORE]
-        elif name not in values and _default(field) is dataclasses.MISSING:
+        elif _default(field) is dataclasses.MISSING:
             if missing is _REQUIRED:
                 raise ConfigError(explain(f"a value for {_join(where, name)!r}", "none", "Add it to the file."))
             values[name] = missing
