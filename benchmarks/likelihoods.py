@@ -10,7 +10,8 @@ tenth to choose on, a tenth to test (digits: 200 to choose on, the shipped 360 t
 
 Every flow of every library has the same number of transforms, the same hidden layers and, for a seed, the same batches
 of `BATCH` under Adam with one rise, cosine and clip; every tenth of the way the weights are judged on the validation
-rows and the best are kept. The mixture (scikit-learn) has as many components, full or diagonal, and the kernel density
+rows and the best are kept. With --average they are the averages that `pushforward.train` makes of them, of every
+library's flows alike. The mixture (scikit-learn) has as many components, full or diagonal, and the kernel density
 (Gaussian) the bandwidth that the validation rows like best. Whatever is in the JSON file is not run again.
 """
 
@@ -22,7 +23,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +36,7 @@ from flows_of.from_pushforward import prepared
 from torch import Tensor, nn
 
 import pushforward as pf
+from pushforward.training.average import blend
 
 BATCH, LR, CLIP, WARMUP = 256, 2e-3, 5.0, 100
 Row = dict[str, float]
@@ -104,11 +107,20 @@ NO_FLOWS = {"Gaussian mixture": "components", "kernel density": "bandwidth"}
 FLOWS = (*TABLES, *IMAGES)
 
 
-def trained(made: Made, rows: Rows, seed: int, steps: int) -> Row:
+@dataclass(frozen=True)
+class Budget:
+    """How long flows train, and how long an average of their weights remembers; 0 for the weights themselves."""
+
+    steps: int
+    average: float = 0.0
+
+
+def trained(made: Made, rows: Rows, seed: int, budget: Budget) -> Row:
     """Validation and test nats of the weights that the validation rows like best."""
-    (module, log_prob), generator = made, seeded(seed)
+    (module, log_prob), generator, steps = made, seeded(seed), budget.steps
     choose, test = (rows.numbers(part, seeded(1)) for part in (rows.choose, rows.test))
     optimizer = torch.optim.Adam(module.parameters(), LR)
+    mean = Average(module, budget.average)
     best, kept, began = -math.inf, module.state_dict(), time.thread_time()
     for step in range(steps):
         batch = rows.train[torch.randint(len(rows.train), (BATCH,), generator=generator)]
@@ -118,11 +130,38 @@ def trained(made: Made, rows: Rows, seed: int, steps: int) -> Row:
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), CLIP)
         optimizer.step()
-        if (step + 1) % max(steps // 10, 1) == 0 and (now := judged(module, log_prob, choose).mean().item()) > best:
-            best, kept = now, copy.deepcopy(module.state_dict())
+        mean.follow(step)
+        if (step + 1) % max(steps // 10, 1) == 0:
+            with mean.put():
+                now = judged(module, log_prob, choose).mean().item()
+                if now > best:
+                    best, kept = now, copy.deepcopy(module.state_dict())
     module.load_state_dict(kept)
     found = judged(module, log_prob, test)
     return {"choose": best, "seconds": time.thread_time() - began, **figures(found)}
+
+
+class Average:
+    """The average of a module's weights, as `pushforward.train` keeps one; without memory, the weights themselves."""
+
+    def __init__(self, module: nn.Module, memory: float) -> None:
+        self.memory, self.weights = memory, [p.data for p in module.parameters()]
+        self.average = [p.clone() for p in self.weights] if memory else []
+
+    def follow(self, step: int) -> None:
+        """Move towards the weights of now."""
+        if self.memory:
+            blend(self.average, self.weights, step, self.memory)
+
+    @contextmanager
+    def put(self) -> Iterator[None]:
+        """Within, the module has the average."""
+        own = [p.clone() for p in self.weights] if self.memory else []
+        for there, here in zip(self.weights, self.average):
+            there.copy_(here)
+        yield
+        for there, here in zip(self.weights, own):
+            there.copy_(here)
 
 
 @torch.no_grad()
@@ -139,7 +178,7 @@ def figures(log_probs: Tensor) -> Row:
     return {"test": log_probs.mean().item(), "error": (log_probs.std() / math.sqrt(len(log_probs))).item()}
 
 
-def flow(library: str, name: str, rows: Rows, seed: int, steps: int) -> Row | None:
+def flow(library: str, name: str, rows: Rows, seed: int, budget: Budget) -> Row | None:
     """One flow of one library with one seed; ours starts its shifts and scales from the first rows."""
     torch.manual_seed(seed)
     made = flows_of.of(library)(name, rows.train.shape[1])
@@ -147,7 +186,7 @@ def flow(library: str, name: str, rows: Rows, seed: int, steps: int) -> Row | No
         return None
     if library == "pushforward":
         made = prepared(made, rows.numbers(rows.train[:4096], seeded(2)))
-    return trained(made, rows, seed, steps)
+    return trained(made, rows, seed, budget)
 
 
 def mixture(rows: Rows) -> Row | None:
@@ -190,17 +229,18 @@ def kernel(rows: Rows) -> Row:
 
 
 def jobs(
-    rows: Rows, seed: int, steps: int, flows: Sequence[str]
+    rows: Rows, seed: int, budget: Budget, flows: Sequence[str]
 ) -> Iterator[tuple[str, str, Callable[[], Row | None]]]:
     """(model, library, call)."""
     if LONGER in flows:
-        yield LONGER, "pushforward", partial(flow, "pushforward", LONGER, rows, seed, 4 * steps)
+        longer = replace(budget, steps=4 * budget.steps)
+        yield LONGER, "pushforward", partial(flow, "pushforward", LONGER, rows, seed, longer)
     if seed == 0:
         yield "Gaussian mixture", "scikit-learn", partial(mixture, rows)
         yield "kernel density", "torch", partial(kernel, rows)
     for name in [each for each in FLOWS if each in flows]:
         for library in flows_of.installed():
-            yield name, library, partial(flow, library, name, rows, seed, steps)
+            yield name, library, partial(flow, library, name, rows, seed, budget)
 
 
 def table(found: dict[str, Row]) -> str:
@@ -247,7 +287,7 @@ def main(options: argparse.Namespace) -> None:
     sets += [digits()] if options.digits else []
     for seed in range(options.seeds):
         for rows in sets:
-            for name, library, call in jobs(rows, seed, options.steps, options.flows):
+            for name, library, call in jobs(rows, seed, Budget(options.steps, options.average), options.flows):
                 key = f"{rows.name}/{name}/{library}/{seed}"
                 if key in found or (row := call()) is None:
                     continue
@@ -268,6 +308,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--digits", action=argparse.BooleanOptionalAction, default=True)
     found.add_argument("--flows", nargs="+", choices=(*FLOWS, LONGER), default=FLOWS)
     found.add_argument("--steps", type=int, default=1_000)
+    found.add_argument("--average", type=float, default=0.0, help="memory of averaged weights, 0.99 say; 0 for none")
     found.add_argument("--seeds", type=int, default=3)
     found.add_argument("--json", type=Path, default=Path("runs/likelihoods.json"))
     found.add_argument("--table", type=Path, help="where to write the tables as Markdown")

@@ -175,6 +175,8 @@ class Diffusion:
     """What the network's output means."""
     dropped: float = 0.0
     """Share of the samples that learn without their class, for guidance (`objectives.Dropped`)."""
+    source: int = 0
+    """Rows of other data that samples start from, kept with the weights (`models.Rows`); 0 is noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +197,8 @@ class FlowMap:
     """How much of each jump's noise is fresh, from 0 to 1: 1 is how consistency models make several jumps."""
     guidance: float = 1.0
     """How far its teacher was guided, which it does by itself; 1 is not at all."""
+    source: int = 0
+    """Rows of other data that samples start from, kept with the weights (`models.Rows`); 0 is noise."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from pushforward._errors import ConfigError, DataError, ShapeError
 from pushforward._random import Draw
-from pushforward.data import Dataset, Scaling, arrays, digits, from_array, from_parts
+from pushforward.data import Dataset, Scaling, arrays, digits, from_array, from_parts, open_data
 
 
 def test_uniform_density_on_the_cube_costs_log2_of_the_levels():
@@ -82,6 +82,27 @@ def test_the_split_loses_and_repeats_nothing_and_follows_the_seed():
     assert sorted(torch.cat([a.values, a.held_out])[:, 0].tolist()) == values[:, 0].tolist()
     assert not torch.equal(a.held_out, b.held_out)
     assert len(from_array(values, held_out=0.07).held_out) == 7
+
+
+def test_the_whole_has_the_order_of_its_source(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    values, words = np.arange(200.0).reshape(100, 2), np.array(["b", "a"] * 50)
+    rows, classes = from_array(values, words).whole()
+    assert torch.equal(rows, torch.from_numpy(values))
+    assert classes.tolist() == [1, 0] * 50
+    assert from_array(values).whole()[1] is None
+    np.savetxt(tmp_path / "rows.csv", values, delimiter=",", header="a,b", comments="")
+    assert torch.equal(open_data(tmp_path / "rows.csv").whole()[0], torch.from_numpy(values))
+    parts = from_parts(values[:70], values[70:])
+    assert torch.equal(parts.whole()[0], torch.from_numpy(values))
+    monkeypatch.setattr(arrays, "_LARGE", 0)
+    assert torch.equal(from_array(values).whole()[0], torch.from_numpy(values))
+
+
+def test_the_whole_passes_over_rows_that_were_skipped():
+    values = np.arange(40.0).reshape(20, 2)
+    values[3, 1] = np.nan
+    rows, _ = from_array(values, bad_rows="skip").whole()
+    assert torch.equal(rows, torch.from_numpy(np.delete(values, 3, 0)))
 
 
 def test_statistics_come_from_the_training_rows_alone():

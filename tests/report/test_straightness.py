@@ -27,7 +27,7 @@ class Constant:
     def velocity(self, x, t, context=None):
         return torch.full_like(x, self.shift) + (0 if context is None else context.reshape(-1, 1))
 
-    def noise(self, n, seed=None, first=0):
+    def noise(self, n, seed=None, first=0, context=None):
         return Draw(seed or 0, first=first).normal(n, (3,))
 
 

@@ -61,7 +61,9 @@ def test_a_run_does_not_go_on_from_another_start(tmp_path):
     """A stage of a recipe whose earlier stage was trained on in between."""
     before, after = teacher_of(), teacher_of(1)
     learned(few_steps.shortcut(), tmp_path, 4, before, start=before)
-    with pytest.raises(ConfigError, match=r"Expected start = .* was begun; got .* another model to start from\. Go on"):
+    with pytest.raises(
+        ConfigError, match=r"Expected start = .* was begun; got .* another model or other rows to start from\. Go on"
+    ):
         learned(few_steps.shortcut(), tmp_path, 6, after, start=after)
     learned(few_steps.shortcut(), tmp_path, 6, before, start=copy.deepcopy(before))
     assert read_run(tmp_path).start == digest([before])

@@ -3,7 +3,7 @@
 import copy
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
 from tyro.conf import Positional, arg
 
@@ -13,7 +13,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Settings
 from pushforward.cli.few_steps import Error, Recipe, Stage, advice, chosen, needs_pairs, regresses, renoise, stages
 from pushforward.cli.guiding import guided
-from pushforward.cli.options import FLAT, Session, Solve
+from pushforward.cli.options import FLAT, Session, Solve, starts_from_rows
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
 from pushforward.cli.runs import Remembered, announce, beside, conclude, speak
 from pushforward.cli.steering import Steering
@@ -44,12 +44,12 @@ class Distill:
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None
     """The new run folder; by default runs/NAME-distilled. An interrupted run in it is continued."""
     recipe: Recipe = "auto"
-    """auto: pairs-dmd for one jump, trajectory for several. From pairs of noise and sample that the teacher makes:
-    pairs (regression), dmd (distribution matching), pairs-dmd (one after the other). From data and the teacher's
-    velocity: shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks each jump), trajectory, consistency,
-    continuous (sCM), consistency-dmd (distribution matching after consistency, for any number of jumps: the best on
-    digits at two and four, and no recipe for few --steps) and progressive (stages of 8, 4, 2 and 1 times the jumps,
-    each with all --steps)."""
+    """auto: pairs-dmd for one jump (pairs for a run that starts from other data), trajectory for several. From pairs of
+    noise and sample that the teacher makes: pairs (regression), dmd (distribution matching), pairs-dmd (one after the
+    other). From data and the teacher's velocity: shortcut, mean-flow, lagrangian, eulerian, direct (the teacher walks
+    each jump), trajectory, consistency, continuous (sCM), consistency-dmd (distribution matching after consistency,
+    for any number of jumps: the best on digits at two and four, and no recipe for few --steps) and progressive (stages
+    of 8, 4, 2 and 1 times the jumps, each with all --steps)."""
     jumps: int = 1
     """Network calls that a sample of the new run will take; flow maps can also be sampled with other numbers."""
     loss: Literal["square", "huber"] = "huber"
@@ -78,10 +78,10 @@ class Distill:
 
 def run(options: Distill) -> None:
     """Make pairs if the recipe wants some, train a flow map stage by stage, say what to do next."""
-    path, recipe = student_folder(options.out, options.run, "distilled"), chosen(options.recipe, options.jumps)
+    path, of = student_folder(options.out, options.run, "distilled"), cast(Any, pf.training.read_run(options.run).model)
+    recipe = chosen(options.recipe, options.jumps, not starts_from_rows(of))
     refuse_unused(options, recipe)
     units, plain = teacher_of(options.run, options.settings)
-    of: Any = pf.training.read_run(options.run).model
     if isinstance(of, _recipe.FFJORD):
         fix = "Straighten it by `pushforward reflow`, or train a diffusion model: leave --model out."
         raise ConfigError(explain("a run whose network can be told two times", "one of ffjord, whose cannot", fix))
@@ -186,7 +186,7 @@ class _Work:
         objective = stage.objective(self.teacher, before)
         jumps = pf.solvers.Jumps(stage.jumps, renoise=renoise(objective))
         recipe = _recipe.FlowMap(
-            of.net, of.path, of.prediction, stage.critic, jumps.steps, jumps.renoise, options.guidance
+            of.net, of.path, of.prediction, stage.critic, jumps.steps, jumps.renoise, options.guidance, of.source
         )
         student = student_of(before, self.plain, stage.critic, jumps, options.settings.seed)
         what = f"{units.name}: {len(self.source):,} {'events' if isinstance(self.source, pf.data.Dataset) else 'pairs'}"

@@ -81,7 +81,7 @@ def run(options: Evaluate) -> None:
     model = pf.load(options.run, device=str(device))
     solver = options.solve.build(options.run)
     _check_solver(model, solver, options)
-    scored = options.likelihood and not isinstance(solver, pf.solvers.Jumps)
+    scored = options.likelihood and not isinstance(solver, pf.solvers.Jumps) and model.base.has_density
     bits = _bits(model, data, solver, options, units) if scored else None
     if options.shard is not None:
         return None
@@ -92,6 +92,8 @@ def run(options: Evaluate) -> None:
         print(f"  {name:<{width}}  {value}{f'   (real data: {floor})' if floor is not None else ''}")
     if bits is not None:
         print(f"  likelihood: {bits}".replace("\n", "\n    "))
+    if not model.base.has_density:
+        print("  no likelihood: samples start from rows of data, which have no density")
     if options.out is not None:
         numbers = {name: _numbers(value, floor) for name, (value, floor) in rows.items()}
         text = json.dumps(numbers, indent=2) + "\n"
@@ -164,8 +166,12 @@ def _samples(
 
 
 def _check_solver(model: "pf.models.Model", solver: "pf.solvers.Solver", options: Evaluate) -> None:
-    """Refuse, before anything is computed, a solver that moves events but cannot say what becomes of their volume."""
-    if options.likelihood and isinstance(model, pf.Diffusion) and not carries_divergence(solver):
+    """Refuse, before anything is computed, likelihoods that neither the run nor its solver can give."""
+    if options.shard is not None and not model.base.has_density:
+        got, fix = f"--shard {options.shard} for a run that starts from rows of data", "Leave --shard out."
+        raise ConfigError(explain("a run with likelihoods, for a share of them", got, fix))
+    scored = options.likelihood and model.base.has_density
+    if scored and isinstance(model, pf.Diffusion) and not carries_divergence(solver):
         expected = "a solver that carries the divergence of a likelihood (euler, midpoint, heun, rk4, adaptive)"
         fix = "Choose one of them, or measure the samples alone with --likelihood 0."
         raise ConfigError(explain(expected, f"--solver {options.solve.solver}", fix))

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
@@ -49,8 +49,10 @@ def objective_of(recipe: Recipe, classes: int = 0) -> "pf.objectives.Objective":
     return objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
 
 
-def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Model":
-    """The untrained model, a flow's scales taken from data.
+def started(
+    recipe: Recipe, data: "pf.data.Dataset", seed: int, source: "pf.models.Rows | None" = None
+) -> "pf.models.Model":
+    """The untrained model, a flow's scales taken from data, what it starts from the rows of the source.
 
     Raises:
         ConfigError: a flow on circles, and data that are not angles in [-pi, pi).
@@ -58,6 +60,8 @@ def started(recipe: Recipe, data: "pf.data.Dataset", seed: int) -> "pf.models.Mo
     from pushforward._random import Draw
 
     model = built(recipe, data.shape, data.classes, seed)
+    if source is not None:
+        cast(pf.models.Rows, model.base).load_state_dict(source.state_dict())
     if not isinstance(model, pf.NormalizingFlow):
         return model
     first = data.train_batch(Draw(seed, "start"), min(1024, len(data.values)))

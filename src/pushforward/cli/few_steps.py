@@ -61,21 +61,28 @@ class Stage(NamedTuple):
     critic: bool = False
 
 
-def chosen(recipe: Recipe, jumps: int) -> Recipe:
+_FROM_NOISE: Final = ("pairs-dmd", "dmd", "consistency-dmd", "consistency", "continuous")
+"""Recipes that take fresh noise on the way, or compare scores: samples must start from noise."""
+
+
+def chosen(recipe: Recipe, jumps: int, noise: bool = True) -> Recipe:
     """The recipe, `auto` replaced by what suits so many jumps, by the tables of docs/few_steps.md.
 
     For one jump that is pairs-dmd, as good there as its teacher's fifty calls; for several trajectory, which is ahead
     of shortcut at two and four calls on the digits, in both distances, for half as much time again. Progressive is
     about its equal and takes four trainings here. Trained for long consistency-dmd is nearer to the digits than both,
-    but not to points, and a short training spoils it.
+    but not to points, and a short training spoils it. A run that does not start from noise learns one jump from pairs.
 
     Raises:
-        ConfigError: no jumps, or several by a recipe for one.
+        ConfigError: no jumps, several by a recipe for one, or a recipe that wants noise for a run without.
     """
     if jumps < 1:
         raise ConfigError(explain("--jumps of 1 or more", str(jumps), "1, 2 and 4 are usual."))
     if recipe == "auto":
-        return "pairs-dmd" if jumps == 1 else "trajectory"
+        return "trajectory" if jumps > 1 else "pairs-dmd" if noise else "pairs"
+    if not noise and recipe in _FROM_NOISE:
+        fix = "Choose --recipe pairs, trajectory or shortcut."
+        raise ConfigError(explain(f"a run that starts from noise, for --recipe {recipe}", "one from data", fix))
     if jumps > 1 and recipe == "pairs-dmd":
         fix = "Its pairs know one jump: choose --recipe consistency-dmd for several."
         raise ConfigError(explain(f"--jumps 1 with --recipe {recipe}", f"--jumps {jumps}", fix))

@@ -47,10 +47,10 @@ def parts_folder(out: Path | None, shard: str | None) -> Path | None:
 def sample_parts(options: "Sample", folder: Path, units: Units, device: "torch.device") -> None:
     """Make what is missing of a share of the samples, and a file of them all if asked."""
     solver, seed = options.solve.build(options.run), options.machine.seed
-    labels, worker = units.classes(options.n, options.first, options.label), _share(options.shard)
+    labels, worker = units.classes(options.count(), options.first, options.label), _share(options.shard)
     model = guided(pf.load(options.run, device=str(device)), options.run, options.guidance)
     plan = {"samples": units.name, "first": options.first, "label": options.label} | said(options.guidance)
-    shards = pf.training.Shards.begin(folder, options.n, options.batch, plan | _made_by(model, solver, seed))
+    shards = pf.training.Shards.begin(folder, options.count(), options.batch, plan | _made_by(model, solver, seed))
 
     def make(first: int, count: int) -> "dict[str, torch.Tensor]":
         given = None if labels is None else labels[first : first + count]
@@ -62,10 +62,10 @@ def sample_parts(options: "Sample", folder: Path, units: Units, device: "torch.d
     if options.shard is not None:
         return told(shards, worker, "samples")
     if options.out is None or options.out == folder:
-        return print(f"{options.n:,} samples of {units.name} in {len(shards):,} files in {folder}")
+        return print(f"{options.count():,} samples of {units.name} in {len(shards):,} files in {folder}")
     found = gathered(shards)
     write_samples(options.out, found["samples"], units, found.get("labels"))
-    return print(f"{options.n:,} samples of {units.name} in {options.out}")
+    return print(f"{options.count():,} samples of {units.name} in {options.out}")
 
 
 def likelihood_parts(

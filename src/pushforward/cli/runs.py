@@ -6,6 +6,7 @@ interrupted, the same command goes on with it. `--out` decides otherwise.
 
 import json
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -58,7 +59,7 @@ def speak(*lines: str) -> None:
 
 def announce(data: str, model: "pf.models.Model", what: str, settings: Settings, path: Path) -> None:
     """What is about to happen: on which data, with which model, for how long, into which folder."""
-    weights = sum(each.numel() for each in model.parameters())
+    weights = sum(each.numel() for each in model.parameters() if each.requires_grad)
     speak(data, f"{what}, {weights:,} parameters, {settings.steps:,} steps of {settings.batch} into {path}")
 
 
@@ -141,9 +142,10 @@ def point_on(path: Path, units: Units, teacher: Path | None = None) -> None:
         if len(units.shape) == 1
         else "npz"
     )
+    what = f"--source {shlex.quote(units.source)}" if units.source else "-n 64"
     speak(
         "Next:",
-        f"  pushforward sample {path} -n 64 -o samples.{suffix}",
+        f"  pushforward sample {path} {what} -o samples.{suffix}",
         f"  pushforward evaluate {path}",
         *([] if is_mixed(path) else [f"  pushforward report {path}"]),
         *([f"  pushforward compare {teacher} {path}"] if teacher else []),

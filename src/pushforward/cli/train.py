@@ -6,9 +6,9 @@ that was not chosen are an error, not silently ignored.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, make_dataclass
+from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tyro
 from tyro.conf import Positional, arg
@@ -22,6 +22,7 @@ from pushforward.cli.families import FAMILIES, NETS, Family, built, objective_of
 from pushforward.cli.options import FLAT, Session, prepare
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder
 from pushforward.cli.search import search
+from pushforward.cli.sources import kept
 from pushforward.cli.steering import Steering
 from pushforward.cli.tables import is_table, learned, open_mixed, units_of_table
 from pushforward.cli.units import FILE, Reading, read_units, units_of
@@ -42,6 +43,7 @@ class Train:
       pushforward train photos/ --transformer.patch 8            a folder of images, one sub-folder per class
       pushforward train digits --model nice --steps 400          a normalizing flow
       pushforward train digits --conditional --drop-labels 0.1   classes, and guidance towards them
+      pushforward train new.csv --source old.csv                 from data to data: rows of one become rows of the other
       pushforward train digits --flow-map                        a model that jumps: sampled in one network call
       pushforward train --config runs/digits/config.toml --lr 3e-4    a run again, with one thing changed
       pushforward train photos/ --find lr                        which learning rate; --find batch: which batch size
@@ -71,6 +73,9 @@ class Train:
     flow_map: bool = False
     """Learn jumps instead of a velocity, by MeanFlow: a sample is then one network call, or a few. Steps take longer,
     and `pushforward distill` makes one of a run that was trained without it."""
+    source: Annotated[str | None, arg(metavar="DATA")] = None
+    """Start from rows of these data in place of noise, for diffusion models on the linear path; of the same columns or
+    size, and read the same way. `sample --source` then carries rows over, `reflow` straightens their ways."""
     conditional: bool = False
     """Learn each class apart, so that one can ask for a class when sampling."""
     drop_labels: float = 0.0
@@ -127,15 +132,21 @@ def run(options: Train) -> None:
         raise ConfigError(explain("--drop-labels with --conditional", "it alone", fix))
     seen = data if options.conditional else data.unlabelled()
     recipe, units = recipe_of(options, data.kind), units_of(data, options.data, options.reading, options.conditional)
-    path = run_folder(options.out, data.name)
-    model = started(recipe, seen, options.settings.seed)
+    name, rows = data.name, None
+    if options.source is not None:
+        units, rows = kept(options.source, data, units, options.settings.seed)
+        recipe = replace(cast(Diffusion | FlowMap, recipe), source=len(rows.rows))
+        name = f"{name}-from-{Path(options.source).stem}"
+    path = run_folder(options.out, name)
+    model = started(recipe, seen, options.settings.seed, rows)
     objective = objective_of(recipe, data.classes)
     if options.find is not None:
         return search(options.find, model, seen, objective, options.settings)
-    announce(data.describe(), model, spelled(recipe), options.settings, path)
+    about = data.describe() if rows is None else f"{data.describe()}\nfrom {len(rows.rows):,} rows of {options.source}"
+    announce(about, model, spelled(recipe), options.settings, path)
     source = Remembered(seen, units, path, skipped=tuple(ledger.rows))
-    steering = options.steering.arguments()
-    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe, **steering)
+    facts: dict[str, Any] = {"recipe": recipe, "start": rows, **options.steering.arguments()}
+    history = pf.train(model, source, objective, settings=options.settings, run=path, **facts)
     return conclude(history, path, units)
 
 
@@ -192,6 +203,10 @@ def recipe_of(options: Train, kind: str) -> Recipe:
     if flow and options.flow_map:
         fix = "Drop it: a normalizing flow takes one pass as it is."
         raise ConfigError(explain(f"no --flow-map for the flow {chosen!r}", "--flow-map", fix))
+    if options.source is not None and (flow or (options.path, options.prediction) != ("linear", "velocity")):
+        got = f"--model {chosen}" if flow else f"--path {options.path} --prediction {options.prediction}"
+        fix = "Leave --model, --path and --prediction out."
+        raise ConfigError(explain("a diffusion model's velocity on the linear path, for --source", got, fix))
     if options.drop_labels and (flow or options.flow_map):
         got = "--flow-map" if options.flow_map else f"--model {chosen}"
         fix = "Drop --drop-labels; for guided jumps, distil a diffusion model: pushforward distill RUN --guidance 2."
@@ -235,6 +250,7 @@ def adopt(table: Mapping[str, Any], file: Path) -> Train:
         prediction=diffusion.prediction,
         flow_map=isinstance(run.model, FlowMap),
         conditional=run.classes > 0,
+        source=units.source or None if units else None,
         drop_labels=run.model.dropped if isinstance(run.model, Diffusion) else 0.0,
         conditionals=run.model.conditionals if isinstance(run.model, Table) else 0.5,
         reading=units.reading if units else Reading(),

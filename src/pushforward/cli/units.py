@@ -83,6 +83,7 @@ class Units:
         columns: names of a table's columns.
         labels: names of the classes that the model is conditioned on; none if it is not.
         reading: how the data were read.
+        source: where the data were that samples start from, likewise; "" for noise.
     """
 
     path: str
@@ -95,14 +96,18 @@ class Units:
     columns: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     reading: Reading = Reading()
+    source: str = ""
 
     def values(self, x: "torch.Tensor") -> "torch.Tensor":
         """Samples in the data's own units, [n, *shape] in float64, or uint8 where they are at most 256 levels."""
         import torch
 
-        scaling = pf.data.Scaling(self._spread(self.offset), self._spread(self.scale), self.levels)
-        raw = scaling.to_values(x.detach().cpu().double())
+        raw = self._scaling().to_values(x.detach().cpu().double())
         return raw.to(torch.uint8) if self.levels is not None and self.levels <= 256 else raw
+
+    def to_model(self, values: "torch.Tensor") -> "torch.Tensor":
+        """Values in the data's own units as the model sees them, levels in the middle of their cells."""
+        return self._scaling().to_model(values.double()).float()
 
     def classes(self, n: int, first: int, label: str | None) -> "torch.Tensor | None":
         """The class of each of `n` samples: this one, or all in turn; None for a run without classes.
@@ -124,6 +129,9 @@ class Units:
             raise ConfigError(explain(expected, f"--label {label}", "Choose one."))
         return torch.full((n,), self.labels.index(label))
 
+    def _scaling(self) -> "pf.data.Scaling":
+        return pf.data.Scaling(self._spread(self.offset), self._spread(self.scale), self.levels)
+
     def _spread(self, numbers: tuple[float, ...]) -> "torch.Tensor | float":
         import torch
 
@@ -136,15 +144,13 @@ def units_of(data: "pf.data.Dataset", path: str, reading: Reading | None = None,
     """The units of a data set that was opened from `path`."""
     import torch
 
-    from pushforward.data.opening import BUILT_IN
-
     def numbers(part: "torch.Tensor | float") -> tuple[float, ...]:
         if not isinstance(part, torch.Tensor):
             return (float(part),)
         return tuple(part.detach().cpu().double().expand(data.shape).flatten().tolist())
 
     return Units(
-        path=path if path in BUILT_IN or not Path(path).exists() else str(Path(path).resolve()),
+        path=lasting(path),
         name=data.name,
         events=data.kind,
         shape=data.shape,
@@ -155,6 +161,13 @@ def units_of(data: "pf.data.Dataset", path: str, reading: Reading | None = None,
         labels=data.labels if conditional else (),
         reading=reading or Reading(),
     )
+
+
+def lasting(path: str) -> str:
+    """A name as it is, a path as one that holds from everywhere."""
+    from pushforward.data.opening import BUILT_IN
+
+    return path if path in BUILT_IN or not Path(path).exists() else str(Path(path).resolve())
 
 
 def write_units(units: Units, run: Path) -> None:

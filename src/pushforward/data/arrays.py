@@ -9,6 +9,7 @@ stays on disk): their last rows are held out; smaller ones are split by a keyed 
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -68,7 +69,10 @@ def from_array(
     train, held = _split(rows, held_out, seed)
     parts = [(rows[part], None if given is None else given[part]) for part in (train, held)]
     names, places = (name, file or name), places.some(train)
-    return _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places)
+    found = _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places)
+    if isinstance(train, slice) or isinstance(held, slice):
+        return found
+    return replace(found, split=torch.from_numpy(np.concatenate([train, held])))
 
 
 def from_parts(

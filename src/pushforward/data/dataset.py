@@ -44,6 +44,7 @@ class Dataset:
         density: the exact log-density in the model's units, where it is known.
         stream: where training events are read from when they are more than memory holds; `values` are some of them.
         places: where each training event came from, if it came from files.
+        split: which row of the source each training event was, and then each held-out one; None if they stand there so.
 
     Raises:
         ShapeError: parts that do not fit each other.
@@ -62,6 +63,7 @@ class Dataset:
     density: Callable[[Sample], PerSample] | None = None
     stream: Stream | None = None
     places: Places | None = None
+    split: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.held_out.shape[1:] != self.values.shape[1:] or not len(self.values):
@@ -124,6 +126,14 @@ class Dataset:
     def train_batch(self, draw: Draw, n: int | None = None) -> Batch:
         """The first `n` training events (all by default), in model units; the same at every call."""
         return self._some(self.values, self.context, draw.of("train"), n)
+
+    def whole(self) -> tuple[Tensor, Tensor | None]:
+        """All events in raw units, and their context, in the order of the source: [n + m, *shape], [n + m, ...]."""
+        back = slice(None) if self.split is None else self.split.argsort()
+        values = torch.cat([self.values, self.held_out])[back]
+        if self.context is None or self.held_out_context is None:
+            return values, None
+        return values, torch.cat([self.context, self.held_out_context])[back]
 
     def bits_per_dim(self, log_prob: PerSample) -> PerSample:
         """Nats in model units to bits per dimension in raw units, [batch]; without levels, below 0 may be."""

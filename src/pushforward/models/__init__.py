@@ -4,7 +4,7 @@
 few jumps, `Interpolant` from any source, by ODE or SDE; all are `Model`s with the same words: `sample`, `log_prob`,
 `rsample_and_log_prob`, `encode`, `decode`, `trajectory`. Bases are frozen values (`Normal`, `Logistic`, `StudentT`,
 `Uniform`, `VonMises`, any of torch's) or have weights (`LearnedNormal`, `Mixture`, `ClassNormal`), or are other models
-(`ModelBase`).
+(`ModelBase`) or data (`Rows`).
 
 Around a diffusion: `as_flow` makes a flow of it, of `Integrated` transforms that join others; `likelihood` is
 `log_prob` with its errors; `guided`, `autoguided`, `classifier_guided`, `posterior` (given a `Measurement`),
@@ -45,6 +45,7 @@ from pushforward.models.named_images import glow
 from pushforward.models.named_splines import circular, flowpp, nsf
 from pushforward.models.oracles import Oracle
 from pushforward.models.posterior import Isotropic, Measurement, Point, Tweedie, posterior
+from pushforward.models.rows import Rows
 from pushforward.models.surjected import Surjected
 from pushforward.models.tarflow import denoised, tarflow
 from pushforward.models.temperature import Truncated, tempered, truncated
@@ -53,7 +54,7 @@ from pushforward.models.tuning import tune
 __all__ = [
     "AnyConditional", "Audit", "Base", "Choice", "ClassNormal", "Diffusion", "FlowMap", "FromTorch", "Integrated",
     "Interpolant", "Isotropic", "LearnedNormal", "Likelihood", "Logistic", "Measurement", "Mixture", "Model",
-    "ModelBase", "ModelDistribution", "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "StudentT",
+    "ModelBase", "ModelDistribution", "Normal", "NormalizingFlow", "Oracle", "Point", "Residual", "Rows", "StudentT",
     "Surjected", "Truncated", "Tweedie", "Uniform", "VonMises", "auto", "autoguided", "bernstein", "bnaf", "circular",
     "classifier_guided", "denoised", "empirical", "ffjord", "flowpp", "gaussian", "gaussianization", "gaussianize",
     "glow", "guided", "guided_flow", "iaf", "in_chunks", "likelihood", "maf", "mixture", "naf", "nice", "nsf",

@@ -50,6 +50,11 @@ class Base(abc.ABC):
         """Whether draws have the derivatives of every weight: whether the gradient of a mean over draws is right."""
         return True
 
+    @property
+    def has_density(self) -> bool:
+        """Whether `log_prob` exists."""
+        return True
+
     @abc.abstractmethod
     def sample(self, n: int, draw: Draw, context: Context = None) -> Sample:
         """`n` draws, [n, *shape], each a function of the draw's address and its index (and its context)."""

@@ -3,8 +3,7 @@
     eps ~ flow,   x0 = decode(eps),      log p(x0) = log flow(eps) + log |det d eps / d x0|
 
 A rectified flow from a rough but quick model of the data has little left to do, and its lines are short: pass
-`base=ModelBase(flow)` to a `Diffusion` on the straight path, and `coupling=Source(flow_samples)` to its training, which
-`ModelBase.source()` is.
+`base=ModelBase(flow)` to a `Diffusion` on the straight path; its training then draws from the flow too.
 
 Reference: Liu et al. 2022 (arXiv 2209.03003) for flows between any two distributions.
 """
@@ -45,6 +44,11 @@ class ModelBase(nn.Module, Base):
     def has_rsample(self) -> bool:
         """As long as the model is kept as it is."""
         return not any(weight.requires_grad for weight in self.parameters())
+
+    @property
+    def has_density(self) -> bool:
+        """If the model's own base does."""
+        return self.model.base.has_density
 
     def train(self, mode: bool = True) -> Self:
         """The same base, whose model is not in training whatever the one around it is."""

@@ -30,7 +30,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.around import around, unscaled
-from pushforward.models.base import Base, like
+from pushforward.models.base import Base, Normal, like
 from pushforward.models.diffusion import Diffusion
 from pushforward.paths import Coefficients, Path, solve
 
@@ -96,7 +96,7 @@ def tempered(model: Diffusion, temperature: float) -> Diffusion:
         temperature: T of p**(1/T); exact for normal data, see the module.
 
     Raises:
-        ConfigError: a temperature that is not positive.
+        ConfigError: a temperature that is not positive, or a model that starts from something else than normal noise.
 
     >>> from pushforward.models import gaussian
     >>> cold = tempered(gaussian(std=2.0, shape=(1,)), 0.25)
@@ -105,6 +105,7 @@ def tempered(model: Diffusion, temperature: float) -> Diffusion:
     """
     if temperature <= 0:
         raise ConfigError(explain("a positive temperature", f"{temperature}", "1 changes nothing, 0.8 cools."))
+    _needs_normal(model)
     path = Louder(model.path, math.sqrt(temperature))
     net = _Tempered(model, path)
     hot = Diffusion(net, path, model.prediction, shape=model.shape, solver=model.solver, trace=model.trace)
@@ -120,15 +121,22 @@ def truncated(model: Diffusion, bound: float) -> Diffusion:
         bound: in standard deviations of the noise, above 0.
 
     Raises:
-        ConfigError: a bound that is not positive.
+        ConfigError: a bound that is not positive, or a model that starts from something else than normal noise.
 
     >>> from pushforward.models import gaussian
     >>> bool(truncated(gaussian(shape=(2,)), 1.0).sample(100, seed=0).abs().max() <= 1.001)
     True
     """
+    _needs_normal(model)
     cut = around(model, model.net)
     cut.base = Truncated(model.shape, model.base.std, bound, getattr(model.base, "mean", 0.0))
     return cut
+
+
+def _needs_normal(model: Diffusion) -> None:
+    if not isinstance(model.base, Normal | Truncated):
+        fix = "Both are statements about normal noise: sample the model as it is."
+        raise ConfigError(explain("a model that starts from normal noise", f"a {type(model.base).__name__}", fix))
 
 
 class _Tempered(nn.Module):

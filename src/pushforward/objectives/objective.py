@@ -5,15 +5,18 @@ one loss per sample, so the loop can weigh, accumulate and split batches as it l
 """
 
 import abc
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
-from pushforward._typing import PerSample, Sample
+from pushforward._typing import Context, PerSample, Sample
 from pushforward.data.batch import Batch
-from pushforward.models.base import Normal
+from pushforward.models.base import Base, Normal
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.flow_map import FlowMap
 from pushforward.models.model import Model
+from pushforward.objectives.ends import Ends
 from pushforward.paths import Coupling, Independent
 
 
@@ -42,14 +45,41 @@ def needs_diffusion(model: Model) -> Diffusion:
 def noise_of(model: Diffusion | FlowMap, batch: Batch, coupling: Coupling, draw: Draw) -> Sample:
     """The eps of each event: the batch's own, or what the coupling gives it, [batch, *event].
 
+    Where a coupling would draw N(0, 1) and the model's samples start from something else, it is drawn from that.
+
     Raises:
-        ConfigError: normal noise, for a model whose samples start from something else.
+        ConfigError: the model's path keeps some of the data where its samples start, so that its base is not eps.
     """
     if batch.eps is not None:
         return batch.eps
-    if isinstance(getattr(coupling, "source", coupling), Independent):
-        needs_noise(model, str(coupling))
-    return coupling.pair(batch.x, batch.context, draw.of("eps"))
+    return from_base(model, coupling).pair(batch.x, batch.context, draw.of("eps"))
+
+
+def from_base(model: Diffusion | FlowMap, coupling: Coupling) -> Coupling:
+    """The coupling, its normal noise drawn from where the model's samples start.
+
+    Raises:
+        ConfigError: the model has a base of its own, which is not eps on its path.
+    """
+    source = getattr(coupling, "source", coupling)
+    if not isinstance(source, Independent) or not model.has_its_own_base():
+        return coupling
+    if Ends.of(model) != Ends():
+        got = f"one on {model.path}, where samples start from {_told(model.base)}"
+        fix = "Take paths.Linear(), or leave the base out: the data's moments are data_mean and data_var."
+        raise ConfigError(explain("a path that ends at eps alone, for a base of one's own", got, fix))
+    own, outer = _FromBase(model.base), cast(Any, coupling)
+    return own if source is coupling else replace(outer, source=own)
+
+
+@dataclass(frozen=True, slots=True)
+class _FromBase(Coupling):
+    """Fresh draws of a base for each event, independent of it."""
+
+    base: Base
+
+    def pair(self, x0: Sample, context: Context, draw: Draw) -> Sample:
+        return self.base.sample(len(x0), draw, context).to(x0)
 
 
 def needs_noise(model: Diffusion | FlowMap, drawing: str) -> None:
@@ -59,11 +89,13 @@ def needs_noise(model: Diffusion | FlowMap, drawing: str) -> None:
         ConfigError: it has a base of its own, another normal among them.
     """
     if model.has_its_own_base():
-        base = model.base
-        of = f" of deviation {base.std} around {base.mean}" if isinstance(base, Normal) else ""
-        got = f"{drawing}, which draws N(0, 1), and a model that starts from a {type(base).__name__}{of}"
+        got = f"{drawing}, which draws N(0, 1), and a model that starts from {_told(model.base)}"
         fix = (
-            "Pass coupling=Source(base.sample), ModelBase(flow).source() for a flow, or leave the base out: the data's "
-            "moments are data_mean and data_var."
+            "Learn from pairs of its own instead, or leave the base out: the data's moments are data_mean and data_var."
         )
         raise ConfigError(explain("the source of the model's own samples", got, fix))
+
+
+def _told(base: Base) -> str:
+    of = f" of deviation {base.std} around {base.mean}" if isinstance(base, Normal) else ""
+    return f"a {type(base).__name__}{of}"

@@ -40,8 +40,8 @@ class Source(Coupling):
     """The noise end of each pair from data or a sampler of one's own, drawn independently of the data end.
 
     On the linear path the velocity carries this source to the data, whatever its law: `model.decode(events)` is a
-    sample, and `model.sample()`, which starts from normal noise, is none. Scores, and with them reverse SDEs, are right
-    only if the source is standard normal.
+    sample, and so is `model.sample()` if the model's base is the same source (`models.Rows`). Scores, and with them
+    reverse SDEs, are right only if the source is standard normal.
 
     Args:
         events: events of the source in the model's units, [rows, *event], of which each pair gets one; or a function of
@@ -56,20 +56,25 @@ class Source(Coupling):
     context: Tensor | None = field(default=None, repr=False)
 
     def pair(self, x0: Sample, context: Context, draw: Draw) -> Sample:
-        drawn = self._drawn(x0, context, draw)
+        drawn = self.drawn(len(x0), context, draw)
         if drawn.shape != x0.shape:
             fix = "Give source and data the same shape, and one row to each pair."
             raise ShapeError(explain(f"events {tuple(x0.shape)} of the source", f"{tuple(drawn.shape)}", fix))
         return drawn.to(x0)
 
-    def _drawn(self, x0: Sample, context: Context, draw: Draw) -> Tensor:
+    def drawn(self, n: int, context: Context, draw: Draw) -> Tensor:
+        """`n` events of the source, [n, *event], each of its own context.
+
+        Raises:
+            ShapeError: a context of which the source has no row.
+        """
         if not isinstance(self.events, Tensor):
-            return self.events(len(x0), draw)
-        u = draw.uniform(len(x0), dtype=torch.float64).to(self.events.device)
+            return self.events(n, draw)
+        u = draw.uniform(n, dtype=torch.float64).to(self.events.device)
         if self.context is None or context is None:
             return self.events[(u * len(self.events)).long()]
-        chosen = torch.zeros(len(x0), dtype=torch.long, device=u.device)
-        for rows in groups(context, len(x0)):
+        chosen = torch.zeros(n, dtype=torch.long, device=u.device)
+        for rows in groups(context, n):
             same = (self.context == context[rows[0]].to(self.context)).reshape(len(self.context), -1).all(1)
             there = same.nonzero().squeeze(1)
             if not len(there):

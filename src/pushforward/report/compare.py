@@ -140,8 +140,13 @@ def compare(sets: Sequence[Samples], data: "Dataset", critic: Judge, seed: int =
     return (*(row(s.title, s.calls, s.x, s.x) for s in sets), floor)
 
 
-def likelihood(model: Model, data: "Dataset", seed: int = 0, conditional: bool = False) -> Estimate:
-    """Held-out bits per dimension; models that integrate in many dimensions estimate the divergence by probes."""
+def likelihood(model: Model, data: "Dataset", seed: int = 0, conditional: bool = False) -> Estimate | None:
+    """Held-out bits per dimension; models that integrate in many dimensions estimate the divergence by probes.
+
+    None where samples start from what has no density.
+    """
+    if not model.base.has_density:
+        return None
     if not isinstance(model, Diffusion | FlowMap):
         return bits_per_dim(model, data, seed=seed, conditional=conditional)
     trace = Hutchinson() if math.prod(data.shape) > 8 else None

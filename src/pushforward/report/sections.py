@@ -40,12 +40,13 @@ class Curve(Protocol):
         ...
 
 
-def glance_section(model: Model, bits: Estimate, rows: Sequence[Row]) -> Section:
+def glance_section(model: Model, bits: Estimate | None, rows: Sequence[Row]) -> Section:
     """The few numbers a reader came for."""
     best, floor = rows[-2], rows[-1]
-    parameters = sum(p.numel() for p in model.parameters())
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    scored: list[tuple[str, Cell, str]] = [("Bits per dimension", bits or "", "of held-out data, lower is better")]
     items: list[tuple[str, Cell, str]] = [
-        ("Bits per dimension", bits, "of held-out data, lower is better"),
+        *(scored if bits is not None else []),
         ("Energy distance", best.energy, f"{best.title}; floor {floor.energy}".replace("-", "−")),
         ("Fréchet distance", best.frechet, f"{best.title}; floor {floor.frechet}".replace("-", "−")),
         ("Parameters", parameters, type(model).__name__),
@@ -162,8 +163,8 @@ def _straight_table(names: Sequence[str], measured: Sequence[Straightness]) -> T
 @torch.no_grad()
 def _ways(model: Diffusion, n: int, seed: int, context: Context) -> list[Tensor]:
     """The events along `n` paths, noise first."""
-    ways = [model.noise(n, seed).cpu()]
     here = None if context is None else context.to(model.device)
+    ways = [model.noise(n, seed, context=here).cpu()]
     for state in model.trajectory(n, here, Heun(steps=24), seed):
         ways.append(state.x.cpu())
     return ways

@@ -206,7 +206,7 @@ def side_by_side(
 
 
 def _bits(model: Model, data: "Dataset", n: int, seed: int, conditional: bool) -> Estimate | None:
-    if not n or isinstance(model, FlowMap):
+    if not n or isinstance(model, FlowMap) or not model.base.has_density:
         return None
     n = min(n, len(data.held_out))
     if not isinstance(model, Diffusion):

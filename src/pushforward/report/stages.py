@@ -146,7 +146,7 @@ def stages(
         for name, model in models.items():
             given = None if context is None else context.to(model.device)
             bar.set_postfix_str(f"{name}, bits")
-            bits = _bits(model, data, scored, seed, conditional) if scored else None
+            bits = _bits(model, data, scored, seed, conditional) if scored and model.base.has_density else None
             first = bits if first is None else first
             bar.update()
             bar.set_postfix_str(f"{name}, samples")

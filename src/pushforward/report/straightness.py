@@ -42,8 +42,8 @@ class Flowing(Protocol):
         """dx/dt at (x, t)."""
         ...
 
-    def noise(self, n: int, seed: int | None = None, first: int = 0) -> Sample:
-        """`n` starting points."""
+    def noise(self, n: int, seed: int | None = None, first: int = 0, context: Context = None) -> Sample:
+        """`n` starting points, of this context."""
         ...
 
 
@@ -70,7 +70,7 @@ def straightness(
     """Measure straightness and transport cost along `n` of the model's own paths (`on_lines` for the straight path's).
 
     Args:
-        model: anything with `velocity(x, t, context)` and `noise(n, seed, first)`.
+        model: anything with `velocity(x, t, context)` and `noise(n, seed, first, context)`.
         solver: what follows the paths; take one accurate enough that the answer no longer changes.
         n: number of paths, at least 2.
         seed: which paths: those `model.sample(n, seed=seed)` takes.
@@ -101,8 +101,8 @@ def _chunk(
     model: Flowing, solver: Solver, n: int, seed: int, first: int, context: Context
 ) -> tuple[Tensor, Tensor, int]:
     """The energy and the squared length of the chord of each path, and the number of dimensions."""
-    eps = model.noise(n, seed, first)
     given = None if context is None else context[first : first + n]
+    eps = model.noise(n, seed, first, given)
     wide = eps.dtype if eps.device.type == "mps" else torch.float64
 
     def field(state: Tensor, t: Tensor) -> Tensor:

@@ -102,7 +102,8 @@ def build(
         ]
         if isinstance(model, Diffusion):
             sections.append(paths_section(model, data, before, seed, given))
-            sections += [optimum_section(model, data, seed, given)] if has_optimum(data, given) else []
+            known = has_optimum(data, given) and not model.has_its_own_base()
+            sections += [optimum_section(model, data, seed, given)] if known else []
         sections += [training_section(history)] if history is not None and len(history.steps) > 1 else []
         sections.append(reproduce_section(data, code, seed))
     finally:

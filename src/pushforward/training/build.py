@@ -108,7 +108,9 @@ def _diffusion(
         "ve": paths.VE,
         "edm": paths.EDM,
     }[recipe.path]()
-    return models.Diffusion(_net(recipe.net, shape, classes), path, prediction=paths.named(recipe.prediction))
+    base = models.Rows(shape, recipe.source, classes) if recipe.source else None
+    net, prediction = _net(recipe.net, shape, classes), paths.named(recipe.prediction)
+    return models.Diffusion(net, path, prediction, base=base)
 
 
 def _flow_map(recipe: _recipe.FlowMap, shape: tuple[int, ...], classes: int) -> Model:

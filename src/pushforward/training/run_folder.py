@@ -38,7 +38,7 @@ from pushforward.training.signals import Interrupted
 CONFIG, WEIGHTS, METRICS, FAILURE = "config.toml", "model.safetensors", "metrics.jsonl", "failure.txt"
 _DIGESTS = {
     "teacher": ", the weights of another teacher",
-    "start": ", the weights of another model to start from",
+    "start": ", another model or other rows to start from",
 }
 """What a digest that is another means, in words."""
 _FREE = frozenset(

@@ -38,7 +38,7 @@ def train(
     run: str | os.PathLike[str] | None = None,
     progress: bool = True,
     recipe: Recipe | None = None,
-    start: Model | None = None,
+    start: nn.Module | None = None,
     judge: Callable[[Any], float] | None = None,
     judge_every: int = 500,
     track: TrackerName | Tracker | None = None,
@@ -56,7 +56,7 @@ def train(
             With a folder, a signal stops at a step's edge after writing a checkpoint.
         progress: show it on stderr.
         recipe: how `model` was built, so that `load(run)` can build it again.
-        start: the trained model that `model` was made of, if any; the run does not go on from another.
+        start: the trained model or the rows that `model` was made of, if any; the run does not go on from others.
         judge: a number about the model with its averaged weights: the likelihood of events that are not trained on,
             say. It goes to the history and the metrics.
         judge_every: steps from one judgement to the next; one is made at the end.
@@ -102,7 +102,7 @@ def _require_possible(settings: Settings, run: object, judge_every: int, track: 
 
 
 def _describe(
-    settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None, start: Model | None
+    settings: Settings, model: Model, data: Data, objective: Objective, recipe: Recipe | None, start: nn.Module | None
 ) -> Run:
     asked, begun = digest(teachers(objective, model)), digest([] if start is None else [start])
     name, classes = getattr(data, "name", ""), getattr(data, "classes", 0)
