@@ -45,7 +45,7 @@ def test_the_card_and_the_configuration_can_be_read(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     assert config["model"] == {
         "kind": "diffusion", "net": {"kind": "mlp", "hidden": 8, "layers": 1, "fastest": 64.0}, "path": "vp",
-        "prediction": "eps", "dropped": 0.0,
+        "prediction": "eps", "dropped": 0.0, "source": 0,
     }  # fmt: skip
     card = (folder / "README.md").read_text()
     assert card.startswith('---\nlibrary_name: "pushforward"\ntags: ["pushforward", "diffusion"]\npipeline_tag:')
