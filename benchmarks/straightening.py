@@ -15,8 +15,9 @@ on a circle of radius 5, two moons 3 (x + 0.2 noise) - 1, a normal, and an S of 
     reflow k, real           half of those pairs start from real data, the other half from the real source
 
 W2 is exact, between 2,000 of the flow's ends and 2,000 of the target, both stratified (Sobol' points), the mean of five
-such pairs of sets: 10,000 points. The floor is W2 between two sets of the target. Straightness is
-E int |x1 - x0 - v|**2 dt, the energy's excess |E int |v|**2 dt - W2(source, target)**2| / W2(source, target)**2.
+such pairs of sets: 10,000 points. (--sets 1 --points 10000 is one pair of 10,000, 20 seconds a cell.) The floor is W2
+between two sets of the target. Straightness is E int |x1 - x0 - v|**2 dt, the energy's excess
+|E int |v|**2 dt - W2(source, target)**2| / W2(source, target)**2.
 Cells already in FILE.json are not made again. One thread.
 """
 
@@ -98,7 +99,7 @@ class Fresh:
             step += 1
 
 
-def stratified(places: Places, seed: int, sets: int = SETS, points: int = POINTS) -> list[Tensor]:
+def stratified(places: Places, seed: int, sets: int, points: int) -> list[Tensor]:
     """Sets of points, each of which fills the distribution evenly."""
     engines = (torch.quasirandom.SobolEngine(4, scramble=True, seed=1000 * seed + i) for i in range(sets))
     return [places(engine.draw(points)) for engine in engines]
@@ -164,9 +165,11 @@ def paired(model: Diffusion, source: Places, target: Places, real: bool, seed: i
     return pairs + Pairs(x, model.encode(x, solver=Heun(steps=50)))
 
 
-def figures(model: Diffusion, source: Places, target: Places, seed: int) -> dict[str, float]:
-    """W2 at each number of steps, straightness, excess energy."""
-    starts, ends, seen = stratified(source, 10 + seed), stratified(target, 20 + seed), stratified(target, 30 + seed)
+def figures(model: Diffusion, source: Places, target: Places, seed: int, size: tuple[int, int]) -> dict[str, float]:
+    """W2 at each number of steps, straightness, excess energy; `size` is (sets, points of each)."""
+    starts, ends, seen = (
+        stratified(places, first + seed, *size) for places, first in ((source, 10), (target, 20), (target, 30))
+    )
     found: dict[str, float] = {}
     with torch.no_grad():
         for steps in STEPS:
@@ -180,7 +183,9 @@ def figures(model: Diffusion, source: Places, target: Places, seed: int) -> dict
     return found
 
 
-def rows(task: str, steps: int, seed: int, wanted: set[str]) -> Iterator[tuple[str, dict[str, float]]]:
+def rows(
+    task: str, steps: int, seed: int, wanted: set[str], size: tuple[int, int]
+) -> Iterator[tuple[str, dict[str, float]]]:
     """The figures of the flows that are wanted, and of those that had to be made for them."""
     source, target = TASKS[task]
 
@@ -191,14 +196,15 @@ def rows(task: str, steps: int, seed: int, wanted: set[str]) -> Iterator[tuple[s
     data, independent = Fresh(target), Source(fresh)
     if "optimal" in wanted:
         best = fitted(flow(source), data, OptimalTransport(source=independent), steps, seed)
-        yield "optimal", figures(best, source, target, seed)
+        yield "optimal", figures(best, source, target, seed, size)
     for name, even in (("optimal, 4096", False), ("optimal, even", True)):
         if name in wanted:
-            yield name, figures(best_of_many(source, target, independent, steps, seed, even), source, target, seed)
+            best = best_of_many(source, target, independent, steps, seed, even)
+            yield name, figures(best, source, target, seed, size)
     if not wanted & {"independent", *GENERATIONS}:
         return
     first = fitted(flow(source), data, independent, steps, seed)
-    yield "independent", figures(first, source, target, seed)
+    yield "independent", figures(first, source, target, seed, size)
     for real in (False, True):
         model = first
         for k in (1, 2):
@@ -206,7 +212,7 @@ def rows(task: str, steps: int, seed: int, wanted: set[str]) -> Iterator[tuple[s
             again = flow(source)
             again.load_state_dict(model.state_dict())
             model = fitted(again, pairs, independent, steps, seed + k)
-            yield f"reflow {k}{', real' if real else ''}", figures(model, source, target, seed)
+            yield f"reflow {k}{', real' if real else ''}", figures(model, source, target, seed, size)
 
 
 def table(found: dict[str, dict[str, float]]) -> str:
@@ -234,6 +240,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--tasks", nargs="+", choices=list(TASKS), default=list(TASKS))
     parser.add_argument("--flows", nargs="+", choices=FLOWS, default=FLOWS)
+    parser.add_argument("--sets", type=int, default=SETS, help="pairs of sets that W2 is the mean of")
+    parser.add_argument("--points", type=int, default=POINTS, help="points of each set")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--quick", action="store_true", help="one task, one seed, 300 steps")
     options = parser.parse_args()
@@ -245,7 +253,7 @@ def main() -> None:
     for seed in options.seeds:
         for task in options.tasks:
             wanted = {name for name in options.flows if f"{task} | {name} | {seed}" not in found}
-            for method, cell in rows(task, options.steps, seed, wanted):
+            for method, cell in rows(task, options.steps, seed, wanted, (options.sets, options.points)):
                 found[f"{task} | {method} | {seed}"] = cell
                 print(task, method, seed, {k: round(v, 4) for k, v in cell.items()}, flush=True)
                 if file is not None:
