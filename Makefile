@@ -63,13 +63,15 @@ test: $(DEV)
 slow: $(DEV)
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-# Other libraries that some tests compare with and skip without: any versions that go with our own.
-PEERS := zuko nflows normflows diffusers transformers torchcfm flow_matching x-transformers jieba rjieba
+# Other libraries that some tests compare with and skip without: any versions that go with our own. torchcfm comes alone:
+# what it asks for besides brings a torchvision, which is often of another build than torch and then stops transformers.
+PEERS := zuko nflows normflows diffusers transformers flow_matching x-transformers jieba rjieba
 
 peers:
 	@$(MAKE) --no-print-directory VENV=$(VENV)-peers venv
 	@echo "Installing other libraries into $(VENV)-peers"
 	@$(VENV)-peers/bin/python -m pip install --quiet -c constraints.txt $(PEERS)
+	@$(VENV)-peers/bin/python -m pip install --quiet -c constraints.txt --no-deps torchcfm
 	OMP_NUM_THREADS=1 $(VENV)-peers/bin/python -m pytest -n auto --maxprocesses 8 \
 		$$(grep -rlE 'importorskip|find_spec' tests --include='test_*.py') $(ARGS)
 
