@@ -10,6 +10,7 @@ stays on disk): their last rows are held out; smaller ones are split by a keyed 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, jud
 from pushforward.data.scaling import Scaling
 
 PIXELS = Scaling(offset=-1.0, scale=2 / 256, levels=256)
-_LARGE = 2**28
+LARGE: Final = 2**28
+"""Bytes that are never copied, and so not shuffled."""
 _FEWEST = 5
 _CHUNK = 2**22
 
@@ -248,7 +250,7 @@ def standardised(values: Tensor, name: str, columns: Sequence[str] = ()) -> Scal
 
 def _split(rows: Tensor, held_out: float, seed: int) -> "tuple[np.ndarray, np.ndarray] | tuple[slice, slice]":
     held = min(len(rows) - 1, max(1, round(len(rows) * held_out)))
-    if rows.numel() * rows.element_size() > _LARGE:
+    if rows.numel() * rows.element_size() > LARGE:
         return slice(0, len(rows) - held), slice(len(rows) - held, None)
     shuffled = Draw(seed, "split").permutation(len(rows)).numpy()
     return shuffled[held:], shuffled[:held]
