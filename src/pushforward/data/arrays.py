@@ -41,6 +41,7 @@ def from_array(
     source: str = "",
     file: str = "",
     places: Places | None = None,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from rows in memory, or memory-mapped.
 
@@ -56,6 +57,7 @@ def from_array(
         source: where it came from.
         file: what errors call it; the name by default.
         places: where each row came from; the rows of `file` by default.
+        scaling: of another data set, for numbers; then one row is enough, and columns may be constant.
 
     Raises:
         DataError: fewer than 5 rows, constant columns, rows that are not finite, values that are no numbers.
@@ -67,11 +69,12 @@ def from_array(
     """
     if not 0 < held_out < 1:
         raise ConfigError(explain("a held-out share between 0 and 1", f"{held_out}", "Use 0.2, say."))
-    rows, given, places, note = _usable(values, context, file or name, bad_rows, places=places)
+    fewest = _FEWEST if scaling is None else 1
+    rows, given, places, note = _usable(values, context, file or name, bad_rows, fewest, places)
     train, held = _split(rows, held_out, seed)
     parts = [(rows[part], None if given is None else given[part]) for part in (train, held)]
     names, places = (name, file or name), places.some(train)
-    found = _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places)
+    found = _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places, scaling)
     if isinstance(train, slice) or isinstance(held, slice):
         return found
     return replace(found, split=torch.from_numpy(np.concatenate([train, held])))
@@ -141,6 +144,7 @@ def _assembled(
     columns: tuple[str, ...],
     source: str,
     places: Places,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """The data set of two usable parts; `names` are the one for reports and the one for errors."""
     values, labels = train
@@ -151,7 +155,7 @@ def _assembled(
         kind=kind,
         values=values,
         held_out=held[0],
-        scaling=PIXELS if kind == "image" else standardised(values, names[1], columns),
+        scaling=PIXELS if kind == "image" else scaling or standardised(values, names[1], columns),
         context=_numbered(labels, known),
         held_out_context=_numbered(held[1], known),
         columns=columns,

@@ -27,6 +27,7 @@ from pushforward._random import Draw
 from pushforward.data.arrays import LARGE, from_array, from_parts
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, judge, reading
+from pushforward.data.scaling import Scaling
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 _TESTS = ("test", "val", "valid", "validation")
@@ -35,7 +36,13 @@ _LARGEST_SET = 2**32
 
 
 def open_images(
-    path: Path, *, size: int | None = None, held_out: float = 0.2, bad_rows: BadRows = "error", seed: int = 0
+    path: Path,
+    *,
+    size: int | None = None,
+    held_out: float = 0.2,
+    bad_rows: BadRows = "error",
+    seed: int = 0,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from a folder of images.
 
@@ -45,6 +52,7 @@ def open_images(
         held_out: which share is held out where the folder has no train and test of its own.
         bad_rows: "error", or "skip" to leave unreadable images out.
         seed: of that split, and of the order.
+        scaling: of another data set, as in `from_array`: one image is then enough.
 
     Raises:
         DataError: no images, unreadable ones, mixed sizes, too many to hold in memory.
@@ -65,7 +73,7 @@ def open_images(
             "source": f"Images of {path.name}. {found.note}".strip(),
             "places": found.places,
         }
-        data = from_array(found.pixels, found.classes, held_out=held_out, seed=seed, **told)
+        data = from_array(found.pixels, found.classes, held_out=held_out, seed=seed, scaling=scaling, **told)
         return data if order is None else replace(data, split=torch.from_numpy(order))
     found, order = _read(inside["train"], size, bad_rows).shuffled(Draw(seed, "images"))
     other, behind = _read(test, size, bad_rows).shuffled(Draw(seed, "images/held out"))
