@@ -171,8 +171,7 @@ def starts_from_rows(recipe: Recipe | None) -> bool:
 
 def follows_the_ode(solver: "pf.solvers.Solver") -> bool:
     """Whether a solver adds no noise of its own, so that each start has one end."""
-    noisy = isinstance(solver, pf.solvers.PredictorCorrector) or getattr(solver, "churn", 0.0) > 0
-    return not noisy and getattr(solver, "eta", 0.0) == 0 and getattr(solver, "renoise", 0.0) == 0
+    return not pf.solvers.adds_noise(solver)
 
 
 def carries_divergence(solver: "pf.solvers.Solver") -> bool:

@@ -27,7 +27,7 @@ from pushforward.models.integrated import Integrated
 from pushforward.models.model import Model
 from pushforward.models.straight import close, push, push_steps, reach
 from pushforward.paths import Linear, Path, Preconditioning, Prediction, eps, recast, score, solve, velocity, x0
-from pushforward.solvers import ByDimension, Field, Heun, Solver, Trace, Trajectory, drain
+from pushforward.solvers import ByDimension, Field, Heun, Solver, Trace, Trajectory, adds_noise, drain
 from pushforward.transforms import Chain, Steps
 
 
@@ -197,9 +197,16 @@ class Diffusion(Model):
     def decoding(
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
     ) -> Trajectory:
-        """Solvers that never call the network at the end go all the way there, whatever `span` says."""
+        """Solvers that never call the network at the end go all the way there, whatever `span` says.
+
+        Raises:
+            ConfigError: a solver that adds noise on the way, and a base that is something else than noise.
+        """
         context = self._given(z, context)
         chosen = self.solver if solver is None else solver
+        if adds_noise(chosen) and self.has_its_own_base() and not self.base.cut:
+            got = f"{type(chosen).__name__}, which adds N(0, 1) on the way, and a base of one's own"
+            raise ConfigError(explain("a solver of the ODE alone, or noise to start from", got, "Try Heun."))
         first, last = self.span
         end = 0.0 if chosen.open_end else first
         return chosen.trajectory(self.field(context), z, last, end, self.path, self.prediction, draw)
