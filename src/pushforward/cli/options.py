@@ -103,7 +103,8 @@ class Solve:
     """How to follow the velocity field. Normalizing flows need no solver and ignore it."""
 
     solver: Annotated[str, arg(metavar="NAME|FILE")] = "auto"
-    """auto: jumps where the run is a flow map, else heun.
+    """auto: jumps where the run is a flow map, else heun, or midpoint where the prediction is x0, or eps on a path that
+    ends in noise alone.
     euler, ddim, exponential (UniPC), dpm (DPM-Solver++): one network call a step.
     midpoint, heun, karras (EDM): two. rk4, reversible: four. adaptive: as many as needed.
     ancestral (DDPM), sde: one, and noise on the way.
@@ -142,7 +143,8 @@ class Solve:
     def _suited(self, recipe: Recipe | None) -> "pf.solvers.Solver":
         """The solver that suits a model of this recipe; the jumps of a flow map are those it learned."""
         if not isinstance(recipe, FlowMap) and self.solver == AUTO:
-            return SOLVERS["heun"](20 if self.steps is None else self.steps, self.tolerance)
+            steps = 20 if self.steps is None else self.steps
+            return _walk(recipe, steps) if isinstance(recipe, Diffusion) else pf.solvers.Heun(steps)
         learned, fresh = (recipe.jumps, recipe.renoise) if isinstance(recipe, FlowMap) else (1, 0.0)
         fresh = {"jump": 0.0, "renoise": 1.0}.get(self.solver, fresh)
         return pf.solvers.Jumps(learned if self.steps is None else self.steps, renoise=fresh)
@@ -157,6 +159,14 @@ class Solve:
                 explain(expected, repr(self.solver), _config.suggest(self.solver, [AUTO, *SOLVERS, *saved]))
             )
         return saved[self.solver]
+
+
+def _walk(recipe: Diffusion, steps: int) -> "pf.solvers.Solver":
+    """How to follow the ODE of a run of this recipe."""
+    from pushforward.models.straight import walk
+    from pushforward.training.build import path_of
+
+    return walk(path_of(recipe), pf.paths.named(recipe.prediction), steps)
 
 
 def saved_solvers(run: Path) -> dict[str, Path]:

@@ -25,9 +25,9 @@ from pushforward.models.carried import carried, same
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.integrated import Integrated
 from pushforward.models.model import Model
-from pushforward.models.straight import close, push, push_steps, reach
+from pushforward.models.straight import close, push, push_steps, reach, walk
 from pushforward.paths import Linear, Path, Preconditioning, Prediction, eps, recast, score, solve, velocity, x0
-from pushforward.solvers import ByDimension, Field, Heun, Solver, Trace, Trajectory, adds_noise, drain
+from pushforward.solvers import ByDimension, Field, Solver, Trace, Trajectory, adds_noise, drain
 from pushforward.transforms import Chain, Steps
 
 
@@ -39,7 +39,8 @@ class Diffusion(Model):
         path: alpha and sigma.
         prediction: the row of the table that `net` outputs.
         shape: the shape of one event; taken from `net.shape` if None.
-        solver: how to integrate where a call names no other.
+        solver: how to integrate where a call names no other; 20 steps of Heun's method if None, or of the midpoint's
+            where the prediction says nothing at an end of the path (x0 of data, eps of noise; `straight.walk`).
         trace: how likelihoods get the divergence; `ByDimension()` if None.
         precondition: at what scale the network sees x and on which clock t (`paths.preconditioning`); by default the
             prediction's own scale, and t.
@@ -83,7 +84,7 @@ class Diffusion(Model):
         self.net = net
         self.path = Linear() if path is None else path
         self.prediction = prediction
-        self.solver = Heun(steps=20) if solver is None else solver
+        self.solver = walk(self.path, prediction) if solver is None else solver
         self.trace = ByDimension() if trace is None else trace
         self.precondition, self.uncertainty = precondition, uncertainty
         self.span = _span(self.path, prediction, precondition)
