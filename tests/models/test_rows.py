@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pushforward._errors import ConfigError
+from pushforward._errors import ConfigError, ShapeError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
 from pushforward.models import (
@@ -61,6 +61,17 @@ def test_rows_that_cannot_be_are_refused():
         Rows.of(FIVE, torch.tensor([0, 0, 2, 2, 0]), classes=3)
     with pytest.raises(ConfigError, match="a row of each of 2 classes"):
         Rows.of(FIVE, classes=2)
+
+
+def test_rows_that_would_be_drawn_wrongly_are_refused_at_once():
+    for rows in (torch.arange(4).reshape(2, 2), torch.tensor([[0.0, float("nan")]]), FIVE.numpy()):
+        with pytest.raises(ConfigError, match="rows of finite floats"):
+            Rows.of(rows)
+    for strange in (-1, 2):
+        with pytest.raises(ConfigError, match=rf"and \[{strange}\] beyond"):
+            Rows.of(FIVE, torch.tensor([0, 1, 0, 1, strange]), 2)
+    with pytest.raises(ShapeError, match=r"a base of events \(3,\)"):
+        Diffusion(MLP((3,), hidden=4, layers=1), base=Rows.of(FIVE))
 
 
 def test_what_needs_a_density_or_noise_is_refused():

@@ -81,6 +81,9 @@ class Diffusion(Model):
         shape = shape if shape is not None else getattr(net, "shape", None)
         if shape is None:
             raise ShapeError("Expected a network with a `shape`, or shape=; got neither. Pass shape=data.shape.")
+        if base is not None and tuple(base.shape) != tuple(shape):
+            fix = "Give the base the shape of one event."
+            raise ShapeError(explain(f"a base of events {tuple(shape)}, as the network's", f"{tuple(base.shape)}", fix))
         self.net = net
         self.path = Linear() if path is None else path
         self.prediction = prediction
