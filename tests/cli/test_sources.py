@@ -157,6 +157,8 @@ def test_classes_start_from_their_own(place: Path) -> None:
 
 def test_columns_of_a_source_go_by_name_and_a_row_may_come_alone(place: Path) -> None:
     """What is carried over is not learned from: it need not be many, nor vary; what else it has does not matter."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
     rows = read("old.csv")[:3]
     rows[:, 1] = 9.0
     np.savetxt("plain.csv", rows, fmt="%.5f", delimiter=",", header="a,b", comments="")
@@ -168,6 +170,12 @@ def test_columns_of_a_source_go_by_name_and_a_row_may_come_alone(place: Path) ->
         assert main(["sample", "moved", "--source", f"{name}.csv", "-o", "moved.csv"]) == 0
         moved.append(read("moved.csv"))
     np.testing.assert_array_equal(moved[0], moved[1])
+    Path("shards").mkdir()
+    some = read("old.csv")[:9]
+    parquet.write_table(pyarrow.table({"b": some[:, 1], "a": some[:, 0]}), "shards/0.parquet")
+    for source, file in (("shards", "one.csv"), ("old.csv", "two.csv")):
+        assert main(["sample", "moved", "--source", source, "-n", "9", "-o", file]) == 0
+    np.testing.assert_allclose(read("one.csv"), read("two.csv"), atol=1e-4)
     np.testing.assert_allclose(moved[0][1:2], moved[2], atol=1e-4)
     assert main(["train", "new.csv", "--source", "other.csv", "--steps", "2", *BRIEF, "-o", "named"]) == 0
     assert set(load("named").base.rows[:, 1].tolist()) == {load("named").base.rows[0, 1].item()}  # pyright: ignore[reportAttributeAccessIssue]

@@ -63,6 +63,15 @@ def photos(place: Path) -> Path:
     return place / "pets"
 
 
+def test_a_few_rows_are_judged_as_many_are(place: Path) -> None:
+    """Eight of forty held out are fewer than the groups of a jackknife."""
+    (place / "few.csv").write_text("\n".join((place / "people.csv").read_text().splitlines()[:41]) + "\n")
+    assert main(["train", "few.csv", *BRIEF, *MLP, "-o", "few"]) == 0
+    assert main(["evaluate", "few", "--steps", "2"]) == 0
+    assert main(["compare", "few", "--calls", "1", "-n", "40"]) == 0
+    assert main(["report", "few", "--calls", "1", "-n", "40"]) == 0
+
+
 def test_training_leaves_a_run(people: Path) -> None:
     assert (people / "config.toml").is_file()
     units = read_units(people)

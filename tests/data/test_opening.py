@@ -15,6 +15,13 @@ def test_built_in_sets_open_by_name(name: str):
     assert torch.equal(open_data(name).values, BUILT_IN[name]().values)
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_no_name_is_not_the_current_folder(name: str):
+    """What a shell makes of a variable that is not set."""
+    with pytest.raises(DataError, match="which names nothing"):
+        open_data(name)
+
+
 def test_a_path_of_a_built_in_name_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     Path("moons").mkdir()

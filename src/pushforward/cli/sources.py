@@ -5,6 +5,7 @@ equal in both is equal to the model, and a row that fits already need not move.
 """
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pushforward as pf
@@ -83,7 +84,8 @@ def _opened(path: str, units: Units, scaling: "pf.data.Scaling") -> "tuple[pf.da
         ConfigError: events of another shape or kind, other columns or levels.
     """
     ledger = pf.data.Ledger()
-    source = units.reading.open(path, ledger, scaling, units.columns if is_table(path) else ())
+    named = is_table(path) or any(Path(path).glob("*.parquet"))
+    source = units.reading.open(path, ledger, scaling, units.columns if named else ())
     pairs: list[tuple[str, Any, Any]] = [
         ("events of shape {}", units.shape, tuple(source.shape)),
         ("the columns {}", units.columns, source.columns),

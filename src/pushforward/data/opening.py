@@ -71,7 +71,7 @@ def open_data(
         return _call(BUILT_IN[str(name)], str(name), (), given, scaling)
     path = Path(name).expanduser()
     with reading(path, "a file or folder"):
-        if not path.exists():
+        if not str(name).strip() or not path.exists():
             raise _unknown(str(name))
         reader, path = _reader(path)
     return _call(reader, str(name), (path,), given, scaling)
@@ -150,7 +150,8 @@ def _folder(path: Path) -> tuple[Callable[..., Dataset], Path]:
 def _unknown(name: str) -> Exception:
     near = get_close_matches(name, BUILT_IN, n=1, cutoff=0.6)
     fix = f"Did you mean '{near[0]}'?" if near else f"Built in are {', '.join(sorted(BUILT_IN))}."
-    return faulty("a file, a folder or a built-in data set", f"'{name}', which does not exist", fix)
+    got = f"'{name}', which {'does not exist' if name.strip() else 'names nothing'}"
+    return faulty("a file, a folder or a built-in data set", got, fix)
 
 
 def _call(
