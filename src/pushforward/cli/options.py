@@ -145,6 +145,9 @@ class Solve:
         if not isinstance(recipe, FlowMap) and self.solver == AUTO:
             steps = 20 if self.steps is None else self.steps
             return _walk(recipe, steps) if isinstance(recipe, Diffusion) else pf.solvers.Heun(steps)
+        if isinstance(recipe, Diffusion):
+            fix = "Try heun, or make one that jumps: pushforward distill RUN."
+            raise ConfigError(explain(f"a run that jumps, for --solver {self.solver}", "one that does not", fix))
         learned, fresh = (recipe.jumps, recipe.renoise) if isinstance(recipe, FlowMap) else (1, 0.0)
         fresh = {"jump": 0.0, "renoise": 1.0}.get(self.solver, fresh)
         return pf.solvers.Jumps(learned if self.steps is None else self.steps, renoise=fresh)

@@ -8,7 +8,7 @@ the data have moved elsewhere, a run carries the scaling, the names, and where t
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,7 +16,7 @@ from tyro.conf import arg
 
 import pushforward as pf
 from pushforward import _config
-from pushforward._errors import ConfigError, PushforwardError, RunError, explain
+from pushforward._errors import ConfigError, DataError, PushforwardError, RunError, explain
 
 if TYPE_CHECKING:
     import torch
@@ -215,8 +215,16 @@ def data_of(run: Path, path: str | None = None) -> "tuple[Units, pf.data.Dataset
         DataError: there are no data.
     """
     units = read_units(run)
+    if path is None and Path(units.path).is_absolute() and not Path(units.path).exists():
+        got = f"nothing at {units.path!r}"
+        raise DataError(explain(f"the data of {str(run)!r}", got, "Say where they are now by --data."))
     data = units.reading.open(path or units.path)
     if data.shape != units.shape:
         got = f"{data.describe()}, where the run learned events of shape {units.shape}"
         raise RunError(explain("the data of the run", got, "Name the right ones by --data."))
     return units, data
+
+
+def moved(units: Units, path: str | None) -> Units:
+    """The units, with where the data are now."""
+    return units if path is None else replace(units, path=lasting(path))
