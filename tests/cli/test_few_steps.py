@@ -121,7 +121,7 @@ def test_other_verbs_read_a_run_that_jumps(place: Path, capsys: pytest.CaptureFi
     assert main(["info", "map"]) == 0
     assert "FlowMap" in capsys.readouterr().out
     assert main(["sample", "flow", "--solver", "jump"]) == 2
-    assert "FlowMap.of" in capsys.readouterr().err
+    assert "a run that jumps, for --solver jump" in capsys.readouterr().err
 
 
 def test_the_solver_suits_the_run(place: Path) -> None:

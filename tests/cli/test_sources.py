@@ -2,12 +2,14 @@
 
 import csv
 import json
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import pushforward as pf
 from pushforward._recipe import FlowMap
@@ -28,6 +30,15 @@ def table(file: Path, mean: float, rows: int = 600, names: str = "a,b") -> None:
     np.savetxt(file, x, fmt="%.5f", delimiter=",", header=names, comments="")
 
 
+def pictures(place: Path, classes: str, each: int = 4) -> None:
+    """A folder of 6x6 images, those of "b" brighter."""
+    for i in range(each):
+        for name in classes:
+            (place / name).mkdir(parents=True, exist_ok=True)
+            grey = np.random.default_rng(i).integers(0, 100, (6, 6)) + 100 * (name == "b")
+            Image.fromarray(grey.astype(np.uint8)).save(place / name / f"{i}.png")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A working folder with a run from one table to another."""
@@ -35,6 +46,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     table(folder / "old.csv", 10.0)
     table(folder / "new.csv", 13.0)
     table(folder / "strange.csv", 13.0, names="a,c")
+    (folder / "same.csv").write_text("a,b\n" + "1,2\n" * 9)
+    np.save(folder / "old.npy", np.random.default_rng(0).normal(size=(50, 2)))
+    pictures(folder / "ab", "ab")
+    pictures(folder / "b", "b", 2)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert main(["train", "new.csv", "--source", "old.csv", *SMALL, "-o", "moved"]) == 0
@@ -140,17 +155,72 @@ def test_classes_start_from_their_own(place: Path) -> None:
     assert set(np.load("threes.npz")["labels"].tolist()) == {3}
 
 
+def test_columns_of_a_source_go_by_name_and_a_row_may_come_alone(place: Path) -> None:
+    """What is carried over is not learned from: it need not be many, nor vary; what else it has does not matter."""
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = read("old.csv")[:3]
+    rows[:, 1] = 9.0
+    np.savetxt("plain.csv", rows, fmt="%.5f", delimiter=",", header="a,b", comments="")
+    other = np.column_stack([[7, 8, 9], rows[:, ::-1]])
+    np.savetxt("other.csv", other, fmt="%.5f", delimiter=",", header="id,b,a", comments="")
+    np.savetxt("one.csv", rows[1:2], fmt="%.5f", delimiter=",", header="a,b", comments="")
+    moved = []
+    for name in ("plain", "other", "one"):
+        assert main(["sample", "moved", "--source", f"{name}.csv", "-o", "moved.csv"]) == 0
+        moved.append(read("moved.csv"))
+    np.testing.assert_array_equal(moved[0], moved[1])
+    Path("shards").mkdir()
+    some = read("old.csv")[:9]
+    parquet.write_table(pyarrow.table({"b": some[:, 1], "a": some[:, 0]}), "shards/0.parquet")
+    for source, file in (("shards", "one.csv"), ("old.csv", "two.csv")):
+        assert main(["sample", "moved", "--source", source, "-n", "9", "-o", file]) == 0
+    np.testing.assert_allclose(read("one.csv"), read("two.csv"), atol=1e-4)
+    np.testing.assert_allclose(moved[0][1:2], moved[2], atol=1e-4)
+    assert main(["train", "new.csv", "--source", "other.csv", "--steps", "2", *BRIEF, "-o", "named"]) == 0
+    assert set(load("named").base.rows[:, 1].tolist()) == {load("named").base.rows[0, 1].item()}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_rows_of_a_source_that_are_left_out_are_told(place: Path, capsys) -> None:
+    Path("bad.csv").write_text(Path("old.csv").read_text() + "x,1\n")
+    words = ["train", "new.csv", "--source", "bad.csv", "--bad-rows", "skip", "--steps", "2", *BRIEF, "-o", "skipping"]
+    assert main(words) == 0
+    assert "bad.csv:602" in Path("skipping/bad_rows.jsonl").read_text()
+    assert main(["sample", "skipping", "--source", "bad.csv", "-o", "left.csv"]) == 0
+    assert "1 row of bad left out, so that later ones move up: bad.csv:602 (a is 'x')." in capsys.readouterr().out
+    assert len(read("left.csv")) == 600
+
+
+def test_a_source_of_some_classes_or_in_a_tar_is_carried_over(place: Path) -> None:
+    small = ["--transformer.width", "32", "--transformer.layers", "1", "--steps", "2", *BRIEF]
+    assert main(["train", "ab", "--source", "ab", "--conditional", *small, "-o", "pictures"]) == 0
+    assert main(["sample", "pictures", "--source", "b", "-o", "two.npz"]) == 0
+    assert np.load("two.npz")["labels"].tolist() == [1, 1]
+    with tarfile.open("b.tar", "w") as shard:
+        for i in range(8):
+            shard.add(f"ab/b/{i % 4}.png", f"{i}.png")
+    for label in ("a", "b"):
+        assert main(["sample", "pictures", "--source", "b.tar", "--label", label, "-o", "tar.npz"]) == 0
+    assert len(np.load("tar.npz")["samples"]) == 8
+    np.testing.assert_array_equal(np.load("tar.npz")["samples"][:2], np.load("two.npz")["samples"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "new.csv", "--source", "strange.csv"], "the columns ('a', 'b') of --source"),
+        (["train", "new.csv", "--source", "strange.csv"], "'b', which it does not have"),
+        (["train", "new.csv", "--source", "same.csv"], "rows of --source that differ"),
+        (["train", "new.csv", "--source", "old.npy"], "the columns ('a', 'b') of --source"),
+        (["train", "digits", "--source", "ab", "--size", "8"], "options of this kind of source"),
+        (["train", "ab", "--source", "digits"], "train takes --size"),
+        (["train", "ab", "--source", "b", "--conditional"], "Leave --conditional out, or give both the same"),
         (["train", "new.csv", "--source", "digits"], "events of shape (2,) of --source"),
         (["train", "new.csv", "--source", "no.csv"], "'no.csv', which does not exist"),
         (["train", "new.csv", "--source", "old.csv", "--model", "nice"], "got --model nice"),
         (["train", "new.csv", "--source", "old.csv", "--path", "vp"], "got --path vp"),
         (["train", "digits", "--source", "digits", "--conditional", "--find", "lr", "--model", "maf"], "--model maf"),
         (["sample", "moved", "--solver", "ancestral"], "adds noise on the way"),
-        (["sample", "moved", "--source", "strange.csv"], "the columns ('a', 'b')"),
+        (["sample", "moved", "--source", "strange.csv"], "'b', which it does not have"),
         (["sample", "moved", "--source", "old.csv", "--first", "600"], "rows among the 600 of old"),
         (["sample", "moved", "--source", "old.csv", "-o", "many"], "-o FOLDER"),
         (["distill", "moved", "--recipe", "dmd"], "a run that starts from noise, for --recipe dmd"),
@@ -171,3 +241,9 @@ def test_rows_beyond_what_a_run_keeps_are_left_out_aloud(place: Path, capsys, mo
     assert main(["train", "new.csv", "--source", "old.csv", "--steps", "2", *BRIEF, "-o", "few"]) == 0
     assert "Of 480 rows of old 100 are used" in capsys.readouterr().out
     assert len(load("few").base.rows) == 100  # pyright: ignore[reportArgumentType,reportAttributeAccessIssue]
+    sorted_rows = np.arange(1000.0).reshape(500, 2)
+    np.savez("whole.npz", x_train=sorted_rows, x_test=sorted_rows[:20])
+    assert main(["train", "whole.npz", "--source", "whole.npz", "--steps", "2", *BRIEF, "-o", "even"]) == 0
+    rows = load("even").base.rows  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(rows) == 100
+    assert abs(rows.mean().item()) < 0.02  # and not the first hundred

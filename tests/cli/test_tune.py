@@ -144,7 +144,7 @@ def test_help_names_every_solver(name: str, capsys: pytest.CaptureFixture[str]) 
     assert re.search(rf"\b{name}\b", page[page.index("--solver NAME|FILE") : page.index("--steps INT")])
 
 
-@pytest.mark.parametrize("name", sorted(set(SOLVERS) - {"euler", "midpoint", "heun", "rk4", "adaptive"}))
+@pytest.mark.parametrize("name", sorted({*SOLVERS} - {*JUMPS, "euler", "midpoint", "heun", "rk4", "adaptive"}))
 def test_a_likelihood_refuses_what_cannot_carry_the_divergence(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "points", "--solver", name, "--likelihood", "4"]) == 2
     assert f"got --solver {name}. Choose one of them, or measure the samples alone" in capsys.readouterr().err

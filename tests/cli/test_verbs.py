@@ -63,6 +63,34 @@ def photos(place: Path) -> Path:
     return place / "pets"
 
 
+def test_students_learn_from_data_that_have_moved(place: Path, capsys) -> None:
+    (place / "here.csv").write_text((place / "people.csv").read_text())
+    assert main(["train", "here.csv", *BRIEF, *MLP, "-o", "left"]) == 0
+    assert main(["sample", "left", "--solver", "jump"]) == 2
+    assert "a run that jumps, for --solver jump" in capsys.readouterr().err
+    (place / "here.csv").rename(place / "there.csv")
+    for words in (
+        ["distill", "left", "--recipe", "shortcut"],
+        ["reflow", "left", "--real", *TEACHER],
+        ["evaluate", "left"],
+    ):
+        new = [] if words[0] == "evaluate" else [*BRIEF, "-o", f"of-{words[0]}"]
+        assert main([*words, *new]) == 2
+        assert "Say where they are now by --data" in capsys.readouterr().err
+        if new:
+            assert main([*words, "--data", "there.csv", *new]) == 0
+            assert read_units(place / f"of-{words[0]}").path == str((place / "there.csv").resolve())
+
+
+def test_a_few_rows_are_judged_as_many_are(place: Path) -> None:
+    """Eight of forty held out are fewer than the groups of a jackknife."""
+    (place / "few.csv").write_text("\n".join((place / "people.csv").read_text().splitlines()[:41]) + "\n")
+    assert main(["train", "few.csv", *BRIEF, *MLP, "-o", "few"]) == 0
+    assert main(["evaluate", "few", "--steps", "2"]) == 0
+    assert main(["compare", "few", "--calls", "1", "-n", "40"]) == 0
+    assert main(["report", "few", "--calls", "1", "-n", "40"]) == 0
+
+
 def test_training_leaves_a_run(people: Path) -> None:
     assert (people / "config.toml").is_file()
     units = read_units(people)

@@ -94,7 +94,7 @@ def test_the_whole_has_the_order_of_its_source(tmp_path, monkeypatch: pytest.Mon
     assert torch.equal(open_data(tmp_path / "rows.csv").whole()[0], torch.from_numpy(values))
     parts = from_parts(values[:70], values[70:])
     assert torch.equal(parts.whole()[0], torch.from_numpy(values))
-    monkeypatch.setattr(arrays, "_LARGE", 0)
+    monkeypatch.setattr(arrays, "LARGE", 0)
     assert torch.equal(from_array(values).whole()[0], torch.from_numpy(values))
 
 
@@ -135,7 +135,7 @@ def test_a_class_that_only_one_part_has_still_gets_a_number():
 
 
 def test_large_arrays_are_views_and_hold_out_their_last_rows(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(arrays, "_LARGE", 0)
+    monkeypatch.setattr(arrays, "LARGE", 0)
     values = np.random.default_rng(0).normal(size=(50, 2))
     data = from_array(values)
     values[0, 0] = 77

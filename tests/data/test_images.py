@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pushforward._errors import ConfigError, DataError
-from pushforward.data import images, open_data
+from pushforward.data import arrays, images, open_data
 
 RANDOM = np.random.default_rng(0)
 
@@ -73,6 +73,25 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path):
     folder(tmp_path / "test", 6)
     data = open_data(tmp_path)
     assert (len(data), len(data.held_out), data.labels) == (8, 6, ("cat", "dog"))
+
+
+@pytest.mark.parametrize("parts", [("train", "test"), ("",)])
+def test_the_first_rows_and_those_held_out_are_of_every_class(tmp_path: Path, parts, monkeypatch: pytest.MonkeyPatch):
+    """Files come class by class: sets whose rows stay as they stand would be judged, and start, by the first class."""
+    monkeypatch.setattr(arrays, "LARGE", 1)
+    monkeypatch.setattr(images, "LARGE", 1)
+    pixels = [save(tmp_path / part / "ab"[i // 20] / f"{i:02}.png", seed=i) for part in parts for i in range(40)]
+    data = open_data(tmp_path)
+    for context in (data.context, data.held_out_context):
+        assert set(context[:8].tolist()) == {0, 1}  # pyright: ignore[reportOptionalSubscript]
+    whole, classes = data.whole()
+    assert torch.equal(whole, torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2))
+    assert classes.tolist() == ([0] * 20 + [1] * 20) * len(parts)  # pyright: ignore[reportOptionalMemberAccess]
+    assert data.places is not None
+    for row in (0, 5):
+        file = tmp_path / data.places.of(row).partition("/")[2]
+        inside = file if file.exists() else tmp_path / "train" / data.places.of(row).partition("/")[2]
+        assert torch.equal(data.values[row], torch.tensor(images.decode(inside, None)).permute(2, 0, 1))
 
 
 def test_transparent_parts_become_white(tmp_path: Path):

@@ -31,7 +31,7 @@ def test_npy_files_are_mapped_and_never_written_to(tmp_path: Path):
     from pushforward.data import arrays
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "_LARGE", 0)
+        patch.setattr(arrays, "LARGE", 0)
         data = open_data(path)
     data.values[0] = 7
     assert path.read_bytes() == before

@@ -69,7 +69,7 @@ def used(path: Path) -> None:
 def mapped(path: Path) -> None:
     """As if it were too large to be copied."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arrays, "_LARGE", 0)
+        patch.setattr(arrays, "LARGE", 0)
         used(path)
 
 

@@ -4,14 +4,25 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from pushforward._errors import ConfigError
+from pushforward._errors import ConfigError, ShapeError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
-from pushforward.models import Diffusion, FlowMap, ModelBase, Rows, likelihood, tempered, truncated
+from pushforward.models import (
+    Diffusion,
+    FlowMap,
+    ModelBase,
+    Normal,
+    Rows,
+    StudentT,
+    guided,
+    likelihood,
+    tempered,
+    truncated,
+)
 from pushforward.nets import MLP
 from pushforward.objectives import Pairs, Regression
 from pushforward.paths import VE, Linear, Source
-from pushforward.solvers import RK4
+from pushforward.solvers import RK4, Ancestral, DPMSolver, PredictorCorrector
 from pushforward.training import train
 
 FIVE = torch.arange(10.0).reshape(5, 2)
@@ -52,6 +63,17 @@ def test_rows_that_cannot_be_are_refused():
         Rows.of(FIVE, classes=2)
 
 
+def test_rows_that_would_be_drawn_wrongly_are_refused_at_once():
+    for rows in (torch.arange(4).reshape(2, 2), torch.tensor([[0.0, float("nan")]]), FIVE.numpy()):
+        with pytest.raises(ConfigError, match="rows of finite floats"):
+            Rows.of(rows)
+    for strange in (-1, 2):
+        with pytest.raises(ConfigError, match=rf"and \[{strange}\] beyond"):
+            Rows.of(FIVE, torch.tensor([0, 1, 0, 1, strange]), 2)
+    with pytest.raises(ShapeError, match=r"a base of events \(3,\)"):
+        Diffusion(MLP((3,), hidden=4, layers=1), base=Rows.of(FIVE))
+
+
 def test_what_needs_a_density_or_noise_is_refused():
     model = Diffusion(lambda x, t, c: 0 * x, shape=(2,), base=Rows.of(FIVE))
     assert not model.base.has_density
@@ -62,6 +84,20 @@ def test_what_needs_a_density_or_noise_is_refused():
     for change in (tempered, truncated):
         with pytest.raises(ConfigError, match="starts from normal noise; got a Rows"):
             change(model, 0.5)
+
+
+def test_noise_on_the_way_is_refused_where_samples_start_from_something_else():
+    """The reverse SDE is that of noise; from other starts it ends elsewhere than the ODE, and nobody would know."""
+    for base in (Rows.of(torch.ones(2, 1)), StudentT((1,)), Normal((1,), 2.0)):
+        model = Diffusion(lambda x, t, c: 0 * x, shape=(1,), base=base)
+        for solver in (Ancestral(3), DPMSolver(3, eta=1.0), PredictorCorrector(3)):
+            with pytest.raises(ConfigError, match="adds N"):
+                model.sample(2, solver=solver, seed=0)
+        model.sample(2, solver=DPMSolver(3), seed=0)
+    noise = Diffusion(lambda x, t, c: 0 * x, shape=(1,))
+    told = Diffusion(lambda x, t, c: 0 * x, VE(), shape=(1,), data_mean=3.0, data_var=2.0)
+    for fine in (noise, truncated(noise, 2.0), told, guided(told, 2.0)):
+        assert fine.sample(2, solver=Ancestral(3), seed=0).isfinite().all()
 
 
 def test_rows_are_saved_and_not_trained():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 from gaussian import PerfectNetwork
 from laws.zoo_paths import PATHS, PREDICTIONS
@@ -9,7 +10,7 @@ from pushforward import paths
 from pushforward._errors import ConfigError
 from pushforward._random import Draw
 from pushforward.data.batch import Batch
-from pushforward.models import Diffusion, FlowMap, Model, Normal, Rows, StudentT
+from pushforward.models import Diffusion, FlowMap, LearnedNormal, Mixture, Model, Normal, Rows, StudentT
 from pushforward.objectives import (
     Distillation,
     FlowMapMatching,
@@ -171,6 +172,8 @@ def test_likelihood_is_minus_log_prob_per_dimension():
         Normal((2,), 2.0),
         Normal((2,), 1.0, torch.tensor([0.0, 5.0])),
         Rows.of(torch.tensor([[3.0, 1.0], [5.0, 2.0]])),
+        LearnedNormal((2,)),
+        Mixture((2,), 3),
     ],
 )
 def test_noise_is_drawn_from_where_samples_start(coupling, path, own):
@@ -180,10 +183,12 @@ def test_noise_is_drawn_from_where_samples_start(coupling, path, own):
     if path == paths.Linear():
         models += [(FlowMap(lambda x, t, context, leap=None: net(x), shape=(2,), base=own), FlowMapMatching)]
     for model, objective in models:
-        drawn, source = objective(coupling=coupling), paths.Source(own.sample)
+        drawn, source = objective(coupling=coupling), paths.Source(torch.no_grad()(own.sample))
         if isinstance(coupling, paths.OptimalTransport):
             source = paths.OptimalTransport(source=source)
         assert torch.equal(drawn(model, batch, Draw(0)), objective(coupling=source)(model, batch, Draw(0)))
+        drawn(model, batch, Draw(0)).sum().backward()  # which would shrink a base with weights to one point
+        assert all(weight.grad is None for weight in model.base.parameters()) if isinstance(own, nn.Module) else True
         pairs = Batch(batch.x, eps=batch.x + 5)
         assert torch.equal(drawn(model, pairs, Draw(0)), objective(coupling=source)(model, pairs, Draw(0)))
 

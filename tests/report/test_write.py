@@ -63,7 +63,7 @@ def test_network_calls_are_counted_and_the_noise_is_shared():
     sets = draw_samples(gaussian_model(), gaussian_data(), (1, 2, 3, 4, 8), 10, chunk=4)
     assert [s.calls for s in sets] == [1, 2, 3, 4, 8]
     assert all(len(s.x) == 10 for s in sets)
-    many = gaussian_model().sample(10, solver=solver_for(8), seed=0)
+    many = gaussian_model().sample(10, solver=solver_for(8, gaussian_model()), seed=0)
     assert torch.allclose(sets[-1].x, many, atol=1e-6)
 
 

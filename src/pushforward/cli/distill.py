@@ -17,7 +17,7 @@ from pushforward.cli.options import FLAT, Session, Solve, starts_from_rows
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
 from pushforward.cli.runs import Remembered, announce, beside, conclude, speak
 from pushforward.cli.steering import Steering
-from pushforward.cli.units import Units, data_of
+from pushforward.cli.units import Units, data_of, moved
 
 if TYPE_CHECKING:
     from pushforward.models import FlowMap
@@ -65,6 +65,8 @@ class Distill:
     real: bool = False
     """Add pairs that start from real training data, whose data end is exact: as many as --pairs, but at most one for
     each training event."""
+    data: Annotated[str | None, arg(metavar="DATA")] = None
+    """Where the run's data are now, if they have moved."""
     guidance: float = 1.0
     """How far the teacher is pushed towards each class, for runs trained with --conditional --drop-labels: the student
     samples like that by itself, in one pass where the teacher takes two. 1 is not at all."""
@@ -82,6 +84,7 @@ def run(options: Distill) -> None:
     recipe = chosen(options.recipe, options.jumps, not starts_from_rows(of))
     refuse_unused(options, recipe)
     units, plain = teacher_of(options.run, options.settings)
+    units = moved(units, options.data)
     if isinstance(of, _recipe.FFJORD):
         fix = "Straighten it by `pushforward reflow`, or train a diffusion model: leave --model out."
         raise ConfigError(explain("a run whose network can be told two times", "one of ffjord, whose cannot", fix))
@@ -138,7 +141,7 @@ def _given(name: str, value: Any, default: Any) -> str:
 def source_of(options: Distill, recipe: Recipe, units: Units, teacher: "pf.Diffusion", path: Path) -> Any:
     """What the recipe learns from: the teacher's pairs, or its data; None if a share of the pairs was asked for."""
     if not needs_pairs(recipe):
-        _, data = data_of(options.run)
+        _, data = data_of(options.run, options.data)
         return data if units.labels else data.unlabelled()
     check_real(options)
     return pairs_of(teacher, options, units, path, options.real)

@@ -138,9 +138,10 @@ def measure(
     rows["energy distance"] = report.energy_distance(x, held), report.energy_distance(real, held)
     rows["mmd"] = report.mmd(x, held, widths), report.mmd(real, held, widths)
     seen, features = judge.features(held), judge.features
+    groups = min(20, *(len(each) // 2 for each in (x, real, held)))
     rows["frechet distance of features"] = (
-        report.frechet_distance(features(x), seen),
-        report.frechet_distance(features(real), seen),
+        report.frechet_distance(features(x), seen, groups),
+        report.frechet_distance(features(real), seen, groups),
     )
     if isinstance(model, pf.Diffusion) and not units.labels and carries_divergence(solver):
         lines = report.on_lines(model)

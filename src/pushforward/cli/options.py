@@ -103,7 +103,8 @@ class Solve:
     """How to follow the velocity field. Normalizing flows need no solver and ignore it."""
 
     solver: Annotated[str, arg(metavar="NAME|FILE")] = "auto"
-    """auto: jumps where the run is a flow map, else heun.
+    """auto: jumps where the run is a flow map, else heun, or midpoint where the prediction is x0, or eps on a path that
+    ends in noise alone.
     euler, ddim, exponential (UniPC), dpm (DPM-Solver++): one network call a step.
     midpoint, heun, karras (EDM): two. rk4, reversible: four. adaptive: as many as needed.
     ancestral (DDPM), sde: one, and noise on the way.
@@ -142,7 +143,11 @@ class Solve:
     def _suited(self, recipe: Recipe | None) -> "pf.solvers.Solver":
         """The solver that suits a model of this recipe; the jumps of a flow map are those it learned."""
         if not isinstance(recipe, FlowMap) and self.solver == AUTO:
-            return SOLVERS["heun"](20 if self.steps is None else self.steps, self.tolerance)
+            steps = 20 if self.steps is None else self.steps
+            return _walk(recipe, steps) if isinstance(recipe, Diffusion) else pf.solvers.Heun(steps)
+        if isinstance(recipe, Diffusion):
+            fix = "Try heun, or make one that jumps: pushforward distill RUN."
+            raise ConfigError(explain(f"a run that jumps, for --solver {self.solver}", "one that does not", fix))
         learned, fresh = (recipe.jumps, recipe.renoise) if isinstance(recipe, FlowMap) else (1, 0.0)
         fresh = {"jump": 0.0, "renoise": 1.0}.get(self.solver, fresh)
         return pf.solvers.Jumps(learned if self.steps is None else self.steps, renoise=fresh)
@@ -159,6 +164,14 @@ class Solve:
         return saved[self.solver]
 
 
+def _walk(recipe: Diffusion, steps: int) -> "pf.solvers.Solver":
+    """How to follow the ODE of a run of this recipe."""
+    from pushforward.models.straight import walk
+    from pushforward.training.build import path_of
+
+    return walk(path_of(recipe), pf.paths.named(recipe.prediction), steps)
+
+
 def saved_solvers(run: Path) -> dict[str, Path]:
     """The solvers that `pushforward tune` saved in a run, by name."""
     return {file.stem: file for file in sorted((run / "solvers").glob("*.json"))}
@@ -171,8 +184,7 @@ def starts_from_rows(recipe: Recipe | None) -> bool:
 
 def follows_the_ode(solver: "pf.solvers.Solver") -> bool:
     """Whether a solver adds no noise of its own, so that each start has one end."""
-    noisy = isinstance(solver, pf.solvers.PredictorCorrector) or getattr(solver, "churn", 0.0) > 0
-    return not noisy and getattr(solver, "eta", 0.0) == 0 and getattr(solver, "renoise", 0.0) == 0
+    return not pf.solvers.adds_noise(solver)
 
 
 def carries_divergence(solver: "pf.solvers.Solver") -> bool:

@@ -22,7 +22,7 @@ from pushforward.cli.parts import told
 from pushforward.cli.reflowed import tell_stages
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder, speak
 from pushforward.cli.steering import Steering
-from pushforward.cli.units import Units, data_of, read_units
+from pushforward.cli.units import Units, data_of, moved, read_units
 
 if TYPE_CHECKING:
     import torch
@@ -52,6 +52,8 @@ class Reflow:
     real: bool = False
     """Add pairs that start from real training data, whose data end is exact: as many as --pairs, but at most one for
     each training event."""
+    data: Annotated[str | None, arg(metavar="DATA")] = None
+    """Where the run's data are now, if they have moved."""
     measure: int = 512
     """Samples by which teacher and student are then compared, with advice whether to go on; 0 leaves it out."""
     teacher: Solve = Solve()
@@ -64,6 +66,7 @@ def run(options: Reflow) -> None:
     """Make the pairs, train a copy on them, say what to do next."""
     path = student_folder(options.out, options.run, "reflow")
     units, model = teacher_of(options.run, options.settings)
+    units = moved(units, options.data)
     check_real(options)
     pairs = pairs_of(model, options, units, path, options.real)
     if pairs is not None:
@@ -177,7 +180,7 @@ def _real(options: Any, units: Units) -> "tuple[torch.Tensor, torch.Tensor | Non
     """Real training events, and their classes if the model is conditioned on them."""
     from pushforward._random import Draw
 
-    _, data = data_of(options.run)
+    _, data = data_of(options.run, options.data)
     real = data.train_batch(Draw(options.settings.seed, "reflow"), min(options.pairs, len(data.values)))
     return real.x, real.context if units.labels else None
 

@@ -21,7 +21,7 @@ def tell_stages(options: Any, path: Path) -> None:
     if not options.measure or os.environ.get("RANK", "0") != "0":
         return None
     try:
-        units, data = data_of(options.run)
+        units, data = data_of(options.run, options.data)
     except (DataError, RunError) as error:
         return speak(f"Not measured, as the data of the run are not there: {error}")
     device = str(prepare(options.settings.device, options.settings.threads))

@@ -134,7 +134,8 @@ def run(options: Train) -> None:
     recipe, units = recipe_of(options, data.kind), units_of(data, options.data, options.reading, options.conditional)
     name, rows = data.name, None
     if options.source is not None:
-        units, rows = kept(options.source, data, units, options.settings.seed)
+        units, rows, skipped = kept(options.source, data, units, options.settings.seed)
+        ledger.rows.extend(skipped)
         recipe = replace(cast(Diffusion | FlowMap, recipe), source=len(rows.rows))
         name = f"{name}-from-{Path(options.source).stem}"
     path = run_folder(options.out, name)

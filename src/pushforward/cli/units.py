@@ -8,7 +8,7 @@ the data have moved elsewhere, a run carries the scaling, the names, and where t
 
 import re
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,7 +16,7 @@ from tyro.conf import arg
 
 import pushforward as pf
 from pushforward import _config
-from pushforward._errors import ConfigError, PushforwardError, RunError, explain
+from pushforward._errors import ConfigError, DataError, PushforwardError, RunError, explain
 
 if TYPE_CHECKING:
     import torch
@@ -42,13 +42,26 @@ class Reading:
     bad_rows: Literal["error", "skip"] | None = None
     """What to do with rows or images that cannot be used: say which they are and stop, or leave them out."""
 
-    def open(self, path: str, ledger: "pf.data.Ledger | None" = None) -> "pf.data.Dataset":
-        """The data set of this name or path; what is left out of it is written into the ledger."""
+    def open(
+        self,
+        path: str,
+        ledger: "pf.data.Ledger | None" = None,
+        scaling: "pf.data.Scaling | None" = None,
+        columns: tuple[str, ...] = (),
+    ) -> "pf.data.Dataset":
+        """The data set of this name or path; what is left out of it is written into the ledger.
+
+        Args:
+            path: where it is.
+            ledger: of what is left out.
+            scaling: of another data set, whose units it gets.
+            columns: which of a table, where the options name none.
+        """
         options = {name: getattr(self, name) for name in ("array", "size", "held_out", "bad_rows")}
         if ledger is not None and self.bad_rows == "skip":
             options["bad_rows"] = ledger
         try:
-            return pf.data.open_data(path, columns=self.columns or None, **options)
+            return pf.data.open_data(path, columns=self.columns or columns or None, scaling=scaling, **options)
         except PushforwardError as error:
             raise type(error)(as_flags(str(error))) from error
 
@@ -65,6 +78,7 @@ def as_flags(message: str) -> str:
         return f"--columns {shlex.join(names)}"
 
     message = re.sub(r"\bcolumns=\[([^]]*)\]", listed, message)
+    message = re.sub(r"\bsize=(\d+)", r"--size \1", message)
     return re.sub(r"\b(bad_rows|array)='([^']*)'", lambda f: f"--{f[1].replace('_', '-')} {f[2]}", message)
 
 
@@ -98,16 +112,21 @@ class Units:
     reading: Reading = Reading()
     source: str = ""
 
+    @property
+    def scaling(self) -> "pf.data.Scaling":
+        """Between the data's own units and the model's."""
+        return pf.data.Scaling(self._spread(self.offset), self._spread(self.scale), self.levels)
+
     def values(self, x: "torch.Tensor") -> "torch.Tensor":
         """Samples in the data's own units, [n, *shape] in float64, or uint8 where they are at most 256 levels."""
         import torch
 
-        raw = self._scaling().to_values(x.detach().cpu().double())
+        raw = self.scaling.to_values(x.detach().cpu().double())
         return raw.to(torch.uint8) if self.levels is not None and self.levels <= 256 else raw
 
     def to_model(self, values: "torch.Tensor") -> "torch.Tensor":
         """Values in the data's own units as the model sees them, levels in the middle of their cells."""
-        return self._scaling().to_model(values.double()).float()
+        return self.scaling.to_model(values.double()).float()
 
     def classes(self, n: int, first: int, label: str | None) -> "torch.Tensor | None":
         """The class of each of `n` samples: this one, or all in turn; None for a run without classes.
@@ -128,9 +147,6 @@ class Units:
             expected = f"a class of the run ({', '.join(self.labels)})"
             raise ConfigError(explain(expected, f"--label {label}", "Choose one."))
         return torch.full((n,), self.labels.index(label))
-
-    def _scaling(self) -> "pf.data.Scaling":
-        return pf.data.Scaling(self._spread(self.offset), self._spread(self.scale), self.levels)
 
     def _spread(self, numbers: tuple[float, ...]) -> "torch.Tensor | float":
         import torch
@@ -199,8 +215,16 @@ def data_of(run: Path, path: str | None = None) -> "tuple[Units, pf.data.Dataset
         DataError: there are no data.
     """
     units = read_units(run)
+    if path is None and Path(units.path).is_absolute() and not Path(units.path).exists():
+        got = f"nothing at {units.path!r}"
+        raise DataError(explain(f"the data of {str(run)!r}", got, "Say where they are now by --data."))
     data = units.reading.open(path or units.path)
     if data.shape != units.shape:
         got = f"{data.describe()}, where the run learned events of shape {units.shape}"
         raise RunError(explain("the data of the run", got, "Name the right ones by --data."))
     return units, data
+
+
+def moved(units: Units, path: str | None) -> Units:
+    """The units, with where the data are now."""
+    return units if path is None else replace(units, path=lasting(path))

@@ -10,6 +10,7 @@ stays on disk): their last rows are held out; smaller ones are split by a keyed 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, jud
 from pushforward.data.scaling import Scaling
 
 PIXELS = Scaling(offset=-1.0, scale=2 / 256, levels=256)
-_LARGE = 2**28
+LARGE: Final = 2**28
+"""Bytes that are never copied, and so not shuffled."""
 _FEWEST = 5
 _CHUNK = 2**22
 
@@ -39,6 +41,7 @@ def from_array(
     source: str = "",
     file: str = "",
     places: Places | None = None,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from rows in memory, or memory-mapped.
 
@@ -54,6 +57,7 @@ def from_array(
         source: where it came from.
         file: what errors call it; the name by default.
         places: where each row came from; the rows of `file` by default.
+        scaling: of another data set, for numbers; then one row is enough, and columns may be constant.
 
     Raises:
         DataError: fewer than 5 rows, constant columns, rows that are not finite, values that are no numbers.
@@ -65,11 +69,12 @@ def from_array(
     """
     if not 0 < held_out < 1:
         raise ConfigError(explain("a held-out share between 0 and 1", f"{held_out}", "Use 0.2, say."))
-    rows, given, places, note = _usable(values, context, file or name, bad_rows, places=places)
+    fewest = _FEWEST if scaling is None else 1
+    rows, given, places, note = _usable(values, context, file or name, bad_rows, fewest, places)
     train, held = _split(rows, held_out, seed)
     parts = [(rows[part], None if given is None else given[part]) for part in (train, held)]
     names, places = (name, file or name), places.some(train)
-    found = _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places)
+    found = _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places, scaling)
     if isinstance(train, slice) or isinstance(held, slice):
         return found
     return replace(found, split=torch.from_numpy(np.concatenate([train, held])))
@@ -139,6 +144,7 @@ def _assembled(
     columns: tuple[str, ...],
     source: str,
     places: Places,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """The data set of two usable parts; `names` are the one for reports and the one for errors."""
     values, labels = train
@@ -149,7 +155,7 @@ def _assembled(
         kind=kind,
         values=values,
         held_out=held[0],
-        scaling=PIXELS if kind == "image" else standardised(values, names[1], columns),
+        scaling=PIXELS if kind == "image" else scaling or standardised(values, names[1], columns),
         context=_numbered(labels, known),
         held_out_context=_numbered(held[1], known),
         columns=columns,
@@ -248,7 +254,7 @@ def standardised(values: Tensor, name: str, columns: Sequence[str] = ()) -> Scal
 
 def _split(rows: Tensor, held_out: float, seed: int) -> "tuple[np.ndarray, np.ndarray] | tuple[slice, slice]":
     held = min(len(rows) - 1, max(1, round(len(rows) * held_out)))
-    if rows.numel() * rows.element_size() > _LARGE:
+    if rows.numel() * rows.element_size() > LARGE:
         return slice(0, len(rows) - held), slice(len(rows) - held, None)
     shuffled = Draw(seed, "split").permutation(len(rows)).numpy()
     return shuffled[held:], shuffled[:held]

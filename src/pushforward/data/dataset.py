@@ -128,7 +128,13 @@ class Dataset:
         return self._some(self.values, self.context, draw.of("train"), n)
 
     def whole(self) -> tuple[Tensor, Tensor | None]:
-        """All events in raw units, and their context, in the order of the source: [n + m, *shape], [n + m, ...]."""
+        """All events in raw units, and their context, in the order of the source: [n + m, *shape], [n + m, ...].
+
+        Those of a stream are read into memory.
+        """
+        if self.stream is not None:
+            values, context = self.stream.whole()
+            return values, None if self.context is None else context
         back = slice(None) if self.split is None else self.split.argsort()
         values = torch.cat([self.values, self.held_out])[back]
         if self.context is None or self.held_out_context is None:

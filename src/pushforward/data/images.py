@@ -7,20 +7,27 @@
 Every image becomes bytes [channels, height, width]: one channel if all are grey, else three; transparent
 parts become white; the camera's turn is undone. Nothing larger than 2**26 pixels is decoded, so a small file
 that unpacks to gigabytes is refused from its header.
+
+Files come class by class. Where what follows takes rows as they stand (parts that are given, and sets too large for
+`from_array` to shuffle) they are shuffled here, so that the first of them, and those held out, are of every class.
 """
 
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import torch
 
 from pushforward._errors import ConfigError, explain
-from pushforward.data.arrays import from_array, from_parts
+from pushforward._random import Draw
+from pushforward.data.arrays import LARGE, from_array, from_parts
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, judge, reading
+from pushforward.data.scaling import Scaling
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
 _TESTS = ("test", "val", "valid", "validation")
@@ -29,7 +36,13 @@ _LARGEST_SET = 2**32
 
 
 def open_images(
-    path: Path, *, size: int | None = None, held_out: float = 0.2, bad_rows: BadRows = "error", seed: int = 0
+    path: Path,
+    *,
+    size: int | None = None,
+    held_out: float = 0.2,
+    bad_rows: BadRows = "error",
+    seed: int = 0,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from a folder of images.
 
@@ -38,7 +51,8 @@ def open_images(
         size: crop to the central square and resize to this side; by default images must agree in size.
         held_out: which share is held out where the folder has no train and test of its own.
         bad_rows: "error", or "skip" to leave unreadable images out.
-        seed: of that split.
+        seed: of that split, and of the order.
+        scaling: of another data set, as in `from_array`: one image is then enough.
 
     Raises:
         DataError: no images, unreadable ones, mixed sizes, too many to hold in memory.
@@ -51,13 +65,22 @@ def open_images(
         inside = {entry.name.lower(): entry for entry in sorted(path.iterdir()) if entry.is_dir()}
     test = next((inside[part] for part in _TESTS if part in inside), None)
     if test is None or "train" not in inside:
-        images, labels, places, note = _read(path, size, bad_rows)
-        source = f"Images of {path.name}. {note}".strip()
-        return from_array(images, labels, name=name, held_out=held_out, seed=seed, source=source, places=places)
-    images, labels, places, note = _read(inside["train"], size, bad_rows)
-    others, other_labels, _, other_note = _read(test, size, bad_rows)
-    source = " ".join(f"Images of {path.name}, held out: {test.name}. {note} {other_note}".split())
-    return from_parts(*_same_channels(images, others), labels, other_labels, name=name, source=source, places=places)
+        found, order = _read(path, size, bad_rows), None
+        if found.pixels.nbytes > LARGE:
+            found, order = found.shuffled(Draw(seed, "images"))
+        told: dict[str, Any] = {
+            "name": name,
+            "source": f"Images of {path.name}. {found.note}".strip(),
+            "places": found.places,
+        }
+        data = from_array(found.pixels, found.classes, held_out=held_out, seed=seed, scaling=scaling, **told)
+        return data if order is None else replace(data, split=torch.from_numpy(order))
+    found, order = _read(inside["train"], size, bad_rows).shuffled(Draw(seed, "images"))
+    other, behind = _read(test, size, bad_rows).shuffled(Draw(seed, "images/held out"))
+    source = " ".join(f"Images of {path.name}, held out: {test.name}. {found.note} {other.note}".split())
+    pixels = _same_channels(found.pixels, other.pixels)
+    data = from_parts(*pixels, found.classes, other.classes, name=name, source=source, places=found.places)
+    return replace(data, split=torch.from_numpy(np.concatenate([order, len(order) + behind])))
 
 
 def has_images(path: Path) -> bool:
@@ -65,8 +88,23 @@ def has_images(path: Path) -> bool:
     return any(file.suffix.lower() in SUFFIXES for file in path.rglob("*"))
 
 
-def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, np.ndarray | None, Places, str]:
+class _Found(NamedTuple):
     """All images of a folder [n, h, w] or [n, h, w, 3], their classes and files, and what was skipped."""
+
+    pixels: np.ndarray
+    classes: np.ndarray | None
+    places: Places
+    note: str
+
+    def shuffled(self, draw: Draw) -> "tuple[_Found, np.ndarray]":
+        """The same in another order, and where each stood."""
+        order = draw.permutation(len(self.pixels)).numpy()
+        classes = None if self.classes is None else self.classes[order]
+        return self._replace(pixels=self.pixels[order], classes=classes, places=self.places.some(order)), order
+
+
+def _read(path: Path, size: int | None, bad_rows: BadRows) -> _Found:
+    """The images of a folder in the order of their names."""
     from PIL import Image, UnidentifiedImageError
 
     files = _files(path)
@@ -90,7 +128,7 @@ def _read(path: Path, size: int | None, bad_rows: BadRows) -> tuple[np.ndarray, 
     flat = all(file.parent == path for file in good)
     names = [file.relative_to(path) for file in good]
     places = Places("", np.array([f"{path.name}/{name.as_posix()}" for name in names]))
-    return images, None if flat else np.array([name.parts[0] for name in names]), places, note
+    return _Found(images, None if flat else np.array([name.parts[0] for name in names]), places, note)
 
 
 def _files(path: Path) -> list[Path]:

@@ -9,6 +9,7 @@ a folder                            images (class = sub-folder), or MNIST's file
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
@@ -20,6 +21,7 @@ from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, check_bad_rows, faulty, reading
 from pushforward.data.idx import open_idx
 from pushforward.data.images import SUFFIXES, has_images, open_images
+from pushforward.data.scaling import Scaling
 from pushforward.data.shard_files import open_parquets, open_tars
 from pushforward.data.shipped import digits
 from pushforward.data.stored import open_npy, open_npz
@@ -39,6 +41,7 @@ def open_data(
     held_out: float | None = None,
     bad_rows: BadRows | None = None,
     seed: int | None = None,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """Open a data set by its name or path, whatever it is.
 
@@ -50,6 +53,8 @@ def open_data(
         held_out: which share of the rows is never trained on; 0.2 by default.
         bad_rows: "error" (default), or "skip" to leave out rows or images that cannot be used.
         seed: of the split.
+        scaling: of another data set, to stand in its units (pixels have their own). One row is then enough, and columns
+            may be constant.
 
     Raises:
         DataError: nothing of that name, or a source that cannot be read as data, with file and row.
@@ -63,13 +68,13 @@ def open_data(
     options = zip(_OPTIONS, (columns, array, size, held_out, bad_rows, seed), strict=True)
     given = {key: value for key, value in options if value is not None}
     if str(name) in BUILT_IN:
-        return _call(BUILT_IN[str(name)], str(name), (), given)
+        return _call(BUILT_IN[str(name)], str(name), (), given, scaling)
     path = Path(name).expanduser()
     with reading(path, "a file or folder"):
-        if not path.exists():
+        if not str(name).strip() or not path.exists():
             raise _unknown(str(name))
         reader, path = _reader(path)
-    return _call(reader, str(name), (path,), given)
+    return _call(reader, str(name), (path,), given, scaling)
 
 
 def open_delimited(
@@ -79,9 +84,10 @@ def open_delimited(
     held_out: float = 0.2,
     bad_rows: BadRows = "error",
     seed: int = 0,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from a .csv or .tsv file; see `read_delimited`."""
-    return _from_table(path, read_delimited(path, columns, bad_rows), held_out, seed)
+    return _from_table(path, read_delimited(path, columns, bad_rows), held_out, seed, scaling)
 
 
 def open_parquet(
@@ -91,9 +97,10 @@ def open_parquet(
     held_out: float = 0.2,
     bad_rows: BadRows = "error",
     seed: int = 0,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from a .parquet file; see `read_parquet`."""
-    return _from_table(path, read_parquet(path, columns, bad_rows), held_out, seed)
+    return _from_table(path, read_parquet(path, columns, bad_rows), held_out, seed, scaling)
 
 
 READERS: dict[str, Callable[..., Dataset]] = {
@@ -143,20 +150,30 @@ def _folder(path: Path) -> tuple[Callable[..., Dataset], Path]:
 def _unknown(name: str) -> Exception:
     near = get_close_matches(name, BUILT_IN, n=1, cutoff=0.6)
     fix = f"Did you mean '{near[0]}'?" if near else f"Built in are {', '.join(sorted(BUILT_IN))}."
-    return faulty("a file, a folder or a built-in data set", f"'{name}', which does not exist", fix)
+    got = f"'{name}', which {'does not exist' if name.strip() else 'names nothing'}"
+    return faulty("a file, a folder or a built-in data set", got, fix)
 
 
-def _call(open_it: Callable[..., Dataset], name: str, path: tuple[Path, ...], given: Mapping[str, object]) -> Dataset:
+def _call(
+    open_it: Callable[..., Dataset],
+    name: str,
+    path: tuple[Path, ...],
+    given: Mapping[str, object],
+    scaling: Scaling | None,
+) -> Dataset:
     known = signature(open_it).parameters
     strange = [key for key in given if key not in known]
     if strange:
         got = f"{strange[0]}={given[strange[0]]!r} for '{name}'"
         can = ", ".join(key for key in _OPTIONS if key in known)
         raise ConfigError(explain("options of this kind of source", got, f"It takes {can or 'none'}."))
-    return open_it(*path, **given)
+    if "scaling" in known:
+        return open_it(*path, **given, scaling=scaling)
+    data = open_it(*path, **given)
+    return data if scaling is None or data.kind == "image" else replace(data, scaling=scaling, density=None)
 
 
-def _from_table(path: Path, table: Table, held_out: float, seed: int) -> Dataset:
+def _from_table(path: Path, table: Table, held_out: float, seed: int, scaling: Scaling | None) -> Dataset:
     name = path.name.removesuffix(".gz").rsplit(".", 1)[0]
     source = f"Read from {path.name}. {table.note}".strip()
     return from_array(
@@ -168,4 +185,5 @@ def _from_table(path: Path, table: Table, held_out: float, seed: int) -> Dataset
         source=source,
         file=path.name,
         places=table.places,
+        scaling=scaling,
     )

@@ -16,6 +16,7 @@ import numpy as np
 from pushforward.data.arrays import from_array, from_parts
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, check_file, faulty, reading
+from pushforward.data.scaling import Scaling
 from pushforward.data.tables import choose, listed
 
 _LARGEST = 2**32
@@ -35,6 +36,7 @@ def open_npy(
     held_out: float = 0.2,
     bad_rows: BadRows = "error",
     seed: int = 0,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from one array; arguments and errors as `from_array`, columns by number."""
     check_file(path)
@@ -55,6 +57,7 @@ def open_npy(
         seed=seed,
         source=f"Read from {path.name}.",
         file=path.name,
+        scaling=scaling,
     )
 
 
@@ -66,6 +69,7 @@ def open_npz(
     held_out: float = 0.2,
     bad_rows: BadRows = "error",
     seed: int = 0,
+    scaling: Scaling | None = None,
 ) -> Dataset:
     """A data set from an archive of arrays.
 
@@ -76,6 +80,7 @@ def open_npz(
         held_out: which share is held out where the archive has no test part.
         bad_rows: "error" or "skip".
         seed: of the split.
+        scaling: of another data set, as in `from_array`.
 
     Raises:
         DataError: a damaged archive, pickled objects, several arrays of unusual names.
@@ -105,6 +110,7 @@ def open_npz(
             seed=seed,
             source=source,
             file=path.name,
+            scaling=scaling,
         )
     tests = _columns(tests, columns, path.name)
     return from_parts(values, tests, labels, test_labels, name=name, bad_rows=bad_rows, source=source, file=path.name)

@@ -106,10 +106,13 @@ class Stream:
         """For each step without end: its draw, this rank's rows in raw units, and their classes."""
         kept = Kept()
         for step, rows in self._steps(size, draw, start, rank, world):
-            classes = (
-                None if self.parts.classes is None else torch.from_numpy(self.parts.classes[rows].astype(np.int64))
-            )
+            classes = None if self.parts.classes is None else _numbered(self.parts.classes[rows])
             yield step, self.parts.rows(rows, kept), classes
+
+    def whole(self) -> tuple[Tensor, Tensor | None]:
+        """All rows in raw units, held out or not, in their order, and their classes."""
+        n, classes = int(self.parts.starts[-1]), self.parts.classes
+        return self.parts.rows(np.arange(n), Kept()), None if classes is None else _numbered(classes)
 
     def named(self, size: int, draw: Draw, step: int, rank: int, world: int) -> list[str]:
         """What this rank's rows of one step are called, `many-0003.tar:17`."""
@@ -129,6 +132,10 @@ class Stream:
     def row(self, index: np.ndarray) -> np.ndarray:
         """The row of a training row."""
         return index + index // (self.every - 1)
+
+
+def _numbered(classes: np.ndarray) -> Tensor:
+    return torch.from_numpy(classes.astype(np.int64))
 
 
 def windowed(

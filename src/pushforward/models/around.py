@@ -27,7 +27,10 @@ from pushforward.paths import Coefficients, Path, Prediction
 
 def around(model: Diffusion, net: nn.Module | Callable[..., Tensor], first: float = 0.0) -> Diffusion:
     """The model with a network around its own, its span starting no earlier than `first`; all else is shared."""
-    wrapped = Diffusion(net, model.path, model.prediction, shape=model.shape, solver=model.solver, trace=model.trace)
+    wrapped = Diffusion(
+        net, model.path, model.prediction, shape=model.shape, solver=model.solver, trace=model.trace,
+        data_mean=model.data_mean, data_var=model.data_var,
+    )  # fmt: skip
     wrapped.base = model.base
     wrapped.span = (max(first, model.span[0]), model.span[1])
     wrapped.reach = (max(first, model.reach[0]), model.reach[1])

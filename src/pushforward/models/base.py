@@ -44,6 +44,8 @@ class Base(abc.ABC):
     std: float | Tensor
     low: float = -math.inf
     high: float = math.inf
+    cut: bool = False
+    """Whether it is the noise of a model, rare draws left out: solvers of the reverse SDE may then start from it."""
 
     @property
     def has_rsample(self) -> bool:

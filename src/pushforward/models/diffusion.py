@@ -25,9 +25,9 @@ from pushforward.models.carried import carried, same
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.integrated import Integrated
 from pushforward.models.model import Model
-from pushforward.models.straight import close, push, push_steps, reach
+from pushforward.models.straight import close, push, push_steps, reach, walk
 from pushforward.paths import Linear, Path, Preconditioning, Prediction, eps, recast, score, solve, velocity, x0
-from pushforward.solvers import ByDimension, Field, Heun, Solver, Trace, Trajectory, drain
+from pushforward.solvers import ByDimension, Field, Solver, Trace, Trajectory, adds_noise, drain
 from pushforward.transforms import Chain, Steps
 
 
@@ -39,7 +39,8 @@ class Diffusion(Model):
         path: alpha and sigma.
         prediction: the row of the table that `net` outputs.
         shape: the shape of one event; taken from `net.shape` if None.
-        solver: how to integrate where a call names no other.
+        solver: how to integrate where a call names no other; 20 steps of Heun's method if None, or of the midpoint's
+            where the prediction says nothing at an end of the path (x0 of data, eps of noise; `straight.walk`).
         trace: how likelihoods get the divergence; `ByDimension()` if None.
         precondition: at what scale the network sees x and on which clock t (`paths.preconditioning`); by default the
             prediction's own scale, and t.
@@ -80,10 +81,13 @@ class Diffusion(Model):
         shape = shape if shape is not None else getattr(net, "shape", None)
         if shape is None:
             raise ShapeError("Expected a network with a `shape`, or shape=; got neither. Pass shape=data.shape.")
+        if base is not None and tuple(base.shape) != tuple(shape):
+            fix = "Give the base the shape of one event."
+            raise ShapeError(explain(f"a base of events {tuple(shape)}, as the network's", f"{tuple(base.shape)}", fix))
         self.net = net
         self.path = Linear() if path is None else path
         self.prediction = prediction
-        self.solver = Heun(steps=20) if solver is None else solver
+        self.solver = walk(self.path, prediction) if solver is None else solver
         self.trace = ByDimension() if trace is None else trace
         self.precondition, self.uncertainty = precondition, uncertainty
         self.span = _span(self.path, prediction, precondition)
@@ -197,9 +201,16 @@ class Diffusion(Model):
     def decoding(
         self, z: Sample, context: Context = None, solver: Solver | None = None, draw: Draw | None = None
     ) -> Trajectory:
-        """Solvers that never call the network at the end go all the way there, whatever `span` says."""
+        """Solvers that never call the network at the end go all the way there, whatever `span` says.
+
+        Raises:
+            ConfigError: a solver that adds noise on the way, and a base that is something else than noise.
+        """
         context = self._given(z, context)
         chosen = self.solver if solver is None else solver
+        if adds_noise(chosen) and self.has_its_own_base() and not self.base.cut:
+            got = f"{type(chosen).__name__}, which adds N(0, 1) on the way, and a base of one's own"
+            raise ConfigError(explain("a solver of the ODE alone, or noise to start from", got, "Try Heun."))
         first, last = self.span
         end = 0.0 if chosen.open_end else first
         return chosen.trajectory(self.field(context), z, last, end, self.path, self.prediction, draw)

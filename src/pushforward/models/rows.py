@@ -52,15 +52,22 @@ class Rows(nn.Module, Base):
         """These rows [count, *shape], in the model's units; with classes, `context` [count] is that of each.
 
         Raises:
-            ConfigError: classes without a context, or a class of which there is no row.
+            ConfigError: rows that are no finite floats, classes without a context or beyond their number, or a class of
+                which there is no row.
         """
+        if not isinstance(rows, Tensor) or not rows.is_floating_point() or not rows.isfinite().all():
+            got = f"{rows.dtype}" if isinstance(rows, Tensor) else f"{type(rows).__name__}"
+            fix = "Take them to the model's units: data.scaling.to_model(rows).float(), without holes."
+            raise ConfigError(explain("rows of finite floats, [n, *shape]", got, fix))
         made = cls(tuple(rows.shape[1:]), len(rows), classes).to(rows)
         made.rows.data.copy_(rows)
         if classes:
             label = torch.empty(0, dtype=torch.long) if context is None else indices(context)
-            missing = sorted(set(range(classes)) - set(label.tolist()))
-            if missing or len(label) != len(rows):
-                got = f"{len(rows)} rows, {len(label)} classes of theirs, none of {missing}"
+            told = set(label.tolist())
+            missing, strange = sorted(set(range(classes)) - told), sorted(told - set(range(classes)))
+            if missing or strange or len(label) != len(rows):
+                beyond = f", and {strange} beyond" if strange else ""
+                got = f"{len(rows)} rows, {len(label)} classes of theirs, none of {missing}{beyond}"
                 fix = "Give each row its class and each class a row, or leave classes out."
                 raise ConfigError(explain(f"a row of each of {classes} classes", got, fix))
             cast(Tensor, made.label).copy_(label)

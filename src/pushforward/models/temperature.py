@@ -70,6 +70,7 @@ class Truncated(Base):
     std: float | Tensor = 1.0
     bound: float = 2.0
     mean: float | Tensor = 0.0
+    cut = True
 
     def __post_init__(self) -> None:
         if self.bound <= 0:

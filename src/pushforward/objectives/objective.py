@@ -8,6 +8,8 @@ import abc
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import torch
+
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample
@@ -74,10 +76,14 @@ def from_base(model: Diffusion | FlowMap, coupling: Coupling) -> Coupling:
 
 @dataclass(frozen=True, slots=True)
 class _FromBase(Coupling):
-    """Fresh draws of a base for each event, independent of it."""
+    """Fresh draws of a base for each event, independent of it; what the base learns, it learns by likelihood alone.
+
+    (A base that followed the error of a velocity would shrink: from one point, the way to the mean is easily told.)
+    """
 
     base: Base
 
+    @torch.no_grad()
     def pair(self, x0: Sample, context: Context, draw: Draw) -> Sample:
         return self.base.sample(len(x0), draw, context).to(x0)
 

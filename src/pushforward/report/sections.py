@@ -12,12 +12,13 @@ from pushforward._random import Draw
 from pushforward._typing import Context
 from pushforward._version import __version__
 from pushforward.models import Diffusion, Model
+from pushforward.models.straight import walk
 from pushforward.report import plots
 from pushforward.report.classifier import Judge
 from pushforward.report.estimate import Estimate
 from pushforward.report.page import Cell, Code, Facts, Figure, Section, Table, picture
 from pushforward.report.straightness import Straightness, on_lines, straightness
-from pushforward.solvers import RK4, Heun
+from pushforward.solvers import RK4
 
 if TYPE_CHECKING:
     from pushforward.data import Dataset
@@ -165,6 +166,6 @@ def _ways(model: Diffusion, n: int, seed: int, context: Context) -> list[Tensor]
     """The events along `n` paths, noise first."""
     here = None if context is None else context.to(model.device)
     ways = [model.noise(n, seed, context=here).cpu()]
-    for state in model.trajectory(n, here, Heun(steps=24), seed):
+    for state in model.trajectory(n, here, walk(model.path, model.prediction, 24), seed):
         ways.append(state.x.cpu())
     return ways

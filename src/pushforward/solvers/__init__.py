@@ -28,7 +28,7 @@ from pushforward.solvers.retraced import Retraced
 from pushforward.solvers.reversible import Pair, Reversible
 from pushforward.solvers.runge_kutta import RK4, Euler, Heun, Midpoint, RungeKutta, Tableau
 from pushforward.solvers.state import Field, Frugal, Solver, State, Trajectory, counted, drain
-from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorrector
+from pushforward.solvers.stochastic import EulerMaruyama, Karras, PredictorCorrector, adds_noise
 from pushforward.solvers.tuned import Tuned, weights_of
 
 __all__ = [
@@ -36,5 +36,5 @@ __all__ = [
     "EulerMaruyama", "Exact", "Exponential", "Field", "FlowField", "Frugal", "Grid", "Heun", "HutchPlus", "Hutchinson",
     "Jumps", "Karras", "Linear", "Midpoint", "Noise", "Pair", "Power", "PredictorCorrector", "RK4", "Retraced",
     "Reversible", "RungeKutta", "Solver", "State", "Step", "Tableau", "Trace", "Trajectory", "Tuned", "Uniform",
-    "White", "augmented", "counted", "drain", "grids", "load", "progress", "save", "weights_of",
+    "White", "adds_noise", "augmented", "counted", "drain", "grids", "load", "progress", "save", "weights_of",
 ]  # fmt: skip

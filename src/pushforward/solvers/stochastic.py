@@ -210,6 +210,16 @@ class PredictorCorrector(Solver):
         return x
 
 
+def adds_noise(solver: Solver) -> bool:
+    """Whether a solver adds noise on the way, so that a start has no one end.
+
+    >>> adds_noise(Karras(8)), adds_noise(Karras(8, churn=10.0))
+    (False, True)
+    """
+    noisy = isinstance(solver, PredictorCorrector) or getattr(solver, "churn", 0.0) > 0
+    return noisy or getattr(solver, "eta", 0.0) != 0 or getattr(solver, "renoise", 0.0) != 0
+
+
 def _corrected(
     x: Tensor, m: Tensor, after: Tensor, again: Tensor, here: Level, later: Level, prediction: Prediction
 ) -> Tensor:

@@ -23,6 +23,7 @@ from pushforward.models.model import Model
 
 if TYPE_CHECKING:
     from pushforward import models
+    from pushforward.paths import Path
 
 LARGEST: Final = 2**26
 """How many numbers an event may have."""
@@ -98,7 +99,16 @@ def _diffusion(
 ) -> "models.Diffusion":
     from pushforward import models, paths
 
-    path = {
+    base = models.Rows(shape, recipe.source, classes) if recipe.source else None
+    net, prediction = _net(recipe.net, shape, classes), paths.named(recipe.prediction)
+    return models.Diffusion(net, path_of(recipe), prediction, base=base)
+
+
+def path_of(recipe: "_recipe.Diffusion | _recipe.FlowMap") -> "Path":
+    """The path that a recipe names."""
+    from pushforward import paths
+
+    return {
         "linear": paths.Linear,
         "polynomial": paths.Polynomial,
         "vp": paths.VP,
@@ -108,9 +118,6 @@ def _diffusion(
         "ve": paths.VE,
         "edm": paths.EDM,
     }[recipe.path]()
-    base = models.Rows(shape, recipe.source, classes) if recipe.source else None
-    net, prediction = _net(recipe.net, shape, classes), paths.named(recipe.prediction)
-    return models.Diffusion(net, path, prediction, base=base)
 
 
 def _flow_map(recipe: _recipe.FlowMap, shape: tuple[int, ...], classes: int) -> Model:
