@@ -62,9 +62,9 @@ class Frame:
             return self._made(dict(zip(self.names, columns, strict=True)))
         if any(column.dtype.kind == "O" for column in columns) or self.dtype.kind == "O":
             return np.stack([column.astype(object) for column in columns], 1)
-        whole = self.dtype.kind in "iu" and all(column.dtype.kind in "iu" for column in columns)
+        held = {"i": "iu", "u": "iu", "b": "b"}.get(self.dtype.kind, "")
         # never float32: rounding may leave a support
-        return np.stack(columns, 1).astype(self.dtype if whole else np.float64)
+        return np.stack(columns, 1).astype(self.dtype if all(c.dtype.kind in held for c in columns) else np.float64)
 
     def empty(self) -> "Frame":
         """The same kind of table without its rows."""
