@@ -213,3 +213,22 @@ def test_dates_and_texts_are_no_categories(place: Path, capsys: pytest.CaptureFi
     assert "(--columns x)" in said
     assert main(["train", "days.csv", *BRIEF, *SMALL, "--kinds", "day=categorical", "-o", "days"]) == 0
     assert main(["train", "days.csv", *BRIEF, *SMALL, "--columns", "x", "-o", "x"]) == 0
+
+
+def test_a_run_of_no_steps_can_be_drawn_from(place: Path) -> None:
+    """What a run must remember of its data was written with the first batch alone."""
+    assert main(["train", "people.csv", *SMALL, "--steps", "0", "--warmup", "0", "-o", "none"]) == 0
+    assert main(["sample", "none", "-n", "3", "-o", "none.csv"]) == 0
+    assert len(read(place / "none.csv")) == 3
+    nice = ["--model", "nice", "--nice.hidden", "8"]
+    assert main(["train", "moons", *nice, "--steps", "0", "--warmup", "0", "-o", "no"]) == 0
+    assert main(["sample", "no", "-n", "3", "-o", "no.csv"]) == 0
+
+
+def test_a_constant_column_is_left_out_by_a_flag(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(place / "constant.csv", [["a", "b"], *([str(k), "1.5"] for k in range(20))])
+    assert main(["train", "constant.csv", *SMALL, *BRIEF, "-o", "constant"]) == 2
+    assert (
+        "column 'b'; got 1.5 alone. A constant has no density: leave the column out, or say --kinds NAME=categorical."
+        in capsys.readouterr().err
+    )

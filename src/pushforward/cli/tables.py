@@ -176,7 +176,10 @@ def learned(table: Mixed, flow: "pf.models.Model", recipe: "Table", seed: int) -
     assert isinstance(flow, pf.NormalizingFlow), "a table's recipe builds a flow"
     values = torch.from_numpy(numbers(table.frame, table.kinds))[table.kept]
     u = Draw(seed, "table/learn").uniform(len(values), (values.shape[1],), torch.float64)
-    columns = Columns.learn(tuple(map(str, table.frame.names)), table.kinds, values, u)
+    try:
+        columns = Columns.learn(tuple(map(str, table.frame.names)), table.kinds, values, u)
+    except ConfigError as error:
+        raise ConfigError(as_flags(str(error))) from error
     middle = columns.encode(values, torch.full_like(values, 0.5))[0]
     return Rows(values, middle, columns, AnyConditional.around(flow), recipe.conditionals), columns
 

@@ -58,6 +58,8 @@ def as_flags(message: str) -> str:
 
     >>> as_flags("Repair them, or pass bad_rows='skip'. Choose columns=['a', 'the b'].")
     "Repair them, or pass --bad-rows skip. Choose --columns a 'the b'."
+    >>> as_flags("Leave the column out, or declare it 'categorical'.")
+    'Leave the column out, or say --kinds NAME=categorical.'
     """
 
     def listed(found: re.Match[str]) -> str:
@@ -65,6 +67,7 @@ def as_flags(message: str) -> str:
         return f"--columns {shlex.join(names)}"
 
     message = re.sub(r"\bcolumns=\[([^]]*)\]", listed, message)
+    message = re.sub(r"\bdeclare it '(\w+)'", r"say --kinds NAME=\1", message)
     return re.sub(r"\b(bad_rows|array)='([^']*)'", lambda f: f"--{f[1].replace('_', '-')} {f[2]}", message)
 
 

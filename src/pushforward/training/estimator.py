@@ -231,12 +231,9 @@ class FlowDensity:
     def _checked(self) -> Monotone | None:
         if self.model not in ("nsf", "maf"):
             raise ConfigError(explain("model 'nsf' or 'maf'", repr(self.model), "'nsf' bends more."))
-        if not (0 <= self.conditionals <= 1 and 0 <= self.held_out < 1 and 0 <= (self.dropout or 0) < 1):
-            got = f"{self.conditionals=}, {self.held_out=}, {self.dropout=}".replace("self.", "")
-            raise ConfigError(explain("shares in [0, 1]", got, "Change the value."))
-        if min(self.draws, self.transforms, self.hidden) < 1:
-            got = f"{self.draws=}, {self.transforms=}, {self.hidden=}".replace("self.", "")
-            raise ConfigError(explain("a draw, a transform and a hidden unit at least", got, "Change the value."))
+        if not (0 <= self.conditionals <= 1 and 0 <= self.held_out < 1 and self.draws >= 1 and self.transforms >= 1):
+            got = f"{self.conditionals=}, {self.held_out=}, {self.draws=}, {self.transforms=}".replace("self.", "")
+            raise ConfigError(explain("shares in [0, 1], a draw, a transform", got, "Change the value."))
         return None if self.model == "nsf" else Affine(5.0)
 
     def _trained(self, values: Tensor, monotone: Monotone | None) -> tuple[AnyConditional, History]:
