@@ -232,3 +232,25 @@ def test_a_constant_column_is_left_out_by_a_flag(place: Path, capsys: pytest.Cap
         "column 'b'; got 1.5 alone. A constant has no density: leave the column out, or say --kinds NAME=categorical."
         in capsys.readouterr().err
     )
+
+
+def test_rows_that_are_named_are_judged(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "people.csv", *SMALL, *BRIEF, *KINDS, "--held-out", "0", "-o", "all"]) == 0
+    assert main(["evaluate", "all"]) == 2
+    assert "Name other rows by --data" in capsys.readouterr().err
+    write(place / "others.csv", [HEADER, *rows(40)])
+    assert main(["evaluate", "all", "--data", "others.csv"]) == 0
+    assert "nats per row over 40 given rows" in capsys.readouterr().out
+
+
+def test_few_rows_are_scored_without_distances(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Distances want 40 events of either kind; their error told users to draw more samples."""
+    rng = np.random.default_rng(0)
+    write(place / "few.csv", [["a", "b"], *([f"{a:.3f}", f"{b:.3f}"] for a, b in rng.normal(size=(30, 2)))])
+    nice = ["--model", "nice", "--nice.hidden", "8"]
+    assert main(["train", "few.csv", *nice, *BRIEF, "-o", "few"]) == 0
+    assert main(["evaluate", "few"]) == 0
+    said = capsys.readouterr().out
+    assert "bits per dimension" in said
+    assert "no distances: they compare 40 events or more" in said
+    assert "energy" not in said

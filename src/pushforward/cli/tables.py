@@ -245,6 +245,7 @@ class Score:
         holes: how many rows have missing values.
         discrete: columns that have probabilities instead of densities.
         draws: points that each row's probabilities are a mean over.
+        whose: "held-out" if the rows are those of the run's own split.
     """
 
     nats: "pf.report.Estimate"
@@ -253,9 +254,10 @@ class Score:
     holes: int
     discrete: tuple[str, ...]
     draws: int
+    whose: str = "held-out"
 
     def __str__(self) -> str:
-        text = f"{self.nats} nats per row over {self.rows:,} held-out rows, in the units of the columns"
+        text = f"{self.nats} nats per row over {self.rows:,} {self.whose} rows, in the units of the columns"
         if self.holes:
             text += f"; of what is there in {self.holes:,} rows with missing values"
         if self.discrete:
@@ -280,13 +282,16 @@ def score_table(run: Path, units: Units, data: str | None, n: int, draws: int) -
     estimator = pf.training.FlowDensity.of_run(run).set_params(draws=draws)
     columns = estimator.columns_
     table = open_mixed(data or units.path, replace(units.reading, columns=units.columns))
-    if not len(table.held_out):
-        fix = "Name other rows by --data, or train with --held-out 0.2."
-        raise ConfigError(explain("held-out rows", f"none in {table.name!r}", fix))
-    rows = table.rows(table.held_out[:n])
+    judged, whose = table.held_out, "held-out"
+    if not len(judged):
+        if data is None:
+            fix = "Name other rows by --data, or train with --held-out 0.2."
+            raise ConfigError(explain("held-out rows", f"none in {table.name!r}", fix))
+        judged, whose = table.kept, "given"
+    rows = table.rows(judged[:n])
     logs = torch.from_numpy(estimator.score_samples(rows))
     holes = int(np.isnan(numbers(frame(rows), columns.kinds)).any(1).sum())
     inside = logs[~logs.isneginf()]
     discrete = tuple(name for name, kind in zip(columns.names, columns.kinds, strict=True) if kind.discrete)
     nats = mean(inside) if len(inside) else pf.report.Estimate(-math.inf)
-    return table, Score(nats, len(inside), len(logs) - len(inside), holes, discrete, draws)
+    return table, Score(nats, len(inside), len(logs) - len(inside), holes, discrete, draws, whose)

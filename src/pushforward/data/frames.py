@@ -246,7 +246,8 @@ def _cells(column: np.ndarray, kind: Column) -> np.ndarray:
         ):
             return np.array(found)
         return made
-    return column.astype(np.int64) if isinstance(kind, Integer) and not missing.any() else column
+    whole = isinstance(kind, Integer) and bool((np.abs(column) < 2.0**63).all())  # neither missing nor beyond int64
+    return column.astype(np.int64) if whole else column
 
 
 def _there(cell: np.ndarray) -> list[Any]:
