@@ -341,6 +341,11 @@ def test_what_cannot_be_given_is_said(fitted, given, n, message):
         (crescent(9, 0), {"dropout": 1.0}, "dropout from 0 to below 1; got 1.0"),
         (crescent(9, 0), {"hidden": 0}, "hidden of 1 unit or more; got 0"),
         (Frame({"a": np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]")}), {}, r"as Circular\(24\)"),
+        (
+            Frame({"a": ["x", "y", "x"]}),
+            {"columns": {"a": Categorical(("x",))}},
+            r"got 1 outside it\. .*all categories",
+        ),
         (Frame({"a": ["x", "y"]}), {"columns": {"a": "real"}}, "Declare it 'categorical'"),
     ],
 )

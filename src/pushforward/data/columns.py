@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pushforward._errors import ConfigError, explain
-from pushforward.data.column_kinds import Column
+from pushforward.data.column_kinds import Categorical, Column
 from pushforward.data.tails import Tails
 
 
@@ -44,8 +44,10 @@ class Columns:
             learned.append(kind.learned(column[there]))
             y, gain = learned[-1].encode(column[there], spread[there])
             if bool(gain.isneginf().any()):
-                got = f"{int(gain.isneginf().sum())} outside it, {column[there][gain.isneginf()][0].item():.6g} first"
-                fix = "Widen its bounds or choose another kind."
+                odd = column[there][gain.isneginf()]
+                first = "" if isinstance(kind, Categorical) else f", {odd[0].item():.6g} first"
+                got = f"{len(odd)} outside it{first}"
+                fix = "Widen its bounds, name all categories, or choose another kind."
                 raise ConfigError(explain(f"values of column '{name}' in the support of {learned[-1]}", got, fix))
             if not kind.discrete and bool((column[there] == column[there][0]).all()):
                 got = f"{column[there][0].item():.6g} alone"
