@@ -254,3 +254,21 @@ def test_few_rows_are_scored_without_distances(place: Path, capsys: pytest.Captu
     assert "bits per dimension" in said
     assert "no distances: they compare 40 events or more" in said
     assert "energy" not in said
+
+
+def test_a_column_is_given_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(run), "--given", "city=Oslo", "city=Rome", "-o", "twice.csv"]) == 2
+    assert "--given with each column once; got --given city=Oslo city=Rome" in capsys.readouterr().err
+
+
+def test_words_point_to_the_models_that_learn_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(place / "words.csv", [["a", "w"], *([f"{k / 7}", "xy"[k % 2]] for k in range(30))])
+    assert main(["train", "words.csv", "--steps", "2"]) == 2
+    assert "--columns a, or take --model nsf, which learns words and holes too." in capsys.readouterr().err
+
+
+def test_a_table_of_anything_is_described(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "people.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "  city: categorical\n" in said
+    assert "learned by --model nsf or maf" in said

@@ -124,3 +124,10 @@ def test_whole_numbers_beyond_those_of_a_machine_stay_what_they_are():
     """As int64 1e19 was -9223372036854775808."""
     assert cells(np.array([[1e19], [2.0]]), (Integer(0),))[0].tolist() == [1e19, 2.0]
     assert cells(np.array([[1e9], [2.0]]), (Integer(0),))[0].dtype == np.int64
+
+
+def test_numbers_among_words_are_the_words_they_are_written_as():
+    """A file's words come back from pandas as numbers and truth values: they were strangers, of density 0."""
+    kind = Categorical(("75001", "False", "True"))
+    given = frame({"a": np.array([True, np.False_, 75001, 75001.0, "True", 2, None], dtype=object)})
+    assert numbers(given, (kind,))[:6, 0].tolist() == [2, 1, 0, 0, 2, -1]

@@ -339,6 +339,8 @@ def test_what_cannot_be_given_is_said(fitted, given, n, message):
         (crescent(9, 0), {"columns": {0: "positive"}}, "in the support of Positive"),
         (crescent(9, 0), {"conditionals": 2}, "shares in"),
         (crescent(9, 0), {"dropout": 1.0}, "dropout from 0 to below 1; got 1.0"),
+        (crescent(9, 0), {"hidden": 8.0}, "hidden to be a whole number; got 8.0"),
+        (crescent(9, 0), {"columns": ["real"]}, "kinds by column"),
         (crescent(9, 0), {"hidden": 0}, "hidden of 1 unit or more; got 0"),
         (Frame({"a": np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]")}), {}, r"as Circular\(24\)"),
         (

@@ -202,6 +202,9 @@ def sample_table(run: Path, out: Path, n: int, seed: int, first: int, given: tup
         raise ConfigError(explain("--out to end in .csv, for a table whose columns hold anything", repr(str(out)), fix))
     estimator = pf.training.FlowDensity.of_run(run)
     pairs = dict(_given(word, estimator.columns_) for word in given)
+    if len(pairs) < len(given):
+        fix = "Keep the value you mean."
+        raise ConfigError(explain("--given with each column once", f"--given {' '.join(given)}", fix))
     columns = estimator.conditional(pairs, n, seed, first)
 
     with replacing(out) as part, part.open("w", newline="", encoding="utf-8") as file:

@@ -10,7 +10,7 @@ import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from tyro.conf import arg
 
@@ -53,6 +53,9 @@ class Reading:
             raise type(error)(as_flags(str(error))) from error
 
 
+_ANYTHING: Final = "or take --model nsf, which learns words and holes too"
+
+
 def as_flags(message: str) -> str:
     """The library's advice in the words of the command line.
 
@@ -67,6 +70,7 @@ def as_flags(message: str) -> str:
         return f"--columns {shlex.join(names)}"
 
     message = re.sub(r"\bcolumns=\[([^]]*)\]", listed, message)
+    message = re.sub(r"(Choose columns of numbers: --columns [^.]*)\.$", rf"\1, {_ANYTHING}.", message)
     message = re.sub(r"\bdeclare it '(\w+)'", r"say --kinds NAME=\1", message)
     return re.sub(r"\b(bad_rows|array)='([^']*)'", lambda f: f"--{f[1].replace('_', '-')} {f[2]}", message)
 

@@ -231,6 +231,13 @@ class FlowDensity:
     def _checked(self) -> Monotone | None:
         if self.model not in ("nsf", "maf"):
             raise ConfigError(explain("model 'nsf' or 'maf'", repr(self.model), "'nsf' bends more."))
+        counts = {"steps": self.steps, "batch": self.batch, "transforms": self.transforms, "hidden": self.hidden}
+        for name, value in (counts | {"draws": self.draws}).items():
+            if not isinstance(value, int | np.integer):
+                raise ConfigError(explain(f"{name} to be a whole number", repr(value), "Change the value."))
+        if not isinstance(self.columns or {}, Mapping):
+            fix = "Name the column of each: columns={'age': 'positive'}."
+            raise ConfigError(explain("kinds by column", f"columns={self.columns!r}", fix))
         if not (0 <= self.conditionals <= 1 and 0 <= self.held_out < 1 and self.draws >= 1 and self.transforms >= 1):
             got = f"{self.conditionals=}, {self.held_out=}, {self.draws=}, {self.transforms=}".replace("self.", "")
             raise ConfigError(explain("shares in [0, 1], a draw, a transform", got, "Change the value."))
