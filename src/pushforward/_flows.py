@@ -14,7 +14,7 @@ class Line:
     support: tuple[float, float] | None = None
     """Low and high of bounded data, mapped to the line by a logit first: -1 1 for images. None for the whole line."""
     alpha: float = 0.05
-    """How far off the ends that logit stays."""
+    """How far off the ends that logit stays, as a share; samples may lie as far beyond. 0 keeps them within."""
 
 
 @dataclass(frozen=True, slots=True)

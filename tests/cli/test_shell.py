@@ -147,7 +147,7 @@ MISTAKES = {
     "no value": (["sample", "x", "--steps"], "missing value for argument '--steps'"),
     "one word too many": (["sample", "x", "y"], "unrecognized options: y."),
     "no config file": (["train", "a", "--config", "no.toml"], "got 'no.toml'"),
-    "an impossible setting": (["train", "a", "--lr", "-1"], "Expected lr to be a positive number"),
+    "an impossible setting": (["train", "a", "--lr", "-1"], "error: Expected lr to be a positive number"),
     "another family's options": (
         ["train", "digits", "--model", "mlp", "--nice.hidden", "8"],
         "Expected options of the model 'mlp'; got options --nice.*",

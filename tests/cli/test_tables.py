@@ -213,3 +213,62 @@ def test_dates_and_texts_are_no_categories(place: Path, capsys: pytest.CaptureFi
     assert "(--columns x)" in said
     assert main(["train", "days.csv", *BRIEF, *SMALL, "--kinds", "day=categorical", "-o", "days"]) == 0
     assert main(["train", "days.csv", *BRIEF, *SMALL, "--columns", "x", "-o", "x"]) == 0
+
+
+def test_a_run_of_no_steps_can_be_drawn_from(place: Path) -> None:
+    """What a run must remember of its data was written with the first batch alone."""
+    assert main(["train", "people.csv", *SMALL, "--steps", "0", "--warmup", "0", "-o", "none"]) == 0
+    assert main(["sample", "none", "-n", "3", "-o", "none.csv"]) == 0
+    assert len(read(place / "none.csv")) == 3
+    nice = ["--model", "nice", "--nice.hidden", "8"]
+    assert main(["train", "moons", *nice, "--steps", "0", "--warmup", "0", "-o", "no"]) == 0
+    assert main(["sample", "no", "-n", "3", "-o", "no.csv"]) == 0
+
+
+def test_a_constant_column_is_left_out_by_a_flag(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(place / "constant.csv", [["a", "b"], *([str(k), "1.5"] for k in range(20))])
+    assert main(["train", "constant.csv", *SMALL, *BRIEF, "-o", "constant"]) == 2
+    assert (
+        "column 'b'; got 1.5 alone. A constant has no density: leave the column out, or say --kinds NAME=categorical."
+        in capsys.readouterr().err
+    )
+
+
+def test_rows_that_are_named_are_judged(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "people.csv", *SMALL, *BRIEF, *KINDS, "--held-out", "0", "-o", "all"]) == 0
+    assert main(["evaluate", "all"]) == 2
+    assert "Name other rows by --data" in capsys.readouterr().err
+    write(place / "others.csv", [HEADER, *rows(40)])
+    assert main(["evaluate", "all", "--data", "others.csv"]) == 0
+    assert "nats per row over 40 given rows" in capsys.readouterr().out
+
+
+def test_a_handful_of_rows_is_scored_without_distances(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Distances want three events of either kind; their error told users to draw more samples."""
+    rng = np.random.default_rng(0)
+    write(place / "few.csv", [["a", "b"], *([f"{a:.3f}", f"{b:.3f}"] for a, b in rng.normal(size=(10, 2)))])
+    nice = ["--model", "nice", "--nice.hidden", "8"]
+    assert main(["train", "few.csv", *nice, *BRIEF, "-o", "few"]) == 0
+    assert main(["evaluate", "few"]) == 0
+    said = capsys.readouterr().out
+    assert "bits per dimension" in said
+    assert "no distances: they compare 3 events or more" in said
+    assert "energy" not in said
+
+
+def test_a_column_is_given_once(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", str(run), "--given", "city=Oslo", "city=Rome", "-o", "twice.csv"]) == 2
+    assert "--given with each column once; got --given city=Oslo city=Rome" in capsys.readouterr().err
+
+
+def test_words_point_to_the_models_that_learn_them(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(place / "words.csv", [["a", "w"], *([f"{k / 7}", "xy"[k % 2]] for k in range(30))])
+    assert main(["train", "words.csv", "--steps", "2"]) == 2
+    assert "--columns a, or take --model nsf, which learns words and holes too." in capsys.readouterr().err
+
+
+def test_a_table_of_anything_is_described(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "people.csv"]) == 0
+    said = capsys.readouterr().out
+    assert "  city: categorical\n" in said
+    assert "learned by --model nsf or maf" in said

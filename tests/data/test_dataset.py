@@ -198,3 +198,14 @@ def test_bad_shares_counts_and_parts_are_refused():
         Dataset("bad", "points", rows, rows, scaling, torch.ones(8), torch.ones(9))
     with pytest.raises(ShapeError, match="got none for 9 events"):
         Dataset("bad", "points", rows, rows, scaling, torch.ones(9))
+
+
+def test_values_that_hide_all_others_are_told(recwarn):
+    """One in 500 that is a million away: in units of the deviation the others lie within 1e-5."""
+    rows = np.random.default_rng(0).normal(size=(500, 3))
+    from_array(rows, columns=("a", "b", "c"))
+    from_array(np.where(rows > 0, 0.0, rows))  # most of them in one place is another matter
+    assert not recwarn.list
+    rows[::50, 1] = 1e6
+    with pytest.warns(UserWarning, match=r"values of one size in column 'b' of far; got a standard deviation of 1"):
+        from_array(rows, name="far", columns=("a", "b", "c"))

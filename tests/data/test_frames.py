@@ -7,7 +7,7 @@ import pytest
 
 from pushforward._errors import DataError
 from pushforward.data.column_kinds import Categorical, Integer, Real
-from pushforward.data.frames import frame, kinds, numbers
+from pushforward.data.frames import cells, frame, kinds, numbers
 
 HOLES = [1, 2, None, 4]
 
@@ -118,3 +118,16 @@ def test_moments_of_a_time_zone_are_named_with_their_column():
     given = frame(pd.DataFrame({"a": [1.0, 2.0], "when": pd.date_range("2020-01-01", periods=2, tz="UTC")}))
     with pytest.raises(DataError, match=r"column 'when'; got values of the type Timestamp\. Turn them into numbers"):
         numbers(given, kinds(given, {}))
+
+
+def test_whole_numbers_beyond_those_of_a_machine_stay_what_they_are():
+    """As int64 1e19 was -9223372036854775808."""
+    assert cells(np.array([[1e19], [2.0]]), (Integer(0),))[0].tolist() == [1e19, 2.0]
+    assert cells(np.array([[1e9], [2.0]]), (Integer(0),))[0].dtype == np.int64
+
+
+def test_numbers_among_words_are_the_words_they_are_written_as():
+    """A file's words come back from pandas as numbers and truth values: they were strangers, of density 0."""
+    kind = Categorical(("75001", "False", "True"))
+    given = frame({"a": np.array([True, np.False_, 75001, 75001.0, "True", 2, None], dtype=object)})
+    assert numbers(given, (kind,))[:6, 0].tolist() == [2, 1, 0, 0, 2, -1]

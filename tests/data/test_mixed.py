@@ -59,6 +59,8 @@ def test_parquet(tmp_path):
     ("a,b\n1,x\n2,y\nzwei,z\n", r"1 bad of 3 in a\.csv: a\.csv:4 \(a is 'zwei'\).*bad_rows='skip'"),
     ("a,b\n1,2\n1,2,3\n", r"a\.csv:3 \(3 fields instead of 2\)"),
     ("a,b\ninf,2\n1,2\n", r"a\.csv:2 \(a is 'inf'\)"),
+    ("a;b\n1,5;x\n2;y\n-,25;z\n", r"2 bad of 3 in a\.csv: a\.csv:2 \(a is '1,5'\)"),
+    ("a;b\n1,5;x\n2,0;y\n-,25;z\n", r"numbers with a decimal point; got '1,5' in column 'a' of a\.csv. Write 1\.5"),
     ("a,b\n", "only a header"),
     ("\n\n", "only empty lines"),
     ("", "which is empty"),
@@ -66,6 +68,12 @@ def test_parquet(tmp_path):
 def test_what_is_wrong_is_named(write, text, message):
     with pytest.raises(DataError, match=message):
         read_mixed(write(text))
+
+
+def test_words_with_commas_are_words(write):
+    text = "a;b\n1,5;x\n2,0;y\n"
+    assert read_mixed(write(text), words=["a"])[0].cells[0].tolist() == ["1,5", "2,0"]
+    assert read_mixed(write('a,b\n"Doe, J",1\n"2,0",2\n'))[0].cells[0].tolist() == ["Doe, J", "2,0"]
 
 
 def test_names_that_stand_twice_are_refused(write):

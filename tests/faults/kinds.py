@@ -26,6 +26,7 @@ from pushforward.data import arrays, word_pieces
 from pushforward.data.column_kinds import Bounded, Integer
 from pushforward.data.columns import Columns
 from pushforward.data.mixed import read_mixed
+from pushforward.data.tails import Tails
 from pushforward.data.word_pieces import MARKS
 from pushforward.interop import declared, load_folder, load_roformer, save_folder, save_roformer
 from pushforward.interop.defects import findings, stored
@@ -274,7 +275,8 @@ profiles = [0.1, 0.2]
 hidden = 8
 """
 
-LEARNED = Columns(("a", "b"), (Bounded(0.0, 40.0), Integer(0)), torch.zeros(2).double(), torch.ones(2).double())
+TAILS = Tails(torch.zeros(2).double(), torch.tensor([0.0, 3.0]).double())
+LEARNED = Columns(("a", "b"), (Bounded(0.0, 40.0), Integer(0)), torch.zeros(2).double(), torch.ones(2).double(), TAILS)
 
 KINDS: dict[str, Kind] = {
     "a.csv": Kind(written("a.csv", TABLE.encode()), used),

@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch.distributions import (
     Cauchy,
+    Dirichlet,
+    Gamma,
     Independent,
     MultivariateNormal,
+    Poisson,
 )
 from torch.distributions import (
     StudentT as TorchStudentT,
@@ -87,6 +90,25 @@ def test_any_distribution_of_torch_is_a_base():
     assert FromTorch(Independent(Cauchy(torch.zeros(2), torch.ones(2)), 1)).std == 1.0
     with pytest.raises(ConfigError, match="no batch shape"):
         FromTorch(Cauchy(torch.zeros(2), torch.ones(2)))
+
+
+def test_outside_the_support_of_torchs_distributions_the_density_is_0():
+    """Torch itself raises, or gives nan where arguments are not validated."""
+    for check in (None, False):
+        gamma = Gamma(torch.full((2,), 3.0), 1.0, validate_args=check)
+        z = torch.tensor([[1.0, 2.0], [-1.0, 2.0], [math.nan, 1.0]], requires_grad=True)
+        found = FromTorch(Independent(gamma, 1)).log_prob(z)
+        assert found.tolist()[:2] == [pytest.approx(gamma.log_prob(z[0]).sum().item()), -math.inf]
+        assert found[2].isnan()
+        found[0].backward()
+        assert z.grad.isfinite().all()
+
+
+def test_a_distribution_without_volume_is_no_base():
+    with pytest.raises(ConfigError, match=r"a Independent on IntegerGreaterThan.*dequantise whole numbers"):
+        FromTorch(Independent(Poisson(torch.ones(2)), 1))
+    with pytest.raises(ConfigError, match="a Dirichlet on Simplex"):
+        FromTorch(Dirichlet(torch.ones(3)))
 
 
 def test_impossible_bases_are_refused():

@@ -62,6 +62,11 @@ def test_one_event_gives_no_start():
         prepare(nice((2,), hidden=4, layers=1), Batch(torch.zeros(1, 2)))
 
 
+def test_events_alone_are_a_start():
+    flow = nice((3,), hidden=4, layers=1)
+    assert torch.equal(prepare(flow, X).log_prob(X), prepare(flow, Batch(X)).log_prob(X))
+
+
 def test_a_loop_over_named_flows_may_start_one_that_integrates():
     flow = ffjord((3,), hidden=4, layers=1)
     ready = prepare(flow, Batch(X))

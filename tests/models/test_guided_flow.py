@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from pushforward._errors import ConfigError
 from pushforward.models import (
     NormalizingFlow,
+    ffjord,
     glow,
     guided_flow,
     iaf,
@@ -83,3 +84,5 @@ def test_a_guided_coupling_is_the_formula():
 def test_what_cannot_be_guided_is_refused():
     with pytest.raises(ConfigError, match="one of DiagonalScale, Planar, Shift"):
         guided_flow(planar((2,), 2, context=2), 3.0)
+    with pytest.raises(ConfigError, match=r"got a Diffusion\. .*models.guided"):
+        guided_flow(ffjord((2,), 8, context=2), 3.0)

@@ -115,6 +115,36 @@ def test_impossible_settings_are_refused(make, settings, message):
         make(**{"shape": (4,), "hidden": 4, "layers": 1, **settings})
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden": 0}, "hidden of 1 unit or more; got 0"),
+        ({"hidden": 8, "context": -1}, "a context or classes of 0 or more; got -1"),
+        ({"hidden": 8, "dropout": 1.5}, "dropout from 0 to below 1; got 1.5"),
+    ],
+)
+@pytest.mark.parametrize("make", [nice, real_nvp, models.nsf, models.maf, models.nsf_autoregressive])
+def test_sizes_of_networks_are_refused_in_words(make, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        make((4,), **settings)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: models.ffjord((2,), hidden=0), "hidden of 1 unit"),
+        (lambda: models.residual_flow((2,), hidden=0), "hidden of 1 unit"),
+        (lambda: models.glow((1, 4, 4), 1, 1, hidden=0), "hidden of 1 unit"),
+        (lambda: models.umnn((2,), units=0), "a hidden unit and a point at least"),
+        (lambda: models.umnn((2,), points=0), "a hidden unit and a point at least"),
+        (lambda: models.tarflow((4, 2), heads=0), "a width divisible by heads"),
+    ],
+)
+def test_sizes_of_other_networks_are_too(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
 @pytest.mark.parametrize("make", [nice, real_nvp])
 def test_a_hundred_steps_learn_a_bent_band(make):
     """A band that no diagonal normal fits: held-out data are likelier under the trained flow."""

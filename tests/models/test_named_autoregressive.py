@@ -9,7 +9,7 @@ import torch
 from torch.testing import assert_close
 
 from pushforward import transforms as T
-from pushforward._errors import ConfigError, PushforwardError
+from pushforward._errors import ConfigError, DataError, PushforwardError
 from pushforward.data.batch import Batch
 from pushforward.models import named_autoregressive as A
 from pushforward.models import named_free_forms as F
@@ -261,6 +261,22 @@ def test_what_cannot_be_is_refused():
             F.gaussianization((2,), **told)
     with pytest.raises(PushforwardError, match="more rows than components"):
         gaussianize(torch.randn(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [(1.0, r"got the same at \[1\] of each"), (float("nan"), "finite numbers; got 50 others")],
+)
+def test_what_no_mixture_fits_is_refused(column, message):
+    x = torch.randn(50, 2)
+    x[:, 1] = column
+    with pytest.raises(DataError, match=message):
+        gaussianize(x)
+
+
+def test_whole_numbers_are_numbers():
+    x = torch.randint(0, 9, (50, 2), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(gaussianize(x, 1, 2).log_prob(x.float()), gaussianize(x.float(), 1, 2).log_prob(x.float()))
 
 
 @pytest.mark.parametrize("probes", [0, 2])

@@ -194,6 +194,23 @@ def test_what_was_not_learned_is_not_given():
     assert flow.sample(2).shape == (2, 2)
     with pytest.raises(ConfigError, match="has learned conditionals"):
         flow.conditional({0: 1.0})
+    with pytest.raises(ConfigError, match="has learned marginals"):
+        flow.score_samples([[0.0, math.nan]])
+    with_holes = np.vstack([crescent(50, 0), [[0.0, math.nan]]])
+    flow.fit(with_holes)
+    assert np.isfinite(flow.score_samples(with_holes)).all()
+
+
+def test_heavy_tails_are_learned():
+    """A wrong value in one row, and Cauchy's tails: standard deviations are nobody's width."""
+    rng = np.random.default_rng(0)
+    rows, held = (np.stack([rng.normal(size=n), rng.standard_cauchy(n)], 1) for n in (1_500, 1_500))
+    rows[7, 0] = 1e6
+    truth = -0.5 * held[:, 0] ** 2 - 0.5 * math.log(2 * math.pi) - np.log(math.pi * (1 + held[:, 1] ** 2))
+    flow = FlowDensity(steps=300, hidden=16).fit(rows)
+    assert flow.score(held) > truth.mean() - 0.3
+    drawn = np.quantile(flow.sample(4_000), [0.1, 0.25, 0.75, 0.9], 0)
+    np.testing.assert_allclose(drawn, np.quantile(rows, [0.1, 0.25, 0.75, 0.9], 0), rtol=0.5)
 
 
 def test_conditions_on_words_and_numbers(fitted):
@@ -271,6 +288,43 @@ def test_whole_arrays_stay_whole():
     assert flow.columns_.kinds[1] == Categorical((1, 2, 3, 4, 5, 6), flow.columns_.kinds[1].shares)
 
 
+def test_truth_values_stay_truth_values():
+    said = np.random.default_rng(0).random((60, 2)) > 0.5
+    assert FlowDensity(steps=2, hidden=8).fit(said).sample(5).dtype == bool
+
+
+def test_a_tuple_is_one_name_where_names_are_tuples():
+    rows = crescent(30, 0)
+    flow = FlowDensity(steps=2, hidden=8).fit(Frame({("a", 1): rows[:, 0], ("a", 2): rows[:, 1]}))
+    plain = FlowDensity(steps=2, hidden=8).fit(rows)
+    same = Frame({("a", 1): rows[:3, 0], ("a", 2): rows[:3, 1]})
+    for given in (0,), np.array([0, 1]):
+        names = [("a", 1), ("a", 2)][: len(given)]
+        expected = plain.score_samples(rows[:3], given=given)
+        np.testing.assert_array_equal(flow.score_samples(same, given=names if len(names) > 1 else names[0]), expected)
+
+
+def test_a_row_of_a_frame_can_be_given(fitted):
+    pandas = pytest.importorskip("pandas", reason="needs pandas")
+    given = pandas.Series({"kind": "c", "share": 0.5})
+    assert fitted[0].conditional(given, 3)["share"].tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "n", "message"),
+    [
+        ({"kind": "z"}, 1, r"a category of column 'kind' \('a', 'b', 'c'\); got 'z'"),
+        ({"income": -2.5}, 1, r"got -2\.5\."),
+        ({"share": [0.1, 0.2]}, 1, r"one value given for column 'share'; got \[0.1, 0.2\]"),
+        ({}, -1, "n_samples of 0 or more; got -1"),
+        ({}, 2.5, "n_samples of 0 or more; got 2.5"),
+    ],
+)
+def test_what_cannot_be_given_is_said(fitted, given, n, message):
+    with pytest.raises(PushforwardError, match=message):
+        fitted[0].conditional(given, n)
+
+
 @pytest.mark.parametrize(
     ("table", "options", "message"),
     [
@@ -284,13 +338,22 @@ def test_whole_arrays_stay_whole():
         (crescent(9, 0), {"columns": {7: "real"}}, "names of columns; got 7"),
         (crescent(9, 0), {"columns": {0: "positive"}}, "in the support of Positive"),
         (crescent(9, 0), {"conditionals": 2}, "shares in"),
+        (crescent(9, 0), {"dropout": 1.0}, "dropout from 0 to below 1; got 1.0"),
+        (crescent(9, 0), {"hidden": 8.0}, "hidden to be a whole number; got 8.0"),
+        (crescent(9, 0), {"columns": ["real"]}, "kinds by column"),
+        (crescent(9, 0), {"hidden": 0}, "hidden of 1 unit or more; got 0"),
         (Frame({"a": np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]")}), {}, r"as Circular\(24\)"),
+        (
+            Frame({"a": ["x", "y", "x"]}),
+            {"columns": {"a": Categorical(("x",))}},
+            r"got 1 outside it\. .*all categories",
+        ),
         (Frame({"a": ["x", "y"]}), {"columns": {"a": "real"}}, "Declare it 'categorical'"),
     ],
 )
 def test_bad_input_is_refused_with_a_reason(table, options, message):
     with pytest.raises(PushforwardError, match=message):
-        FlowDensity(steps=1, hidden=8, **options).fit(table)
+        FlowDensity(**{"steps": 1, "hidden": 8, **options}).fit(table)
 
 
 def test_the_protocol_without_scikit_learn():

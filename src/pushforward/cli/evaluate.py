@@ -7,7 +7,7 @@ events to the same held-out events, which is what a perfect sampler would get.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from tyro.conf import Positional, arg
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     import torch
 
     from pushforward.report import Bits, Estimate
+
+_FEWEST: Final = 3
+"""Events of either part that have a distance at all;"""
+_USUAL: Final = 40
+"""samples that it takes to say one with a standard error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class Evaluate:
 
 def run(options: Evaluate) -> None:
     """Measure, print, and write if asked."""
-    if options.likelihood < 0 or options.draws < 1 or (options.n is not None and options.n < 40):
+    if options.likelihood < 0 or options.draws < 1 or (options.n is not None and options.n < _USUAL):
         got = f"--likelihood {options.likelihood}, --draws {options.draws}, -n {options.n}"
         raise ConfigError(
             explain("--likelihood of 0 or more, --draws of 1 or more and -n of 40 or more", got, "Change it.")
@@ -87,11 +92,13 @@ def run(options: Evaluate) -> None:
         return None
     rows = measure(model, data, solver, options, units, bits)
     print(data.describe())
-    width = max(len(name) for name in rows)
+    width = max(map(len, rows), default=0)
     for name, (value, floor) in rows.items():
         print(f"  {name:<{width}}  {value}{f'   (real data: {floor})' if floor is not None else ''}")
     if bits is not None:
         print(f"  likelihood: {bits}".replace("\n", "\n    "))
+    if min(len(data.held_out), len(data.values)) < _FEWEST:
+        print(f"  no distances: they compare {_FEWEST} events or more, held out and trained on")
     if not model.base.has_density:
         print("  no likelihood: samples start from rows of data, which have no density")
     if options.out is not None:
@@ -125,29 +132,39 @@ def measure(
 ) -> "dict[str, tuple[Estimate, Estimate | None]]":
     """Every number by name, with what real data get where that is known."""
     report, seed = pf.report, options.machine.seed
-    n = min(len(data.values), 1000) if options.n is None else options.n
-    held, real = _held_out(data, seed), _real(data, n, seed)
-    x = _samples(model, data, n, solver, seed, units)
-    judge = report.judge(data, seed)
-    widths = report.median_bandwidths(held, held)
     rows: dict[str, tuple[Estimate, Estimate | None]] = {}
     if bits is not None:
         rows["bits per dimension"] = bits.one_draw, None
     if bits is not None and bits.more_draws is not None:
         rows[f"bits per dimension, {bits.draws} draws"] = bits.more_draws, None
-    rows["energy distance"] = report.energy_distance(x, held), report.energy_distance(real, held)
-    rows["mmd"] = report.mmd(x, held, widths), report.mmd(real, held, widths)
-    seen, features = judge.features(held), judge.features
-    groups = min(20, *(len(each) // 2 for each in (x, real, held)))
-    rows["frechet distance of features"] = (
-        report.frechet_distance(features(x), seen, groups),
-        report.frechet_distance(features(real), seen, groups),
-    )
+    if min(len(data.held_out), len(data.values)) >= _FEWEST:
+        rows |= _distances(model, data, solver, options, units)
     if isinstance(model, pf.Diffusion) and not units.labels and carries_divergence(solver):
         lines = report.on_lines(model)
         name = f"straightness per dimension{'' if lines is model else ', on the straight path'}"
         rows[name] = report.straightness(lines, solver, seed=seed).per_dimension, None
     return rows
+
+
+def _distances(
+    model: "pf.models.Model", data: "pf.data.Dataset", solver: "pf.solvers.Solver", options: Evaluate, units: Units
+) -> "dict[str, tuple[Estimate, Estimate | None]]":
+    """From samples to held-out events, beside those from as many training events."""
+    report, seed = pf.report, options.machine.seed
+    n = min(len(data.values), 1000) if options.n is None else options.n
+    held, real = _held_out(data, seed), _real(data, n, seed)
+    x = _samples(model, data, n, solver, seed, units)
+    features = report.judge(data, seed).features
+    widths, seen = report.median_bandwidths(held, held), features(held)
+    groups = min(20, *(len(each) // 2 for each in (x, real, held)))
+    return {
+        "energy distance": (report.energy_distance(x, held), report.energy_distance(real, held)),
+        "mmd": (report.mmd(x, held, widths), report.mmd(real, held, widths)),
+        "frechet distance of features": (
+            report.frechet_distance(features(x), seen, groups),
+            report.frechet_distance(features(real), seen, groups),
+        ),
+    }
 
 
 def _samples(

@@ -9,10 +9,11 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 import pushforward as pf
+from pushforward._errors import DataError
 from pushforward.cli.curves import Metrics, pace
 from pushforward.cli.options import FLAT, Machine, Session, saved_solvers
-from pushforward.cli.tables import is_mixed
-from pushforward.cli.units import FILE, read_units
+from pushforward.cli.tables import is_mixed, is_table, open_mixed
+from pushforward.cli.units import FILE, Reading, read_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +40,21 @@ def run(options: Info) -> None:
     elif (Path(options.what) / FILE).is_file() or (Path(options.what) / "config.toml").is_file():
         lines = _run(Path(options.what))
     else:
-        data = pf.data.open_data(options.what)
-        lines = [data.describe(), *([f"columns: {', '.join(data.columns)}"] if data.columns else []), data.source]
+        lines = _data(options.what)
     print("\n".join(line for line in lines if line))
+
+
+def _data(what: str) -> list[str]:
+    """What `train` would read; of a table that is not all numbers, what nsf and maf would."""
+    try:
+        data = pf.data.open_data(what)
+    except DataError:
+        if not is_table(what):
+            raise
+        table = open_mixed(what, Reading())
+        kinds = [f"  {name}: {type(kind).__name__.lower()}" for name, kind in zip(table.frame.names, table.kinds)]
+        return [table.describe(), *kinds, "learned by --model nsf or maf"]
+    return [data.describe(), *([f"columns: {', '.join(data.columns)}"] if data.columns else []), data.source]
 
 
 def _installation() -> list[str]:

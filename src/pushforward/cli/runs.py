@@ -111,14 +111,19 @@ class Remembered:
 
     def batches(self, size: int, draw: "Draw", start: int = 0, rank: int = 0, world: int = 1) -> "Iterator[Batch]":
         """The data's batches; the run folder is there by the time they are asked for."""
-        if rank == 0 and self.path.is_dir():
-            write_units(self.units, self.path)
-            if self.also is not None:
-                self.also(self.path)
-            if self.skipped:
-                lines = (json.dumps({"skipped": row}, ensure_ascii=False) + "\n" for row in self.skipped)
-                write_text(self.path / "bad_rows.jsonl", "".join(lines))
+        self.remember(rank)
         return self.data.batches(size, draw, start, rank, world)
+
+    def remember(self, rank: int = 0) -> None:
+        """Write what is to be remembered; runs of no steps ask for no batches."""
+        if rank or not self.path.is_dir():
+            return
+        write_units(self.units, self.path)
+        if self.also is not None:
+            self.also(self.path)
+        if self.skipped:
+            lines = (json.dumps({"skipped": row}, ensure_ascii=False) + "\n" for row in self.skipped)
+            write_text(self.path / "bad_rows.jsonl", "".join(lines))
 
     def named(self, size: int, draw: "Draw", step: int, rank: int = 0, world: int = 1) -> "Sequence[str]":
         """What the data call the rows of a step, if they can tell."""

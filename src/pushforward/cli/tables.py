@@ -176,7 +176,10 @@ def learned(table: Mixed, flow: "pf.models.Model", recipe: "Table", seed: int) -
     assert isinstance(flow, pf.NormalizingFlow), "a table's recipe builds a flow"
     values = torch.from_numpy(numbers(table.frame, table.kinds))[table.kept]
     u = Draw(seed, "table/learn").uniform(len(values), (values.shape[1],), torch.float64)
-    columns = Columns.learn(tuple(map(str, table.frame.names)), table.kinds, values, u)
+    try:
+        columns = Columns.learn(tuple(map(str, table.frame.names)), table.kinds, values, u)
+    except ConfigError as error:
+        raise ConfigError(as_flags(str(error))) from error
     middle = columns.encode(values, torch.full_like(values, 0.5))[0]
     return Rows(values, middle, columns, AnyConditional.around(flow), recipe.conditionals), columns
 
@@ -199,6 +202,9 @@ def sample_table(run: Path, out: Path, n: int, seed: int, first: int, given: tup
         raise ConfigError(explain("--out to end in .csv, for a table whose columns hold anything", repr(str(out)), fix))
     estimator = pf.training.FlowDensity.of_run(run)
     pairs = dict(_given(word, estimator.columns_) for word in given)
+    if len(pairs) < len(given):
+        fix = "Keep the value you mean."
+        raise ConfigError(explain("--given with each column once", f"--given {' '.join(given)}", fix))
     columns = estimator.conditional(pairs, n, seed, first)
 
     with replacing(out) as part, part.open("w", newline="", encoding="utf-8") as file:
@@ -242,6 +248,7 @@ class Score:
         holes: how many rows have missing values.
         discrete: columns that have probabilities instead of densities.
         draws: points that each row's probabilities are a mean over.
+        whose: "held-out" if the rows are those of the run's own split.
     """
 
     nats: "pf.report.Estimate"
@@ -250,9 +257,10 @@ class Score:
     holes: int
     discrete: tuple[str, ...]
     draws: int
+    whose: str = "held-out"
 
     def __str__(self) -> str:
-        text = f"{self.nats} nats per row over {self.rows:,} held-out rows, in the units of the columns"
+        text = f"{self.nats} nats per row over {self.rows:,} {self.whose} rows, in the units of the columns"
         if self.holes:
             text += f"; of what is there in {self.holes:,} rows with missing values"
         if self.discrete:
@@ -277,13 +285,16 @@ def score_table(run: Path, units: Units, data: str | None, n: int, draws: int) -
     estimator = pf.training.FlowDensity.of_run(run).set_params(draws=draws)
     columns = estimator.columns_
     table = open_mixed(data or units.path, replace(units.reading, columns=units.columns))
-    if not len(table.held_out):
-        fix = "Name other rows by --data, or train with --held-out 0.2."
-        raise ConfigError(explain("held-out rows", f"none in {table.name!r}", fix))
-    rows = table.rows(table.held_out[:n])
+    judged, whose = table.held_out, "held-out"
+    if not len(judged):
+        if data is None:
+            fix = "Name other rows by --data, or train with --held-out 0.2."
+            raise ConfigError(explain("held-out rows", f"none in {table.name!r}", fix))
+        judged, whose = table.kept, "given"
+    rows = table.rows(judged[:n])
     logs = torch.from_numpy(estimator.score_samples(rows))
     holes = int(np.isnan(numbers(frame(rows), columns.kinds)).any(1).sum())
     inside = logs[~logs.isneginf()]
     discrete = tuple(name for name, kind in zip(columns.names, columns.kinds, strict=True) if kind.discrete)
     nats = mean(inside) if len(inside) else pf.report.Estimate(-math.inf)
-    return table, Score(nats, len(inside), len(logs) - len(inside), holes, discrete, draws)
+    return table, Score(nats, len(inside), len(logs) - len(inside), holes, discrete, draws, whose)

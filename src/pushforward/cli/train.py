@@ -5,6 +5,7 @@ tried: they hide half of the options behind a second --help and make the order o
 that was not chosen are an error, not silently ignored.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
@@ -148,6 +149,8 @@ def run(options: Train) -> None:
     source = Remembered(seen, units, path, skipped=tuple(ledger.rows))
     facts: dict[str, Any] = {"recipe": recipe, "start": rows, **options.steering.arguments()}
     history = pf.train(model, source, objective, settings=options.settings, run=path, **facts)
+    if not options.settings.steps:
+        source.remember(int(os.environ.get("RANK", "0")))
     return conclude(history, path, units)
 
 
@@ -173,6 +176,8 @@ def _train_table(options: Train) -> None:
     source = Remembered(rows, units, path, lambda run: write_columns(columns, run))
     steering = options.steering.arguments()
     history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe, **steering)
+    if not options.settings.steps:
+        source.remember(int(os.environ.get("RANK", "0")))
     return conclude(history, path, units)
 
 

@@ -10,7 +10,7 @@ import re
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from tyro.conf import arg
 
@@ -66,11 +66,16 @@ class Reading:
             raise type(error)(as_flags(str(error))) from error
 
 
+_ANYTHING: Final = "or take --model nsf, which learns words and holes too"
+
+
 def as_flags(message: str) -> str:
     """The library's advice in the words of the command line.
 
     >>> as_flags("Repair them, or pass bad_rows='skip'. Choose columns=['a', 'the b'].")
     "Repair them, or pass --bad-rows skip. Choose --columns a 'the b'."
+    >>> as_flags("Leave the column out, or declare it 'categorical'.")
+    'Leave the column out, or say --kinds NAME=categorical.'
     """
 
     def listed(found: re.Match[str]) -> str:
@@ -79,6 +84,8 @@ def as_flags(message: str) -> str:
 
     message = re.sub(r"\bcolumns=\[([^]]*)\]", listed, message)
     message = re.sub(r"\bsize=(\d+)", r"--size \1", message)
+    message = re.sub(r"(Choose columns of numbers: --columns [^.]*)\.$", rf"\1, {_ANYTHING}.", message)
+    message = re.sub(r"\bdeclare it '(\w+)'", r"say --kinds NAME=\1", message)
     return re.sub(r"\b(bad_rows|array)='([^']*)'", lambda f: f"--{f[1].replace('_', '-')} {f[2]}", message)
 
 

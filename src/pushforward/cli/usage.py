@@ -10,6 +10,7 @@ import re
 _FRAME = re.compile(r"^[│|╭╰╮╯ ]+|[│|╭╰╮╯ ]+$")
 _RULE = re.compile(r"^(─{5,}|-{5,})$")
 _COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_OURS = re.compile(r"^error parsing [^-]\S*: (?=Expected )")
 _OPTION = re.compile(r"--[\w.-]+")
 
 
@@ -24,9 +25,13 @@ def sentence(box: str, command: str) -> str:
     ... ╰────────────────────────────────╯'''
     >>> sentence(box, "pushforward train")
     'unrecognized options: --stpes. Did you mean --steps? See pushforward train --help.'
+
+    A sentence of ours within, about a value of a group of options, stands alone: tyro's words for the group are no
+    flag that one could look up.
     """
     sections = [_readable(section) for section in _sections(box)]
     problem = sections[0][:1].lower() + sections[0][1:] if sections else "these options cannot be read"
+    problem = _OURS.sub("", problem)
     meant = [match.group() for each in sections[1:] if _suggests(each) and (match := _meant(each))]
     parts = [problem.rstrip("."), *([f"Did you mean {' and '.join(sorted(set(meant)))}?"] if meant else [])]
     return f"{'. '.join(parts)}{'' if meant else '.'} See {command} --help."

@@ -8,6 +8,7 @@ stays on disk): their last rows are held out; smaller ones are split by a keyed 
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -27,6 +28,8 @@ LARGE: Final = 2**28
 """Bytes that are never copied, and so not shuffled."""
 _FEWEST = 5
 _CHUNK = 2**22
+_LOOKED_AT = 2**14
+_WILD = 30  # normals that are wider than the middle of a column says
 
 
 def from_array(
@@ -248,8 +251,22 @@ def standardised(values: Tensor, name: str, columns: Sequence[str] = ()) -> Scal
         fix = "A constant has no density: leave it out with columns=." if per_column else "A constant has no density."
         raise faulty("columns that vary", f"the same value in every training row of {what}", fix)
     if per_column:
+        _warn_of_tails(values, std, name, columns)
         return Scaling(offset=-mean / std, scale=1 / std)
     return Scaling(offset=-(mean / std).item(), scale=1 / std.item())
+
+
+def _warn_of_tails(values: Tensor, std: Tensor, name: str, columns: Sequence[str]) -> None:
+    """Say so where a few values are so far off that in units of the deviation all others nearly coincide."""
+    some = values[:: -(-len(values) // _LOOKED_AT)].double()
+    low, high = some.quantile(torch.tensor([0.25, 0.75], dtype=torch.float64), 0)
+    wild = ((high > low) & (std > _WILD * (high - low) / 1.349)).nonzero().flatten().tolist()
+    for i in wild[:1]:
+        which = f"{repr(columns[i]) if columns else i}{f' and {len(wild) - 1} more' if len(wild) > 1 else ''}"
+        expected = f"values of one size in column {which} of {name}"
+        got = f"a standard deviation of {std[i].item():.3g} where half of them are within {(high - low)[i].item():.3g}"
+        fix = "Leave the rows far off out, or learn it with FlowDensity (--model nsf), which bends heavy tails."
+        warnings.warn(explain(expected, got, fix), stacklevel=2)
 
 
 def _split(rows: Tensor, held_out: float, seed: int) -> "tuple[np.ndarray, np.ndarray] | tuple[slice, slice]":

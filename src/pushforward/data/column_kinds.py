@@ -242,7 +242,7 @@ class Categorical(Column):
         return True
 
     def learned(self, values: Tensor) -> Column:
-        counts = values.long().bincount(minlength=len(self.values)) + 1.0
+        counts = values[values >= 0].long().bincount(minlength=len(self.values)) + 1.0
         return replace(self, shares=tuple((counts / counts.sum()).tolist()))
 
     def encode(self, values: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,7 @@
-"""All columns of a table together, each brought to the line by what it holds (`column_kinds.py`) and standardised."""
+"""All columns of a table together, each brought to the line by what it holds (`column_kinds.py`) and standardised.
+
+value  --kind-->  y  --(asinh, of heavy tails: `tails.py`)-->  b  --(b - mean)/std-->  z
+"""
 
 from dataclasses import dataclass
 
@@ -6,23 +9,26 @@ import torch
 from torch import Tensor
 
 from pushforward._errors import ConfigError, explain
-from pushforward.data.column_kinds import Column
+from pushforward.data.column_kinds import Categorical, Column
+from pushforward.data.tails import Tails
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Columns:
-    """All columns of a table: z = (y - mean)/std.
+    """All columns of a table: z = (b - mean)/std.
 
     Args:
         names: of the columns.
         kinds: what they hold, learned.
-        mean, std: of y over the rows learned from, [columns].
+        mean, std: of b over the rows learned from, [columns].
+        tails: how y becomes b, which is y itself where tails are light.
     """
 
     names: tuple[str, ...]
     kinds: tuple[Column, ...]
     mean: Tensor
     std: Tensor
+    tails: Tails
 
     @staticmethod
     def learn(names: tuple[str, ...], kinds: tuple[Column, ...], values: Tensor, u: Tensor) -> "Columns":
@@ -38,16 +44,20 @@ class Columns:
             learned.append(kind.learned(column[there]))
             y, gain = learned[-1].encode(column[there], spread[there])
             if bool(gain.isneginf().any()):
-                got = f"{int(gain.isneginf().sum())} outside it, {column[there][gain.isneginf()][0].item():.6g} first"
-                fix = "Widen its bounds or choose another kind."
+                odd = column[there][gain.isneginf()]
+                first = "" if isinstance(kind, Categorical) else f", {odd[0].item():.6g} first"
+                got = f"{len(odd)} outside it{first}"
+                fix = "Widen its bounds, name all categories, or choose another kind."
                 raise ConfigError(explain(f"values of column '{name}' in the support of {learned[-1]}", got, fix))
             if not kind.discrete and bool((column[there] == column[there][0]).all()):
                 got = f"{column[there][0].item():.6g} alone"
                 fix = "A constant has no density: leave the column out, or declare it 'categorical'."
                 raise ConfigError(explain(f"different values in column '{name}'", got, fix))
             ys.append(y)
-        std = torch.stack([y.std(correction=0).clamp_min(1e-12) for y in ys])
-        return Columns(names, tuple(learned), torch.stack([y.mean() for y in ys]), std)
+        tails = Tails.learn(ys)
+        bent = [tails.of(k).encode(y)[0] for k, y in enumerate(ys)]
+        std = torch.stack([b.std(correction=0).clamp_min(1e-12) for b in bent])
+        return Columns(names, tuple(learned), torch.stack([b.mean() for b in bent]), std, tails)
 
     @property
     def discrete(self) -> Tensor:
@@ -58,10 +68,11 @@ class Columns:
         """(z, gain), each [n, columns], and 0 where a value is missing."""
         pairs = [kind.encode(column, spread) for kind, column, spread in zip(self.kinds, values.T, u.T, strict=True)]
         y, gain = (torch.stack(part, 1) for part in zip(*pairs, strict=True))
-        missing = values.isnan()
-        return ((y - self.mean) / self.std).masked_fill(missing, 0), (gain - self.std.log()).masked_fill(missing, 0)
+        (b, more), missing = self.tails.encode(y), values.isnan()
+        gain = gain + more - self.std.log()
+        return ((b - self.mean) / self.std).masked_fill(missing, 0), gain.masked_fill(missing, 0)
 
     def decode(self, z: Tensor) -> Tensor:
         """Values [n, columns] within their supports."""
-        y = z * self.std + self.mean
+        y = self.tails.decode(z * self.std + self.mean)
         return torch.stack([kind.decode(column) for kind, column in zip(self.kinds, y.T, strict=True)], 1)

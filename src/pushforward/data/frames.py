@@ -62,9 +62,9 @@ class Frame:
             return self._made(dict(zip(self.names, columns, strict=True)))
         if any(column.dtype.kind == "O" for column in columns) or self.dtype.kind == "O":
             return np.stack([column.astype(object) for column in columns], 1)
-        whole = self.dtype.kind in "iu" and all(column.dtype.kind in "iu" for column in columns)
+        held = {"i": "iu", "u": "iu", "b": "b"}.get(self.dtype.kind, "")
         # never float32: rounding may leave a support
-        return np.stack(columns, 1).astype(self.dtype if whole else np.float64)
+        return np.stack(columns, 1).astype(self.dtype if all(c.dtype.kind in held for c in columns) else np.float64)
 
     def empty(self) -> "Frame":
         """The same kind of table without its rows."""
@@ -207,7 +207,8 @@ def numbers(given: Frame, kinds: tuple[Column, ...]) -> np.ndarray:
 def _numbers(name: Any, cell: np.ndarray, kind: Column) -> np.ndarray:
     if isinstance(kind, Categorical):
         places = {value: float(place) for place, value in enumerate(kind.values)}
-        return np.array([np.nan if _missing(v) else places.get(_plain(v), -1.0) for v in cell])
+        words = all(isinstance(value, str) for value in places)
+        return np.array([np.nan if _missing(v) else _place(_plain(v), places, words) for v in cell])
     expected = f"numbers in column {name!r}"
     fix = "Turn them into numbers: days since a date, or hours of the day as Circular(24)."
     if cell.dtype.kind in "mM":
@@ -225,6 +226,13 @@ def _numbers(name: Any, cell: np.ndarray, kind: Column) -> np.ndarray:
     if np.isinf(values).any():
         raise faulty(f"finite numbers in column {name!r}", "infinity (inf)", "Leave such rows out, or make them NaN.")
     return values
+
+
+def _place(value: Value, places: Mapping[Value, float], words: bool) -> float:
+    """The place of a category; among words a number or truth value is the word that it is written as."""
+    if words and not isinstance(value, str):
+        value = str(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return places.get(value, -1.0)
 
 
 def cells(values: np.ndarray, kinds: tuple[Column, ...]) -> tuple[np.ndarray, ...]:
@@ -246,7 +254,8 @@ def _cells(column: np.ndarray, kind: Column) -> np.ndarray:
         ):
             return np.array(found)
         return made
-    return column.astype(np.int64) if isinstance(kind, Integer) and not missing.any() else column
+    whole = isinstance(kind, Integer) and bool((np.abs(column) < 2.0**63).all())  # neither missing nor beyond int64
+    return column.astype(np.int64) if whole else column
 
 
 def _there(cell: np.ndarray) -> list[Any]:

@@ -9,6 +9,7 @@ Unlike `tables.py`, which wants a number in every cell, nothing here is turned i
 
 import csv
 import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import numpy as np
 from pushforward.data.faults import check_file, faulty, judge, reading
 from pushforward.data.frames import Frame
 from pushforward.data.tables import MISSING, choose, header, rows_of, text_of
+
+_COMMA = re.compile(r"[+-]?\d*,\d+")
 
 Line = tuple[int, list[str]]
 """Where a row ends in the file, and its cells."""
@@ -39,7 +42,7 @@ def read_mixed(
 
     Raises:
         DataError: an empty or damaged file, names that stand twice, rows of another length, words among numbers,
-            infinite numbers.
+            infinite numbers, numbers with decimal commas.
     """
     check_file(path)
     names, lines = _parquet(path) if path.suffix == ".parquet" else _delimited(path)
@@ -62,6 +65,9 @@ def read_mixed(
     expected = "numbers in columns of numbers (declare a column categorical to keep words), and rows of one length"
     note = judge(said, len(bad), len(lines), path.name, bad_rows, expected)
     kept = [row for line, row in whole if line not in bad]
+    for i in picks:
+        if of_words[i] and names[i] not in words:
+            _check_commas(path.name, names[i], [row[i].strip() for row in kept if not _missing(row[i])])
     cells = tuple(_cell([row[i] for row in kept], of_words[i]) for i in picks)
     integers = [names[i] for i in picks if not of_words[i] and _are_whole(row[i] for row in kept)]
     return Frame(tuple(names[i] for i in picks), cells, dict, np.dtype(object)), tuple(integers), note
@@ -100,6 +106,16 @@ def _cell(cells: list[str], of_words: bool) -> np.ndarray:
     made = np.empty(len(cells), dtype=object)
     made[:] = [None if _missing(cell) else cell.strip() for cell in cells]
     return made
+
+
+def _check_commas(file: str, name: str, cells: list[str]) -> None:
+    """Numbers as half of the world writes them are no categories."""
+    if any(_COMMA.fullmatch(cell) for cell in cells) and all(
+        _COMMA.fullmatch(cell) or _number(cell) is not None for cell in cells
+    ):
+        odd = next(cell for cell in cells if _COMMA.fullmatch(cell))
+        fix = f"Write {odd.replace(',', '.')}, or declare the column categorical if these are words."
+        raise faulty("numbers with a decimal point", f"{odd!r} in column {name!r} of {file}", fix)
 
 
 def _are_whole(cells: Iterable[str]) -> bool:

@@ -20,10 +20,11 @@ References:
 import abc
 import math
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, constraints
 from torch.nn.functional import softplus
 
 from pushforward._errors import ConfigError, explain
@@ -232,13 +233,14 @@ class FromTorch(Base):
 
     Those with a quantile function are sampled by it. Others are sampled from torch's own generator, seeded for each
     draw and put back after: the same numbers every time, but such a base is not for several threads. Its parameters
-    stay where they are: the base has no device, and no weights that a model would count among its own.
+    stay where they are: the base has no device, and no weights that a model would count among its own. Outside its
+    support its density is 0.
 
     Args:
         distribution: its event shape is the base's; wrap independent numbers in `Independent`.
 
     Raises:
-        ConfigError: it has a batch shape.
+        ConfigError: it has a batch shape, or no density over the numbers of its event: counts, points of a simplex.
 
     >>> from torch.distributions import Independent, Laplace
     >>> FromTorch(Independent(Laplace(torch.zeros(3), 1.0), 1)).sample(2, Draw(0)).shape
@@ -248,6 +250,7 @@ class FromTorch(Base):
     distribution: Distribution
     shape: tuple[int, ...] = field(default=(), init=False)
     std: float | Tensor = field(default=1.0, init=False)
+    within: Tensor | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.distribution.batch_shape:
@@ -255,6 +258,7 @@ class FromTorch(Base):
             raise ConfigError(explain("no batch shape", f"{tuple(self.distribution.batch_shape)}", fix))
         object.__setattr__(self, "shape", tuple(self.distribution.event_shape))
         object.__setattr__(self, "std", _deviation(self.distribution))
+        object.__setattr__(self, "within", _within(self.distribution))
 
     @property
     def has_rsample(self) -> bool:
@@ -288,7 +292,12 @@ class FromTorch(Base):
         return torch.cat(blocks)[start : start + n]
 
     def log_prob(self, z: Sample, context: Context = None) -> PerSample:
-        return self.distribution.log_prob(z)
+        if self.within is None:
+            return self.distribution.log_prob(z)
+        inside = cast(Any, self.distribution.support).check(z.detach())
+        there = torch.where(inside.reshape(-1, *(1,) * len(self.shape)), z, self.within.to(z))
+        none = torch.where(z.detach().isnan().flatten(1).any(1), math.nan, -math.inf)
+        return torch.where(inside, self.distribution.log_prob(there), none.to(z))
 
 
 def like(number: float | Tensor, z: Tensor) -> Tensor:
@@ -298,6 +307,28 @@ def like(number: float | Tensor, z: Tensor) -> Tensor:
 
 def _total(each: Tensor) -> PerSample:
     return each.flatten(1).sum(1) if each.ndim > 1 else each
+
+
+def _within(distribution: Distribution) -> Tensor | None:
+    """A point of a support that is not the whole line; None where it is, or is not known.
+
+    Raises:
+        ConfigError: a support without volume.
+    """
+    try:
+        each: Any = distribution.support
+    except NotImplementedError:
+        return None
+    while isinstance(each, constraints.independent):
+        each = cast(Any, each).base_constraint
+    if getattr(each, "is_discrete", False) or each is constraints.simplex:
+        fix = "A flow needs noise with a density; dequantise whole numbers (transforms.UniformDequantization)."
+        got = f"a {type(distribution).__name__} on {each}"
+        raise ConfigError(explain("a distribution with a density over all numbers of its event", got, fix))
+    if each is constraints.real:
+        return None
+    with torch.random.fork_rng():
+        return distribution.sample().detach()
 
 
 def _deviation(distribution: Distribution) -> float:

@@ -128,7 +128,7 @@ class NormalizingFlow(Model, Sequence[Transform]):
         return self.chain[index]
 
 
-def prepare(flow: _Model, batch: Batch) -> _Model:
+def prepare(flow: _Model, batch: Batch | Sample) -> _Model:
     """A copy of an untrained flow whose shifts and scales start where these data want them.
 
     Data run through the chain once; each `Shift` met is set to centre what reaches it, each `DiagonalScale`
@@ -139,7 +139,7 @@ def prepare(flow: _Model, batch: Batch) -> _Model:
     Args:
         flow: any flow; those without shifts and scales come back as they are, as do models that integrate (`ffjord`),
             so that a loop over named flows needs no exception.
-        batch: at least two events (the whole training split, if it fits) with their context.
+        batch: at least two events (the whole training split, if it fits) with their context; events alone will do.
 
     Returns:
         A new model of the same kind, sharing no parameters with the old.
@@ -150,6 +150,7 @@ def prepare(flow: _Model, batch: Batch) -> _Model:
     References:
         The idea is Glow's actnorm (Kingma, Dhariwal 2018, arXiv 1807.03039), applied to NICE's diagonal.
     """
+    batch = batch if isinstance(batch, Batch) else Batch(batch)
     if len(batch) < 2:
         raise ConfigError(explain("at least two events to start from", f"{len(batch)}", "Give a larger batch."))
     started = copy.deepcopy(flow)

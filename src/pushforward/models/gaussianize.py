@@ -14,7 +14,7 @@ References:
 
 import torch
 
-from pushforward._errors import ConfigError, explain
+from pushforward._errors import ConfigError, DataError, explain
 from pushforward._random import Draw
 from pushforward._typing import Sample
 from pushforward.models.base import Normal
@@ -36,6 +36,7 @@ def gaussianize(x: Sample, transforms: int = 10, components: int = 8, seed: int 
 
     Raises:
         ConfigError: rows of no numbers, fewer of them than components, or no layers.
+        DataError: what is not a finite number, or a number that is the same in every row.
 
     >>> flow = gaussianize(torch.randn(200, 2).exp(), transforms=2)
     >>> flow.sample(3, seed=0).shape
@@ -45,6 +46,13 @@ def gaussianize(x: Sample, transforms: int = 10, components: int = 8, seed: int 
     if len(x) <= components or transforms < 1:
         got = f"{len(x)} rows for {components} components, {transforms} layers"
         raise ConfigError(explain("more rows than components, and a layer at least", got, "Give more data."))
+    x = x if x.is_floating_point() else x.to(torch.get_default_dtype())
+    if not bool(x.isfinite().all()):
+        got = f"{int((~x.isfinite()).sum())} others"
+        raise DataError(explain("finite numbers", got, "Leave such rows out, or learn a table with FlowDensity."))
+    if bool((alike := (x == x[:1]).all(0)).any()):
+        got = f"the same at {alike.nonzero()[0].tolist()} of each"
+        raise DataError(explain("numbers that differ between rows", got, "A constant has no density: leave it out."))
     shape = tuple(x.shape[1:])
     shift = Shift.from_data(x)
     scale = DiagonalScale.from_data(shift.encode(x)[0])

@@ -103,9 +103,11 @@ def guided_flow(flow: NormalizingFlow, scale: float, unconditional: Tensor | Non
     >>> far.sample(4, torch.tensor([1]), seed=0).shape
     torch.Size([4, 2])
     """
-    found = dict(_guided(flow.chain, scale, unconditional))
+    chained: object = flow
+    found = dict(_guided(flow.chain, scale, unconditional)) if isinstance(chained, NormalizingFlow) else {}
     if not found:
-        got = f"one of {', '.join(sorted({type(transform).__name__ for transform in flow}))}"
+        names = sorted({type(transform).__name__ for transform in flow}) if isinstance(chained, NormalizingFlow) else ()
+        got = f"one of {', '.join(names)}" if names else f"a {type(flow).__name__}"
         fix = "Planar, residual and integrated maps have no such parameters; guide a Diffusion by models.guided."
         raise ConfigError(explain("a flow with autoregressive transforms or couplings to guide", got, fix))
     shared = {id(tensor): tensor for tensor in (*flow.parameters(), *flow.buffers())}

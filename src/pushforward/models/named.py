@@ -84,7 +84,8 @@ def nice(
         spread: weights start uniform on (-spread, spread) and biases at 0; None keeps torch's own start.
         support: (low, high) of bounded data, mapped to the line by a logit first; None, as in the paper, for
             the line. Digits want it: a density that ends where the pixels do need not be bent there.
-        alpha: how far off the ends that logit stays.
+        alpha: how far off the ends that logit stays, as a share; samples may lie as far beyond. 0 keeps them within,
+            and gives data on an end itself no density.
 
     Returns:
         A flow with untrained weights. `prepare` gives its diagonal a start from data.
@@ -135,7 +136,8 @@ def real_nvp(
         zero_output: start every network with output 0, so that the couplings start as the identity.
         bound: the largest log-scale of one coupling.
         support: (low, high) of bounded data, mapped to the line by a logit first; None for the line.
-        alpha: how far off the ends that logit stays.
+        alpha: how far off the ends that logit stays, as a share; samples may lie as far beyond. 0 keeps them within,
+            and gives data on an end itself no density.
 
     Returns:
         A flow with untrained weights. `prepare` gives its shifts and scales a start from data.

@@ -30,7 +30,8 @@ class Common(TypedDict, total=False):
     context: length of a context vector, 0 for none.
     classes: number of classes instead; no context, or index `classes`, then means "no class".
     support: (low, high) of bounded data, mapped to the line by a logit first; None for the line.
-    alpha: how far off the ends that logit stays.
+    alpha: how far off the ends that logit stays, as a share; samples may lie as far beyond. 0 keeps them within,
+        and gives data on an end itself no density.
     formula: the direction that needs no inverse, "encode" (likelihoods) by default, or "decode" (samples).
     """
 

@@ -56,7 +56,8 @@ def glow(
         classes: number of classes instead; no context, or index `classes`, then means "no class".
         bound: the largest log-scale of one coupling. (The paper's sigmoid scales reach 0, and samples infinity.)
         support: (low, high) of bounded data, mapped to the line by a logit first; None, as in the paper, for the line.
-        alpha: how far off the ends that logit stays.
+        alpha: how far off the ends that logit stays, as a share; samples may lie as far beyond. 0 keeps them within,
+            and gives data on an end itself no density.
 
     Returns:
         A flow with untrained weights. `prepare` starts its actnorms.

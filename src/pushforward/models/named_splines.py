@@ -76,7 +76,8 @@ def nsf(
         classes: number of classes instead; no context, or index `classes`, then means "no class".
         dropout: within the blocks, in training; up to 0.25 in the authors' scripts, by data set.
         support: (low, high) of bounded data, mapped to the line by a logit first; None for the line.
-        alpha: how far off the ends that logit stays.
+        alpha: how far off the ends that logit stays, as a share; samples may lie as far beyond. 0 keeps them within,
+            and gives data on an end itself no density.
 
     Returns:
         A flow that is the identity but for the order of numbers. `prepare` standardises its data.

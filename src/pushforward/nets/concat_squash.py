@@ -21,6 +21,7 @@ from pushforward._classes import unit_vectors
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import check_event, zero
+from pushforward.nets.sizes import check_sizes
 
 
 class ConcatSquash(nn.Module):
@@ -44,6 +45,7 @@ class ConcatSquash(nn.Module):
         self, shape: tuple[int, ...], hidden: int = 64, layers: int = 3, context: int = 0, classes: int = 0
     ) -> None:
         super().__init__()
+        check_sizes(hidden, context=context)
         if classes and context:
             fix = "Append a one-hot vector of the class to the context yourself."
             raise ConfigError(explain("context or classes", f"{context=} and {classes=}", fix))

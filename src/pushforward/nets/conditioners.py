@@ -21,6 +21,7 @@ from torch.nn.functional import dropout, relu
 from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context
 from pushforward.nets.condition import zero
+from pushforward.nets.sizes import check_sizes
 
 
 class ResidualDense(nn.Module):
@@ -42,6 +43,7 @@ class ResidualDense(nn.Module):
         self, inputs: int, outputs: int, hidden: int = 256, blocks: int = 2, context: int = 0, dropout: float = 0.0
     ) -> None:
         super().__init__()
+        check_sizes(hidden, dropout, context)
         self.context, self.dropout = context, dropout
         self.enter = nn.Linear(inputs + context, hidden)
         self.first = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(blocks))
@@ -72,6 +74,7 @@ class Convolutions(nn.Module):
 
     def __init__(self, shape: tuple[int, int, int], outputs: int, hidden: int = 512, context: int = 0) -> None:
         super().__init__()
+        check_sizes(hidden, context=context)
         self.shape, self.context = shape, context
         self.first = nn.Conv2d(shape[0] + context, hidden, 3, padding=1)
         self.second = nn.Conv2d(hidden, hidden, 1)

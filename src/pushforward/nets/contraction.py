@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context
 from pushforward.nets.conditioners import check_context
+from pushforward.nets.sizes import check_sizes
 
 
 class Contraction(nn.Module):
@@ -40,6 +41,7 @@ class Contraction(nn.Module):
         self, features: int, hidden: int = 128, layers: int = 3, context: int = 0, lipschitz: float = 0.9
     ) -> None:
         super().__init__()
+        check_sizes(hidden, context=context)
         if not 0 < lipschitz < 1:
             raise ConfigError(explain("a Lipschitz constant in (0, 1)", f"{lipschitz}", "0.9 suits most flows."))
         sizes = [features] + [hidden] * layers + [features]

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context
 from pushforward.nets.dependencies import dependencies, ranked
+from pushforward.nets.sizes import check_sizes
 from pushforward.nets.staircase import Staircases
 
 Walk = Generator[Tensor, Tensor, None]
@@ -81,6 +82,7 @@ class MaskedDense(nn.Module):
         zero_output: bool = True,
     ) -> None:
         super().__init__()
+        check_sizes(hidden, dropout, context)
         if adjacency is not None and (order is not None or passes is not None):
             raise ConfigError(explain("an adjacency or an order", "both", "The adjacency says it all: leave them out."))
         graph = ranked(features, order, passes) if adjacency is None else adjacency

@@ -18,6 +18,7 @@ from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
+from pushforward.nets.sizes import check_sizes
 from pushforward.nets.time import FASTEST
 
 
@@ -47,6 +48,7 @@ class MLP(nn.Module):
         fastest: float = FASTEST,
     ) -> None:
         super().__init__()
+        check_sizes(hidden, context=context)
         self.shape = tuple(shape)
         size = math.prod(self.shape)
         self.enter = nn.Linear(size, hidden)
@@ -108,6 +110,7 @@ class Dense(nn.Module):
         zero_output: bool = True,
     ) -> None:
         super().__init__()
+        check_sizes(hidden, dropout, context)
         self.context = context
         sizes = [inputs + context] + [hidden] * layers
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))

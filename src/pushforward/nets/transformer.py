@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, Sample, Time, Tokens
-from pushforward.nets.attention import Attention
+from pushforward.nets.attention import Attention, check_width
 from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
 from pushforward.nets.feature_maps import FeatureMap, of_layer
@@ -89,6 +89,7 @@ class Transformer(nn.Module):
         fastest: float = FASTEST,
     ) -> None:
         super().__init__()
+        check_width(width, heads)
         self.shape = tuple(shape)
         self.patch = patch_side(self.shape, patch)
         self.width, self.layers, self.heads = width, layers, heads

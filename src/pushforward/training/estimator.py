@@ -8,6 +8,7 @@ object that `fit` changes, so this is the one class here that is neither frozen 
 
 import inspect
 import math
+import operator
 import os
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from torch import Tensor
 from pushforward._errors import ConfigError, DataError, PushforwardError, RunError, explain
 from pushforward._random import Draw
 from pushforward._recipe import NSF, Settings, Table
-from pushforward.data.column_kinds import Column
+from pushforward.data.column_kinds import Categorical, Column
 from pushforward.data.columns import Columns
 from pushforward.data.frames import Frame, cells, frame, kinds, numbers
 from pushforward.models import AnyConditional, NormalizingFlow
@@ -50,15 +51,15 @@ class FlowDensity:
         columns: what columns hold, by name (by number in arrays): a `data.Column`, or "real", "positive", "circular",
             "integer", "categorical". By default their type says it.
         conditionals: share of the training spent on p(A | B) of random columns; 0 for p(row) alone, and then
-            nothing can be given.
+            nothing can be given, and missing only what may have been so in the rows learned from.
         held_out: the share of the rows held out for that, where steps go through the table more than 20 times; 0
             trains all steps on all rows.
         draws: of u in each row's density, where columns are whole or categorical.
         seed: everything random is a function of it.
         progress: show the training on stderr.
 
-    Attributes set by `fit`: `columns_`, `model_`, `history_`, `n_features_in_`, and `feature_names_in_` of tables whose
-    columns have names.
+    Attributes set by `fit`: `columns_`, `model_`, `history_`, `n_features_in_`, `holes_` (whether values were missing),
+    and `feature_names_in_` of tables whose columns have names.
 
     >>> rows = np.random.default_rng(0).normal(size=(200, 2))
     >>> flow = FlowDensity(steps=20, hidden=8).fit(rows)
@@ -103,7 +104,7 @@ class FlowDensity:
         values = torch.from_numpy(numbers(given, held))
         u = Draw(self.seed, "table/learn").uniform(len(values), (len(held),), torch.float64)
         self.columns_ = Columns.learn(tuple(map(str, given.names)), held, values, u)
-        self.n_features_in_, self.frame_ = len(held), given.empty()
+        self.n_features_in_, self.frame_, self.holes_ = len(held), given.empty(), bool(values.isnan().any())
         if hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
         if all(isinstance(name, str) for name in given.names):
@@ -130,6 +131,7 @@ class FlowDensity:
         made.columns_, made.model_ = columns, AnyConditional.around(flow).double().eval()
         none = tuple(np.empty(0) for _ in columns.names)
         made.n_features_in_, made.frame_ = len(none), Frame(columns.names, none, dict, np.dtype(object))
+        made.holes_ = True  # as far as a run remembers
         made.feature_names_in_ = np.array(columns.names, dtype=object)
         return made
 
@@ -140,6 +142,9 @@ class FlowDensity:
         is that of what is there. Outside a support it is -inf.
         """
         values = self._values(X)
+        if not self.conditionals and not self.holes_ and bool(values.isnan().any()):
+            fix = "Fit it with conditionals=0.5, say."
+            raise ConfigError(explain("a flow that has learned marginals, for missing values", "conditionals=0", fix))
         known = torch.zeros(values.shape, dtype=torch.bool)
         known[:, self._places(given)] = True
         asked, known = ~values.isnan() & ~known, ~values.isnan() & known
@@ -168,17 +173,21 @@ class FlowDensity:
             first: index of the first row; row i depends on (seed, i) alone.
 
         Raises:
-            ConfigError: no such column.
-            DataError: values outside their support.
+            ConfigError: no such column, or a number of rows that is none.
+            DataError: values outside their support, or several for one column.
         """
         self._fitted()
-        places = self._places(list(given))
-        row = [np.array([math.nan])] * self.n_features_in_
-        for place, value in zip(places, given.values(), strict=True):
-            row[place] = np.array([value], dtype=object)
+        n, row = _count(n_samples), [np.array([math.nan])] * self.n_features_in_
+        for name, value in dict(given).items():  # a row of a data frame is a mapping whose iteration is its values
+            row[self._places([name])[0]] = _alone(name, value)
         one = Frame(self.frame_.names, tuple(row), None, np.dtype(object))
         values = torch.from_numpy(numbers(one, self.columns_.kinds))
-        return self.frame_.like(self._filled(values.expand(max(n_samples, 0), -1), seed, first))
+        for name, kind, cell, code in zip(self.frame_.names, self.columns_.kinds, row, values[0], strict=True):
+            if isinstance(kind, Categorical) and code < 0:
+                known = ", ".join(map(repr, kind.values[:12]))
+                fix = "Choose one of those it has learned."
+                raise DataError(explain(f"a category of column {name!r} ({known})", repr(cell[0]), fix))
+        return self.frame_.like(self._filled(values.expand(n, -1), seed, first))
 
     def impute(self, X: Any, seed: int | None = None) -> Any:
         """The table with its missing values drawn from p(missing | the rest of the row).
@@ -222,6 +231,13 @@ class FlowDensity:
     def _checked(self) -> Monotone | None:
         if self.model not in ("nsf", "maf"):
             raise ConfigError(explain("model 'nsf' or 'maf'", repr(self.model), "'nsf' bends more."))
+        counts = {"steps": self.steps, "batch": self.batch, "transforms": self.transforms, "hidden": self.hidden}
+        for name, value in (counts | {"draws": self.draws}).items():
+            if not isinstance(value, int | np.integer):
+                raise ConfigError(explain(f"{name} to be a whole number", repr(value), "Change the value."))
+        if not isinstance(self.columns or {}, Mapping):
+            fix = "Name the column of each: columns={'age': 'positive'}."
+            raise ConfigError(explain("kinds by column", f"columns={self.columns!r}", fix))
         if not (0 <= self.conditionals <= 1 and 0 <= self.held_out < 1 and self.draws >= 1 and self.transforms >= 1):
             got = f"{self.conditionals=}, {self.held_out=}, {self.draws=}, {self.transforms=}".replace("self.", "")
             raise ConfigError(explain("shares in [0, 1], a draw, a transform", got, "Change the value."))
@@ -288,7 +304,9 @@ class FlowDensity:
 
     def _places(self, names: Any) -> list[int]:
         self._fitted()
-        names = [names] if isinstance(names, str | int | np.integer) else list(names)
+        if isinstance(names, str | int | np.integer) or (isinstance(names, tuple) and names in self.frame_.names):
+            names = [names]
+        names = list[Any](names)
         for name in names:
             if name not in self.frame_.names:
                 raise ConfigError(explain("names of columns", repr(name), f"There are {list(self.frame_.names)[:12]}."))
@@ -299,6 +317,27 @@ class FlowDensity:
             text = explain("a fitted FlowDensity", "one that has seen no data", "Call fit(X) first.")
             theirs = sys.modules.get("sklearn.exceptions")  # callers of scikit-learn expect its own class
             raise theirs.NotFittedError(text) if theirs else NotFittedError(text)
+
+
+def _count(n_samples: Any) -> int:
+    """A number of rows: any kind of whole number, none below 0."""
+    try:
+        n = operator.index(n_samples)
+    except TypeError:
+        n = -1
+    if n < 0:
+        raise ConfigError(explain("n_samples of 0 or more", repr(n_samples), "Give it a whole number."))
+    return n
+
+
+def _alone(name: Any, value: Any) -> np.ndarray:
+    """One value as a column of one row."""
+    if np.ndim(value) > 0:
+        fix = "Ask once for each; for rows that have values of their own, leave the others missing and use impute."
+        raise DataError(explain(f"one value given for column {name!r}", repr(value)[:60], fix))
+    cell = np.empty(1, dtype=object)
+    cell[0] = value
+    return cell
 
 
 class NotFittedError(PushforwardError, AttributeError):

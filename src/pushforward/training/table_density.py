@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pushforward._errors import ConfigError, DataError, explain
 from pushforward._random import Draw
+from pushforward.data.column_kinds import Categorical
 from pushforward.data.columns import Columns
 from pushforward.models import AnyConditional
 
@@ -89,7 +90,8 @@ class TableDensity:
         outside = gain.isneginf() & known
         if bool(outside.any()):
             row, at = outside.nonzero()[0].tolist()
-            support = f"a value of column '{self.columns.names[at]}' within {self.columns.kinds[at]}"
-            got = f"{values[row, at].item():.6g}" if values[row, at] >= 0 else "another"
+            kind = self.columns.kinds[at]
+            support = f"a value of column '{self.columns.names[at]}' within {kind}"
+            got = f"another in row {row}" if isinstance(kind, Categorical) else f"{values[row, at].item():.6g}"
             raise DataError(explain(support, got, "Nothing can be said given an impossible value."))
         return z

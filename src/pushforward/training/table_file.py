@@ -1,6 +1,6 @@
 """What a run must know of its table's columns: kept in the run folder as `columns.toml`.
 
-    value  --kind-->  y  --(y - mean)/std-->  z,      the numbers that the flow has learned
+    value  --kind-->  y  --tails-->  b  --(b - mean)/std-->  z,      the numbers that the flow has learned
 
 Kinds are of a closed table of words, so a stranger's file is safe to read.
 """
@@ -18,6 +18,7 @@ from pushforward import _config
 from pushforward._errors import RunError, explain
 from pushforward.data.column_kinds import Bounded, Categorical, Circular, Column, Integer, Positive, Real
 from pushforward.data.columns import Columns
+from pushforward.data.tails import Tails
 
 FILE: Final = "columns.toml"
 
@@ -42,6 +43,8 @@ class _Columns:
     kinds: tuple[Column, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    middle: tuple[float, ...] = ()
+    unit: tuple[float, ...] = ()
 
 
 def write_columns(columns: Columns, run: str | os.PathLike[str]) -> None:
@@ -72,9 +75,13 @@ def read_columns(run: str | os.PathLike[str]) -> Columns:
         fix = "Train one: pushforward train my.csv --model nsf."
         raise RunError(explain("a run of a table's flow", got, fix))
     plain = _config.from_table(_Columns, _config.read(path), COLUMNS)
-    mean, std = (torch.tensor(part, dtype=torch.float64) for part in (plain.mean, plain.std))
-    return Columns(plain.names, plain.kinds, mean, std)
+    none = (0.0,) * len(plain.names)  # runs from before tails were bent
+    parts = (plain.mean, plain.std, plain.middle or none, plain.unit or none)
+    mean, std, middle, unit = (torch.tensor(part, dtype=torch.float64) for part in parts)
+    return Columns(plain.names, plain.kinds, mean, std, Tails(middle, unit))
 
 
 def _plain(columns: Columns) -> _Columns:
-    return _Columns(columns.names, columns.kinds, tuple(columns.mean.tolist()), tuple(columns.std.tolist()))
+    tails = columns.tails
+    parts = (columns.mean, columns.std, *((tails.middle, tails.unit) if tails.unit.any() else ()))
+    return _Columns(columns.names, columns.kinds, *(tuple(part.tolist()) for part in parts))

@@ -88,13 +88,17 @@ class Integral(nn.Module, Monotone):
     Args:
         embedding: length of h.
         hidden, layers: the network's hidden layers, of tanh units (smooth, so that the sum converges).
-        nodes: points of the quadrature besides the first.
-    """
+        points: of the quadrature besides the first.
 
-    nodes: Tensor
+    Raises:
+        ConfigError: no unit, or no point.
+    """
 
     def __init__(self, embedding: int = 16, hidden: int = 64, layers: int = 2, points: int = 32) -> None:
         super().__init__()
+        if embedding < 0 or layers < 0 or min(hidden, points) < 1:
+            got = f"{embedding=}, {hidden=}, {layers=}, {points=}"
+            raise ConfigError(explain("a hidden unit and a point at least", got, "50 units and 32 points suit most."))
         self.embedding, self.hidden, self.points = embedding, hidden, points
         widths = [1 + embedding] + [hidden] * layers + [1]
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
