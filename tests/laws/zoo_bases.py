@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch.distributions import Gamma, Gumbel, Independent, Laplace
 
-from pushforward.models.base import Base, FromTorch, Logistic, Normal, StudentT, Uniform, VonMises
+from pushforward.models.base import Base, Logistic, Normal, StudentT, Uniform, VonMises
 from pushforward.models.learned_base import ClassNormal, LearnedNormal, Mixture
+from pushforward.models.torch_base import FromTorch
 
 
 @dataclass(frozen=True)

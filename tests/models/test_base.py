@@ -20,8 +20,9 @@ from torch.testing import assert_close
 
 from pushforward._errors import ConfigError
 from pushforward._random import Draw
-from pushforward.models.base import FromTorch, StudentT, Uniform, VonMises
+from pushforward.models.base import StudentT, Uniform, VonMises
 from pushforward.models.learned_base import ClassNormal, Mixture
+from pushforward.models.torch_base import FromTorch
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ May import every shelf below.
 from pushforward.models.any_conditional import AnyConditional
 from pushforward.models.audit import Audit
 from pushforward.models.auto import Choice, auto
-from pushforward.models.base import Base, FromTorch, Logistic, Normal, StudentT, Uniform, VonMises
+from pushforward.models.base import Base, Logistic, Normal, StudentT, Uniform, VonMises
 from pushforward.models.chunks import in_chunks
 from pushforward.models.continuity import Residual, residual
 from pushforward.models.diffusion import Diffusion
@@ -49,6 +49,7 @@ from pushforward.models.rows import Rows
 from pushforward.models.surjected import Surjected
 from pushforward.models.tarflow import denoised, tarflow
 from pushforward.models.temperature import Truncated, tempered, truncated
+from pushforward.models.torch_base import FromTorch
 from pushforward.models.tuning import tune
 
 __all__ = [

@@ -113,14 +113,15 @@ def paths_section(
     context = contexts(data, 256, seed) if conditional else None
     ways = [_ways(each, n, seed, None if context is None else context[:n]) for _, each in models]
     limits = plots.limits_of(torch.cat([project(held), *(project(way[0]) for way in ways)]), tail=0)
+    start = "the source" if model.has_its_own_base() else "noise"
     drawn = [
-        picture(plots.trajectories(way, held, project, limits), title, "paths from noise to data")
+        picture(plots.trajectories(way, held, project, limits), title, f"paths from {start} to data")
         for way, (title, _) in zip(ways, models)
     ]
     measured = [straightness(each, RK4(steps=12), 256, seed, context) for _, each in models]
     view = ", on the data's first two principal components" if math.prod(data.shape) > 2 else ""
     caption = (
-        f"{n} paths from noise (grey) to samples (orange) over held-out data{view}. "
+        f"{n} paths from {start} (grey) to samples (orange) over held-out data{view}. "
         "A straight line at constant speed can be followed in one step."
     )
     names = [title or "this model" for title, _ in models]
