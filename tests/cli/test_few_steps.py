@@ -165,7 +165,8 @@ def test_pairs_are_compared_in_features(place: Path, capsys: pytest.CaptureFixtu
     assert (plain - seen).abs().max() > 1e-4
     capsys.readouterr()
     assert main([*words, "--recipe", "pairs", "--features", "scales", "-o", "seen-scales"]) == 2
-    assert "images (C, H, W)" in capsys.readouterr().err
+    assert "images or sequences, for --features scales" in capsys.readouterr().err
+    assert not Path("seen-scales").exists()
     assert main([*of_data, "--recipe", "shortcut", "--features", "hidden", "-o", "unseen"]) == 2
     assert "--features hidden with --recipe shortcut" in capsys.readouterr().err
     assert not Path("unseen").exists()

@@ -89,7 +89,9 @@ def test_samples_are_like_the_data_and_rows_are_carried_over_in_order(place: Pat
 def test_every_verb_takes_the_run(place: Path, capsys) -> None:
     brief = ["--steps", "30", *BRIEF]
     assert main(["reflow", "moved", "--pairs", "256", *brief, "-o", "straight"]) == 0
-    assert "Bend" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Bend" in said
+    assert "Bits" not in said
     for recipe, jumps in (("auto", "1"), ("auto", "2"), ("shortcut", "2"), ("mean-flow", "1"), ("progressive", "1")):
         pairs = ["--pairs", "64"] if (recipe, jumps) == ("auto", "1") else []
         made = f"{recipe}-{jumps}"

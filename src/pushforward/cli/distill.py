@@ -89,6 +89,9 @@ def run(options: Distill) -> None:
         fix = "Straighten it by `pushforward reflow`, or train a diffusion model: leave --model out."
         raise ConfigError(explain("a run whose network can be told two times", "one of ffjord, whose cannot", fix))
     teacher: Any = guided(plain, options.run, options.guidance)
+    if options.features == "scales" and len(units.shape) == 1:
+        fix = "Choose --features hidden or leave it out."
+        raise ConfigError(explain("images or sequences, for --features scales", f"events of {units.shape}", fix))
     source, before = source_of(options, recipe, units, teacher, path), plain
     if source is None:  # a share of the pairs was made
         return

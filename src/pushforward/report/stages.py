@@ -67,20 +67,22 @@ class Stages:
 
     @property
     def table(self) -> Table:
-        """A line for each."""
-        rows = tuple(
-            (s.name, f"{s.paths.relative:.2%}", s.paths.transport, s.bits or "", s.one, s.many) for s in self.each
-        )
+        """A line for each; without bits where there are none."""
+        rows = [(s.name, f"{s.paths.relative:.2%}", s.paths.transport, s.bits or "", s.one, s.many) for s in self.each]
+        scored = any(s.bits is not None for s in self.each)
+        kept = [i for i, name in enumerate(HEADER) if scored or name != "Bits"]
         caption = (
-            "Bend is the share of the kinetic energy that detours cost, bits are per dimension and less the first "
-            "stage's, and the last columns are energy distances to held-out data; ± one standard error."
+            f"Bend is the share of the kinetic energy that detours cost, "
+            f"{'bits are per dimension and less those of the first stage, ' if scored else ''}"
+            "and the last columns are energy distances to held-out data; ± one standard error."
         )
-        return Table(HEADER, rows, caption)
+        return Table(tuple(HEADER[i] for i in kept), tuple(tuple(row[i] for i in kept) for row in rows), caption)
 
     def __str__(self) -> str:
         """The table as text."""
-        rows = [HEADER, *(tuple(map(str, row)) for row in self.table.rows)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+        table = self.table
+        rows = [table.header, *(tuple(map(str, row)) for row in table.rows)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(table.header))]
         return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows)
 
     @property
