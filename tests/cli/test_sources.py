@@ -221,7 +221,7 @@ def test_a_source_of_some_classes_or_in_a_tar_is_carried_over(place: Path) -> No
         (["train", "new.csv", "--source", "old.csv", "--model", "nice"], "got --model nice"),
         (["train", "new.csv", "--source", "old.csv", "--path", "vp"], "got --path vp"),
         (["train", "digits", "--source", "digits", "--conditional", "--find", "lr", "--model", "maf"], "--model maf"),
-        (["sample", "moved", "--solver", "ancestral"], "adds noise on the way"),
+        (["sample", "moved", "--solver", "ancestral"], "Ancestral, which adds N(0, 1) on the way"),
         (["sample", "moved", "--source", "strange.csv"], "'b', which it does not have"),
         (["sample", "moved", "--source", "old.csv", "--first", "600"], "rows among the 600 of old"),
         (["sample", "moved", "--source", "old.csv", "-o", "many"], "-o FOLDER"),

@@ -178,6 +178,7 @@ MISTAKES = {
     "no such category": (["sample", "run", "--given", "city=Bonn"], "(Oslo, Paris, Rome)"),
     "no value": (["sample", "run", "--given", "age=nan"], "a number for 'age'; got --given age=nan"),
     "an impossible value": (["sample", "run", "--given", "share=2"], "within Bounded"),
+    "rows to carry over": (["sample", "run", "--source", "people.csv"], "--source for runs of"),
     "a label": (["sample", "run", "--label", "Rome"], "--given"),
     "a page": (["report", "run"], "pushforward evaluate run"),
     "other rows": (["evaluate", "run", "--data", "few.csv"], "'city', which it does not have"),

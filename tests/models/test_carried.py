@@ -8,7 +8,7 @@ from pushforward import paths
 from pushforward._errors import ConfigError, ConversionError
 from pushforward.models import Diffusion, FlowMap, Logistic, ModelBase, Normal, gaussian, nice
 from pushforward.nets import MLP, two_times
-from pushforward.solvers import RK4, Jumps
+from pushforward.solvers import RK4, Ancestral, Jumps
 
 MEAN, STD, N = 5.0, 0.1, 64
 OWN = Normal((2,), STD, MEAN)
@@ -71,8 +71,9 @@ def test_what_lives_on_two_paths_only_in_part_is_refused():
 @pytest.mark.parametrize("path", [paths.Linear(), paths.VP(), paths.VE()], ids=["linear", "vp", "ve"])
 def test_fresh_noise_on_the_way_wants_a_base_that_is_noise(path):
     solver = Jumps(2, renoise=1.0)
-    with pytest.raises(ConfigError, match="a base that is noise"):
-        FlowMap(two_times(MLP((2,), hidden=8, layers=1)), base=OWN).sample(2, solver=solver)
+    for noisy in (solver, Ancestral(2)):
+        with pytest.raises(ConfigError, match=r"a solver of the ODE alone.*adds N\(0, 1\) on the way"):
+            FlowMap(two_times(MLP((2,), hidden=8, layers=1)), base=OWN).sample(2, solver=noisy)
     assert FlowMap(two_times(MLP((2,), hidden=8, layers=1)), base=OWN).sample(2, solver=Jumps(2)).isfinite().all()
     for plain in (gaussian_model(path, paths.v), gaussian_model(path, paths.v).matched(0.3, 0.25)):
         assert FlowMap.of(plain).sample(2, solver=solver).isfinite().all()

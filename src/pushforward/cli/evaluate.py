@@ -97,7 +97,7 @@ def run(options: Evaluate) -> None:
         print(f"  {name:<{width}}  {value}{f'   (real data: {floor})' if floor is not None else ''}")
     if bits is not None:
         print(f"  likelihood: {bits}".replace("\n", "\n    "))
-    if min(len(data.held_out), len(data.values)) < _FEWEST:
+    if "energy distance" not in rows:
         print(f"  no distances: they compare {_FEWEST} events or more, held out and trained on")
     if not model.base.has_density:
         print("  no likelihood: samples start from rows of data, which have no density")

@@ -120,16 +120,8 @@ class Solve:
         """The solver these options name, for a run.
 
         Raises:
-            ConfigError: no solver has that name or is saved under it, steps for a saved one, or noise on the way for a
-                run that starts from other data.
+            ConfigError: no solver has that name or is saved under it, or steps for a saved one.
         """
-        found = self._named(run)
-        if not follows_the_ode(found) and run.is_dir() and starts_from_rows(pf.training.read_run(run).model):
-            got = f"--solver {self.solver}, which adds noise on the way"
-            raise ConfigError(explain("a solver of the ODE alone for a run that starts from data", got, "Try heun."))
-        return found
-
-    def _named(self, run: Path) -> "pf.solvers.Solver":
         if self.solver in (AUTO, *JUMPS):
             return self._suited(pf.training.read_run(run).model)
         if self.solver in SOLVERS:
@@ -180,11 +172,6 @@ def saved_solvers(run: Path) -> dict[str, Path]:
 def starts_from_rows(recipe: Recipe | None) -> bool:
     """Whether a model of this recipe starts from other data, not from noise."""
     return isinstance(recipe, Diffusion | FlowMap) and recipe.source > 0
-
-
-def follows_the_ode(solver: "pf.solvers.Solver") -> bool:
-    """Whether a solver adds no noise of its own, so that each start has one end."""
-    return not pf.solvers.adds_noise(solver)
 
 
 def carries_divergence(solver: "pf.solvers.Solver") -> bool:

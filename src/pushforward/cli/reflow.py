@@ -17,7 +17,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Diffusion, Recipe, Settings
 from pushforward.cli.families import objective_of
 from pushforward.cli.guiding import said
-from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, follows_the_ode, prepare
+from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, prepare
 from pushforward.cli.parts import told
 from pushforward.cli.reflowed import tell_stages
 from pushforward.cli.runs import Remembered, announce, conclude, run_folder, speak
@@ -170,7 +170,7 @@ def teaching(options: Any) -> "pf.solvers.Solver":
         ConfigError: it adds noise, so that a start has no one end.
     """
     solver = options.teacher.build(options.run)
-    if not follows_the_ode(solver):
+    if pf.solvers.adds_noise(solver):
         got = f"--teacher.solver {options.teacher.solver}, which adds noise on the way"
         raise ConfigError(explain("a solver that carries each noise to one sample", got, "Choose another."))
     return solver

@@ -85,6 +85,7 @@ def run(options: Sample) -> None:
         _refuse(
             options.label, "--label", "runs trained with --conditional", "Give a column instead: --given city=Paris."
         )
+        _refuse(options.source, "--source", "runs of `pushforward train DATA --source OTHER`", "Leave it out.")
         _refuse(options.shard, "--shard", "runs that sample numbers", "Give each machine its --first and -n instead.")
         sample_table(options.run, out, n, options.machine.seed, options.first, options.given)
         return print(f"{n:,} rows of {units.name} in {out}")

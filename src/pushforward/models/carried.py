@@ -14,8 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConversionError, explain
+from pushforward._errors import ConfigError, ConversionError, explain
 from pushforward.models.base import Base, Normal
+from pushforward.solvers import Solver, adds_noise
 
 End = tuple[float, float]
 """alpha and sigma."""
@@ -54,6 +55,17 @@ def carried(base: Base, here: End, there: End) -> Base:
         got = f"{type(base).__name__} at {size:g}, to be at {other:g}"
         raise ConversionError(explain("ends of equal scale for a base that is no Normal", got, "Choose another path."))
     return replace(base, std=base.std * (other / size), mean=base.mean * (other / size))
+
+
+def ode_alone(base: Base, solver: Solver) -> None:
+    """Refuse a solver that adds noise on the way from a base of one's own, which is no noise of the path's.
+
+    Raises:
+        ConfigError: it does, and the base is not the path's noise with rare draws left out.
+    """
+    if adds_noise(solver) and not base.cut:
+        got = f"{type(solver).__name__}, which adds N(0, 1) on the way, and a base of one's own"
+        raise ConfigError(explain("a solver of the ODE alone, or noise to start from", got, "Try Heun."))
 
 
 def _near(one: float | Tensor, other: float | Tensor) -> bool:

@@ -21,13 +21,13 @@ from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.audit import Audit
 from pushforward.models.base import Base, Normal
-from pushforward.models.carried import carried, same
+from pushforward.models.carried import carried, ode_alone, same
 from pushforward.models.flow import NormalizingFlow
 from pushforward.models.integrated import Integrated
 from pushforward.models.model import Model
 from pushforward.models.straight import close, push, push_steps, reach, walk
 from pushforward.paths import Linear, Path, Preconditioning, Prediction, eps, recast, score, solve, velocity, x0
-from pushforward.solvers import ByDimension, Field, Solver, Trace, Trajectory, adds_noise, drain
+from pushforward.solvers import ByDimension, Field, Solver, Trace, Trajectory, drain
 from pushforward.transforms import Chain, Steps
 
 
@@ -208,9 +208,8 @@ class Diffusion(Model):
         """
         context = self._given(z, context)
         chosen = self.solver if solver is None else solver
-        if adds_noise(chosen) and self.has_its_own_base() and not self.base.cut:
-            got = f"{type(chosen).__name__}, which adds N(0, 1) on the way, and a base of one's own"
-            raise ConfigError(explain("a solver of the ODE alone, or noise to start from", got, "Try Heun."))
+        if self.has_its_own_base():
+            ode_alone(self.base, chosen)
         first, last = self.span
         end = 0.0 if chosen.open_end else first
         return chosen.trajectory(self.field(context), z, last, end, self.path, self.prediction, draw)

@@ -22,11 +22,10 @@ from typing import Final
 
 from torch import Tensor, nn
 
-from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward._typing import Context, PerSample, Sample, Time, per_sample
 from pushforward.models.base import Base
-from pushforward.models.carried import leaves_noise
+from pushforward.models.carried import leaves_noise, ode_alone
 from pushforward.models.diffusion import Diffusion
 from pushforward.models.model import Model
 from pushforward.nets.two_times import two_times
@@ -130,12 +129,11 @@ class FlowMap(Model):
         """Jumps end at t = 0 whatever `span` says.
 
         Raises:
-            ConfigError: fresh noise on the way (`Jumps.renoise`) and a base that is something else than noise.
+            ConfigError: fresh noise on the way (`Jumps.renoise`, say) and a base that is something else than noise.
         """
         context, chosen = self._given(z, context), self.solver if solver is None else solver
-        if isinstance(chosen, Jumps) and chosen.renoise and self.has_its_own_base():
-            got = f"renoise={chosen.renoise:g} on a base of one's own"
-            raise ConfigError(explain("a base that is noise, N(0, 1), for fresh noise on the way", got, "Set it to 0."))
+        if self.has_its_own_base():
+            ode_alone(self.base, chosen)
         end = 0.0 if isinstance(chosen, Jumps) or chosen.open_end else self.span[0]
         return chosen.trajectory(self.field(context), z, self.span[1], end, _STRAIGHT, velocity, draw)
 

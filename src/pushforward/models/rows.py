@@ -57,6 +57,7 @@ class Rows(nn.Module, Base):
         """
         if not isinstance(rows, Tensor) or not rows.is_floating_point() or not rows.isfinite().all():
             got = f"{rows.dtype}" if isinstance(rows, Tensor) else f"{type(rows).__name__}"
+            got += ", some of them not finite" if isinstance(rows, Tensor) and rows.is_floating_point() else ""
             fix = "Take them to the model's units: data.scaling.to_model(rows).float(), without holes."
             raise ConfigError(explain("rows of finite floats, [n, *shape]", got, fix))
         made = cls(tuple(rows.shape[1:]), len(rows), classes).to(rows)

@@ -56,18 +56,13 @@ class Source(Coupling):
     context: Tensor | None = field(default=None, repr=False)
 
     def pair(self, x0: Sample, context: Context, draw: Draw) -> Sample:
-        drawn = self.drawn(len(x0), context, draw)
+        drawn = self._drawn(len(x0), context, draw)
         if drawn.shape != x0.shape:
             fix = "Give source and data the same shape, and one row to each pair."
             raise ShapeError(explain(f"events {tuple(x0.shape)} of the source", f"{tuple(drawn.shape)}", fix))
         return drawn.to(x0)
 
-    def drawn(self, n: int, context: Context, draw: Draw) -> Tensor:
-        """`n` events of the source, [n, *event], each of its own context.
-
-        Raises:
-            ShapeError: a context of which the source has no row.
-        """
+    def _drawn(self, n: int, context: Context, draw: Draw) -> Tensor:
         if not isinstance(self.events, Tensor):
             return self.events(n, draw)
         u = draw.uniform(n, dtype=torch.float64).to(self.events.device)
