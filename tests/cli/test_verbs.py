@@ -210,6 +210,13 @@ def test_evaluation_says_and_writes_its_numbers(people: Path, capsys: pytest.Cap
     assert "of continuous values; exact divergence; solver " in shown
 
 
+def test_it_says_what_a_likelihood_is_worth_where_the_network_knows_the_data_alone(people: Path, capsys) -> None:
+    assert main(["train", "people.csv", "--prediction", "x0", *BRIEF, *MLP, "-o", "of-x0"]) == 0
+    for name in (str(people), "of-x0"):
+        assert main(["evaluate", name, "--steps", "2", "-n", "40", "--likelihood", "8"]) == 0
+        assert ("for likelihoods train with --prediction velocity" in capsys.readouterr().out) == (name == "of-x0")
+
+
 def test_straightened_and_distilled_runs_are_runs(people: Path, place: Path) -> None:
     assert main(["reflow", str(people), "--real", *TEACHER, *BRIEF]) == 0
     straight = place / "runs" / "people-reflow"

@@ -97,6 +97,7 @@ def run(options: Evaluate) -> None:
         print(f"  {name:<{width}}  {value}{f'   (real data: {floor})' if floor is not None else ''}")
     if bits is not None:
         print(f"  likelihood: {bits}".replace("\n", "\n    "))
+        _warn(model)
     if "energy distance" not in rows:
         print(f"  no distances: they compare {_FEWEST} events or more, held out and trained on")
     if not model.base.has_density:
@@ -106,6 +107,15 @@ def run(options: Evaluate) -> None:
         text = json.dumps(numbers, indent=2) + "\n"
         write_text(options.out, text)
     return None
+
+
+def _warn(model: "pf.models.Model") -> None:
+    """Say where a likelihood is what the network's errors make of it."""
+    from pushforward.models.straight import blind_at_data
+
+    if isinstance(model, pf.Diffusion) and blind_at_data(model):
+        print("    a network of x0 sees noise as what it leaves over, near the data a thousandth: its errors weigh")
+        print("    a thousandfold there; for likelihoods train with --prediction velocity, v or eps")
 
 
 def _score(options: Evaluate) -> None:

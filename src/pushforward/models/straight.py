@@ -10,10 +10,14 @@ nothing changes, so a straight flow stays exact in one step. The change of scale
 log-determinant,
 
     log |dz/dx| = log |dy(end)/dy(start)| + size (log h(end) - log h(start)).
+
+A network that predicts x0 is the exception: dy/ds = (y - x0) / s, so what it is wrong by counts 1/s times, and steps
+that are even in s jump over all of the way on which that happens. There a fixed number of steps is even in log s.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import torch
@@ -22,7 +26,20 @@ from torch import Tensor
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, Sample, Time, per_sample
 from pushforward.paths import Linear, Path, Prediction, solve
-from pushforward.solvers import Adaptive, Field, Frugal, Heun, Midpoint, RungeKutta, Solver, Trace, augmented, counted
+from pushforward.solvers import (
+    Adaptive,
+    Field,
+    Frugal,
+    Heun,
+    Midpoint,
+    RungeKutta,
+    Solver,
+    Trace,
+    Uniform,
+    augmented,
+    counted,
+)
+from pushforward.solvers.grids import LogSNR
 from pushforward.transforms import Steps
 
 if TYPE_CHECKING:
@@ -31,6 +48,7 @@ if TYPE_CHECKING:
 STRAIGHT: Final = Linear()
 _CARRY: Final = (RungeKutta, Adaptive, Frugal)
 _TINY: Final = 1e-12  # a time at which no sigma is 0 and nothing has moved yet
+_FROM_X0: Final = LogSNR(least=1e-3, most=8.0)
 
 
 class Pushed(NamedTuple):
@@ -59,6 +77,11 @@ def walk(path: Path, prediction: Prediction, steps: int = 20) -> Solver:
     """
     known = _known(path, prediction, 0.0) and _known(path, prediction, 1.0)
     return Heun(steps) if known else Midpoint(steps)
+
+
+def blind_at_data(model: "Diffusion") -> bool:
+    """Whether the network's output says nothing of eps where there is no noise: x0, on a path that begins there."""
+    return not _known(model.path, model.prediction, 0.0)
 
 
 def _known(path: Path, prediction: Prediction, t: float) -> bool:
@@ -164,10 +187,15 @@ def close(model: "Diffusion") -> Solver:
 
 
 def chosen_solver(model: "Diffusion", solver: Solver | None) -> Solver:
-    """The solver, or the model's own if it can carry a divergence, or else an adaptive one."""
+    """The solver, or the model's own if it can carry a divergence, or else an adaptive one.
+
+    Its steps are even in log s, if no other grid was named, where even ones would miss how the network sees the data.
+    """
     if solver is None:
-        return model.solver if isinstance(model.solver, _CARRY) else Adaptive()
+        solver = model.solver if isinstance(model.solver, _CARRY) else Adaptive()
     if not isinstance(solver, _CARRY):
         fix = "Pass RK4(steps=20) or Adaptive(); others are for sampling."
         raise ConfigError(explain("a Runge-Kutta or adaptive solver for a likelihood", repr(solver), fix))
+    if isinstance(solver, RungeKutta) and solver.grid == Uniform() and blind_at_data(model):
+        return replace(solver, grid=_FROM_X0)
     return solver
