@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from pushforward._errors import ConfigError, DataError, ShapeError
 from pushforward._random import Draw
-from pushforward.data import Dataset, Scaling, arrays, digits, from_array, from_parts, open_data
+from pushforward.data import Dataset, Scaling, arrays, digits, from_array, from_parts, mixing, open_data
 
 
 def test_uniform_density_on_the_cube_costs_log2_of_the_levels():
@@ -96,6 +96,25 @@ def test_the_whole_has_the_order_of_its_source(tmp_path, monkeypatch: pytest.Mon
     assert torch.equal(parts.whole()[0], torch.from_numpy(values))
     monkeypatch.setattr(arrays, "LARGE", 0)
     assert torch.equal(from_array(values).whole()[0], torch.from_numpy(values))
+
+
+def test_a_part_that_stands_class_by_class_is_mixed(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """Its first rows stand for all of it: an .npz sorted by class had floors and likelihoods of the first class."""
+    values, classes = np.arange(200.0).reshape(100, 2), np.arange(100) // 25
+    np.savez(tmp_path / "a.npz", x_train=values, y_train=classes, x_test=values[::5], y_test=classes[::5])
+    data = open_data(tmp_path / "a.npz")
+    for rows, seen in ((data.values, data.context), (data.held_out, data.held_out_context)):
+        assert set(seen[:12].tolist()) == {0, 1, 2, 3}
+        assert torch.equal(rows[:, 0] // 50, seen.double())
+    whole, seen = data.whole()
+    assert torch.equal(whole, torch.from_numpy(np.concatenate([values, values[::5]])))
+    assert seen.tolist() == [*classes, *classes[::5]]
+    assert data.places.of(7) == f"a.npz:{1 + int(data.values[7, 0]) // 2}"
+    monkeypatch.setattr(mixing, "LARGE", 0)
+    monkeypatch.setattr(arrays, "LARGE", 0)
+    assert torch.equal(open_data(tmp_path / "a.npz").values, torch.from_numpy(values))
+    with pytest.warns(UserWarning, match="one class after the other"):
+        from_array(values, classes)
 
 
 def test_the_whole_passes_over_rows_that_were_skipped():

@@ -11,7 +11,6 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 import torch
@@ -21,11 +20,10 @@ from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, judge
+from pushforward.data.mixing import LARGE, mixed, warn_of_blocks
 from pushforward.data.scaling import Scaling
 
 PIXELS = Scaling(offset=-1.0, scale=2 / 256, levels=256)
-LARGE: Final = 2**28
-"""Bytes that are never copied, and so not shuffled."""
 _FEWEST = 5
 _CHUNK = 2**22
 _LOOKED_AT = 2**14
@@ -79,6 +77,8 @@ def from_array(
     names, places = (name, file or name), places.some(train)
     found = _assembled(parts[0], parts[1], names, tuple(columns), f"{source} {note}".strip(), places, scaling)
     if isinstance(train, slice) or isinstance(held, slice):
+        if found.context is not None and found.held_out_context is not None:
+            warn_of_blocks(torch.cat([found.context, found.held_out_context]), file or name)
         return found
     return replace(found, split=torch.from_numpy(np.concatenate([train, held])))
 
@@ -98,7 +98,7 @@ def from_parts(
 ) -> Dataset:
     """A data set whose split is given; other arguments and errors as `from_array`.
 
-    Classes are those of both parts together. One held-out row is enough.
+    Classes are those of both parts together. One held-out row is enough. A part that stands class by class is shuffled.
 
     Raises:
         DataError: parts of different shapes or types, or classes for one part alone.
@@ -113,7 +113,7 @@ def from_parts(
         got = f"classes for only one of the two parts of {file}"
         raise faulty("classes for both parts, or for none", got, "Add the missing ones.")
     source = " ".join(f"{source} {note} {held_note}".split())
-    return _assembled((train, labels), (held, held_labels), (name, file), tuple(columns), source, places)
+    return mixed(_assembled((train, labels), (held, held_labels), (name, file), tuple(columns), source, places))
 
 
 def _usable(
