@@ -224,6 +224,12 @@ def test_a_run_of_no_steps_can_be_drawn_from(place: Path) -> None:
     nice = ["--model", "nice", "--nice.hidden", "8"]
     assert main(["train", "moons", *nice, "--steps", "0", "--warmup", "0", "-o", "no"]) == 0
     assert main(["sample", "no", "-n", "3", "-o", "no.csv"]) == 0
+    none = ["--steps", "0", "--warmup", "0", "--pairs", "16", "--teacher.steps", "1"]
+    assert main(["train", "moons", "--mlp.hidden", "8", "--steps", "0", "--warmup", "0", "-o", "field"]) == 0
+    assert main(["reflow", "field", "--measure", "0", *none, "-o", "straight"]) == 0
+    assert main(["distill", "field", "--recipe", "pairs", *none, "-o", "jump"]) == 0
+    for name in ("straight", "jump"):
+        assert main(["sample", name, "-n", "3", "-o", f"{name}.csv"]) == 0
 
 
 def test_a_constant_column_is_left_out_by_a_flag(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import pushforward as pf
 from pushforward._durable import write_text
 from pushforward._recipe import NICE, Diffusion, Recipe, Settings, Transformer
 from pushforward.cli.options import FLAT, Machine, Session
-from pushforward.cli.runs import Remembered, speak
+from pushforward.cli.runs import Remembered, speak, trained
 from pushforward.cli.train import started
 from pushforward.cli.units import units_of
 
@@ -175,4 +175,4 @@ class Studio:
         chosen = replace(settings, seed=machine.seed, device=machine.device, threads=machine.threads)
         speak(f"{name}: {settings.steps:,} steps into {path}")
         remembered = Remembered(source, units_of(self.data, "digits"), path)
-        return pf.train(model, remembered, objective, settings=chosen, run=path, recipe=recipe)
+        return trained(model, remembered, objective, chosen, recipe=recipe)

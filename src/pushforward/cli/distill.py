@@ -15,7 +15,7 @@ from pushforward.cli.few_steps import Error, Recipe, Stage, advice, chosen, need
 from pushforward.cli.guiding import guided
 from pushforward.cli.options import FLAT, Session, Solve, starts_from_rows
 from pushforward.cli.reflow import check_real, pairs_of, student_folder, teacher_of
-from pushforward.cli.runs import Remembered, announce, beside, conclude, speak
+from pushforward.cli.runs import Remembered, announce, beside, conclude, speak, trained
 from pushforward.cli.steering import Steering
 from pushforward.cli.units import Units, data_of, moved
 
@@ -199,4 +199,4 @@ class _Work:
         announce(what, student, f"a flow map of {options.run}", settings, place)
         data = Remembered(self.source, units, place)
         facts: dict[str, Any] = {"recipe": recipe, "start": before, **options.steering.arguments()}
-        return student, pf.train(student, data, objective, settings=settings, run=place, **facts)
+        return student, trained(student, data, objective, settings, **facts)

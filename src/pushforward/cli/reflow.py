@@ -20,7 +20,7 @@ from pushforward.cli.guiding import said
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, prepare
 from pushforward.cli.parts import told
 from pushforward.cli.reflowed import tell_stages
-from pushforward.cli.runs import Remembered, announce, conclude, run_folder, speak
+from pushforward.cli.runs import Remembered, announce, conclude, run_folder, speak, trained
 from pushforward.cli.steering import Steering
 from pushforward.cli.units import Units, data_of, moved, read_units
 
@@ -199,8 +199,7 @@ def train_student(
     data = Remembered(pairs, units, path)
     announce(f"{units.name}: {len(pairs):,} pairs", student, f"a copy of {options.run}", options.settings, path)
     facts: dict[str, Any] = {"recipe": recipe, "start": teacher, **options.steering.arguments()}
-    history = pf.train(student, data, objective, settings=options.settings, run=path, **facts)
-    conclude(history, path, units, options.run)
+    conclude(trained(student, data, objective, options.settings, **facts), path, units, options.run)
 
 
 def straightened(teacher: "pf.Diffusion", run: Path) -> "tuple[pf.Diffusion, Recipe | None]":

@@ -9,8 +9,9 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+import pushforward as pf
 from pushforward._durable import write_text
 from pushforward._recipe import Settings
 from pushforward.cli.tables import is_mixed
@@ -19,7 +20,6 @@ from pushforward.cli.units import Units, write_units
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    import pushforward as pf
     from pushforward._random import Draw
     from pushforward.data import Batch
 
@@ -129,6 +129,16 @@ class Remembered:
         """What the data call the rows of a step, if they can tell."""
         named = getattr(self.data, "named", None)
         return () if named is None else named(size, draw, step, rank, world)
+
+
+def trained(
+    model: Any, source: Remembered, objective: "pf.objectives.Objective", settings: Settings, **facts: Any
+) -> "pf.training.History":
+    """Train as the run that remembers its data, even where no step asks for them; `facts` as of `pf.train`."""
+    history = pf.train(model, source, objective, settings=settings, run=source.path, **facts)
+    if not settings.steps:
+        source.remember(int(os.environ.get("RANK", "0")))
+    return history
 
 
 def conclude(history: "pf.training.History", path: Path, units: Units, teacher: Path | None = None) -> None:

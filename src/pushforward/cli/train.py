@@ -5,7 +5,6 @@ tried: they hide half of the options behind a second --help and make the order o
 that was not chosen are an error, not silently ignored.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._recipe import FLOWS, KINDS, Diffusion, FlowMap, Recipe, Run, Settings, Table
 from pushforward.cli.families import FAMILIES, NETS, Family, built, objective_of, spelled, started
 from pushforward.cli.options import FLAT, Session, prepare
-from pushforward.cli.runs import Remembered, announce, conclude, run_folder
+from pushforward.cli.runs import Remembered, announce, conclude, run_folder, trained
 from pushforward.cli.search import search
 from pushforward.cli.sources import kept
 from pushforward.cli.steering import Steering
@@ -148,10 +147,7 @@ def run(options: Train) -> None:
     announce(about, model, spelled(recipe), options.settings, path)
     source = Remembered(seen, units, path, skipped=tuple(ledger.rows))
     facts: dict[str, Any] = {"recipe": recipe, "start": rows, **options.steering.arguments()}
-    history = pf.train(model, source, objective, settings=options.settings, run=path, **facts)
-    if not options.settings.steps:
-        source.remember(int(os.environ.get("RANK", "0")))
-    return conclude(history, path, units)
+    return conclude(trained(model, source, objective, options.settings, **facts), path, units)
 
 
 def _train_table(options: Train) -> None:
@@ -174,11 +170,8 @@ def _train_table(options: Train) -> None:
     require_columns(columns, path)
     announce(table.describe(), model, spelled(recipe), options.settings, path)
     source = Remembered(rows, units, path, lambda run: write_columns(columns, run))
-    steering = options.steering.arguments()
-    history = pf.train(model, source, objective, settings=options.settings, run=path, recipe=recipe, **steering)
-    if not options.settings.steps:
-        source.remember(int(os.environ.get("RANK", "0")))
-    return conclude(history, path, units)
+    facts: dict[str, Any] = {"recipe": recipe, **options.steering.arguments()}
+    return conclude(trained(model, source, objective, options.settings, **facts), path, units)
 
 
 def _refuse_table_options(options: Train) -> None:
