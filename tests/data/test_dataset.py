@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from pushforward._errors import ConfigError, DataError, ShapeError
 from pushforward._random import Draw
-from pushforward.data import Dataset, Scaling, arrays, digits, from_array, from_parts, mixing, open_data
+from pushforward.data import Dataset, Scaling, arrays, blocks, digits, from_array, from_parts, open_data
 
 
 def test_uniform_density_on_the_cube_costs_log2_of_the_levels():
@@ -110,7 +110,7 @@ def test_a_part_that_stands_class_by_class_is_mixed(tmp_path, monkeypatch: pytes
     assert torch.equal(whole, torch.from_numpy(np.concatenate([values, values[::5]])))
     assert seen.tolist() == [*classes, *classes[::5]]
     assert data.places.of(7) == f"a.npz:{1 + int(data.values[7, 0]) // 2}"
-    monkeypatch.setattr(mixing, "LARGE", 0)
+    monkeypatch.setattr(blocks, "LARGE", 0)
     monkeypatch.setattr(arrays, "LARGE", 0)
     assert torch.equal(open_data(tmp_path / "a.npz").values, torch.from_numpy(values))
     with pytest.warns(UserWarning, match="one class after the other"):

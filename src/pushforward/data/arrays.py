@@ -18,9 +18,9 @@ from torch import Tensor
 
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
+from pushforward.data.blocks import LARGE, mixed, warn_of_blocks
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, judge
-from pushforward.data.mixing import LARGE, mixed, warn_of_blocks
 from pushforward.data.scaling import Scaling
 
 PIXELS = Scaling(offset=-1.0, scale=2 / 256, levels=256)

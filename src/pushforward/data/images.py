@@ -25,9 +25,9 @@ import torch
 from pushforward._errors import ConfigError, explain
 from pushforward._random import Draw
 from pushforward.data.arrays import from_array, from_parts
+from pushforward.data.blocks import LARGE
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import BadRows, Places, check_bad_rows, faulty, judge, reading
-from pushforward.data.mixing import LARGE
 from pushforward.data.scaling import Scaling
 
 SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
