@@ -14,7 +14,7 @@ from PIL import Image
 
 from pushforward._errors import ConfigError, DataError
 from pushforward._random import Draw
-from pushforward.data import open_data
+from pushforward.data import from_array, open_data
 from pushforward.data.stream import windowed
 
 SRC = Path(__file__).parents[2] / "src"
@@ -126,6 +126,17 @@ def test_an_array_of_each_row_may_be_of_any_shape(tmp_path: Path) -> None:
     data = open_data(tmp_path / "a.tar", held_out=0.1)
     assert (data.kind, data.shape, len(data), data.labels) == ("array", (2, 3), 27, ())
     assert abs(next(data.batches(27, DRAW)).x.mean().item()) < 1e-5
+
+
+def test_shards_stand_in_the_units_of_another_data_set(tmp_path: Path) -> None:
+    """As files of other kinds; then their numbers may be constant."""
+    units = from_array(np.random.default_rng(0).normal(5, 3, (30, 2))).scaling
+    tar(tmp_path / "same.tar", {f"{i}.npy": npy(np.array([4.0, 6.0])) for i in range(9)})
+    data = open_data(tmp_path / "same.tar", scaling=units)
+    wanted = units.to_model(torch.tensor([4.0, 6.0], dtype=torch.float64))
+    assert torch.allclose(next(data.batches(4, DRAW)).x[1].double(), wanted)
+    with pytest.raises(DataError, match="columns that vary"):
+        open_data(tmp_path / "same.tar")
 
 
 def cut(data: bytes) -> bytes:

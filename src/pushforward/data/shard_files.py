@@ -21,30 +21,34 @@ from pushforward.data.arrays import PIXELS, standardised
 from pushforward.data.dataset import Dataset
 from pushforward.data.faults import check_file, faulty, reading
 from pushforward.data.images import SUFFIXES, decode
+from pushforward.data.scaling import Scaling
 from pushforward.data.stream import Kept, Parts, split
 from pushforward.data.tables import choose, parquet_reader
 
 _ROWS, _IN_WINDOW = (*SUFFIXES, ".npy"), 2**16
 
 
-def open_tars(path: Path, *, size: int | None = None, held_out: float = 0.2) -> Dataset:
+def open_tars(path: Path, *, size: int | None = None, held_out: float = 0.2, scaling: Scaling | None = None) -> Dataset:
     """A data set from a .tar or a folder of them.
 
     Args:
         path: the file or folder.
         size: crop and resize images to this side.
         held_out: share of the rows that is never trained on: every fifth, say.
+        scaling: of another data set, for numbers; then they may be constant.
 
     Raises:
         DataError: a damaged or compressed tar, a row without values, rows of several shapes; with file and row.
     """
-    return _assembled(Tars(shards(path, ".tar"), size), path, held_out, ())
+    return _assembled(Tars(shards(path, ".tar"), size), path, held_out, (), scaling)
 
 
-def open_parquets(path: Path, *, columns: Sequence[str | int] | None = None, held_out: float = 0.2) -> Dataset:
+def open_parquets(
+    path: Path, *, columns: Sequence[str | int] | None = None, held_out: float = 0.2, scaling: Scaling | None = None
+) -> Dataset:
     """A data set from a folder of .parquet files; needs pyarrow. Arguments and errors as `open_tars`."""
     parts = RowGroups(shards(path, ".parquet"), columns)
-    return _assembled(parts, path, held_out, parts.columns)
+    return _assembled(parts, path, held_out, parts.columns, scaling)
 
 
 def shards(path: Path, suffix: str) -> list[Path]:
@@ -52,7 +56,7 @@ def shards(path: Path, suffix: str) -> list[Path]:
     return [path] if path.is_file() else sorted(each for each in path.iterdir() if each.name.endswith(suffix))
 
 
-def _assembled(parts: Parts, path: Path, held_out: float, columns: tuple[str, ...]) -> Dataset:
+def _assembled(parts: Parts, path: Path, held_out: float, columns: tuple[str, ...], scaling: Scaling | None) -> Dataset:
     stream, some, held = split(parts, held_out, path)
     values, others = parts.rows(some, Kept()), parts.rows(held, Kept())
     image = values.dtype.is_floating_point is False
@@ -63,7 +67,7 @@ def _assembled(parts: Parts, path: Path, held_out: float, columns: tuple[str, ..
         kind=kind,
         values=values,
         held_out=others,
-        scaling=PIXELS if image else standardised(values, path.name, columns),
+        scaling=PIXELS if image else scaling or standardised(values, path.name, columns),
         context=classes[0],
         held_out_context=classes[1],
         columns=columns,
