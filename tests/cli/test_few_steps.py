@@ -352,7 +352,9 @@ def test_a_straightened_run_of_classes_can_still_be_guided(classes: Path, monkey
     monkeypatch.setattr(pf, "train", watched)
     words = ["--pairs", "64", "--teacher.steps", "4", "--measure", "0", *BRIEF, "-o", "straight-classes"]
     assert main(["reflow", "classes", *words]) == 0
-    assert objectives == [pf.objectives.Dropped(pf.objectives.Regression(), 2, 0.2)]
+    assert main(["reflow", "classes", *words, "--loss", "huber"]) == 0
+    wanted = pf.objectives.Regression(), pf.objectives.Regression(huber=0.07)
+    assert objectives == [pf.objectives.Dropped(each, 2, 0.2) for each in wanted]
 
 
 def test_guidance_on_the_command_line(classes: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,6 +93,35 @@ def test_distillation_is_zero_exactly_for_a_perfect_jump():
     torch.testing.assert_close(huber, torch.full((32,), 0.05**0.5 - 0.1, dtype=torch.float64))
 
 
+def test_huber_is_what_the_equation_says_and_for_pairs_alone():
+    model = Diffusion(lambda x, t, context: torch.zeros_like(x), shape=(2,))
+    x0, eps = data(64), data(64).flip(0)
+    square = (eps - x0).square().mean(1)
+    torch.testing.assert_close(Regression(huber=0.1)(model, Batch(x0, eps=eps), Draw(0)), (square + 0.01).sqrt() - 0.1)
+    small = Batch(x0, eps=x0 + 1e-4 * eps)  # where it is the square over 2 c
+    torch.testing.assert_close(0.2 * Regression(huber=0.1)(model, small, Draw(0)), Regression()(model, small, Draw(0)))
+    with pytest.raises(ConfigError, match="pairs of noise and data, for huber; got data alone"):
+        Regression(huber=0.1)(model, Batch(x0), Draw(0))
+    for c in (0.0, -1.0, float("nan")):
+        with pytest.raises(ConfigError, match="huber above 0"):
+            Regression(huber=c)
+
+
+@pytest.mark.parametrize(("huber", "off"), [(None, 1.0), (0.01, 0.0)])
+def test_huber_follows_what_most_pairs_say(huber, off):
+    """A fifth of the pairs is torn to the other side, 5 away: the mean is 1 off, the loss's own minimum hardly."""
+    eps = data(1000)[:, :1]
+    x0 = eps - 2 + 5 * (torch.arange(1000) % 5 == 0)[:, None]
+    by = torch.nn.Parameter(torch.zeros((), dtype=torch.float64))
+    model = Diffusion(lambda x, t, context: by + 0 * x, shape=(1,))
+    adam = torch.optim.Adam([by], lr=0.05)
+    for step in range(300):
+        adam.zero_grad()
+        Regression(huber=huber)(model, Batch(x0, eps=eps), Draw(0, "train", step)).mean().backward()
+        adam.step()
+    assert abs(2 - by.item() - off) < 0.02
+
+
 def test_distillation_needs_pairs_and_a_diffusion():
     model = Diffusion(lambda x, t, context: x, shape=(2,))
     with pytest.raises(ValueError, match="got data alone"):

@@ -40,13 +40,21 @@ FAMILIES: Final[Mapping[str, type]] = MappingProxyType({**NETS, **FLOWS})
 def objective_of(recipe: Recipe, classes: int = 0) -> "pf.objectives.Objective":
     """What a model of this recipe learns by from data alone, of so many classes."""
     objectives = pf.objectives
-    if isinstance(recipe, Diffusion) and recipe.dropped:
-        return objectives.Dropped(objectives.Regression(), classes, recipe.dropped)
+    if isinstance(recipe, Diffusion):
+        return regression_of(recipe, classes)
     if isinstance(recipe, FlowMap):
         return objectives.few_steps.mean_flow(diagonal=0.5, times=pf.paths.Uniform())
     if isinstance(recipe, ResidualFlow) and recipe.log_det == "roulette":
         return objectives.Redrawn(objectives.Likelihood())
-    return objectives.Regression() if isinstance(recipe, Diffusion) else objectives.Likelihood()
+    return objectives.Likelihood()
+
+
+def regression_of(recipe: Recipe | None, classes: int = 0, huber: float | None = None) -> "pf.objectives.Objective":
+    """What a field learns by, from data or pairs; one that is to know its context and none, by both."""
+    regression = pf.objectives.Regression(huber=huber)
+    if isinstance(recipe, Diffusion) and recipe.dropped:
+        return pf.objectives.Dropped(regression, classes, recipe.dropped)
+    return regression
 
 
 def started(

@@ -8,14 +8,14 @@ import copy
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from tyro.conf import Positional, arg
 
 import pushforward as pf
 from pushforward._errors import ConfigError, explain
 from pushforward._recipe import Diffusion, Recipe, Settings
-from pushforward.cli.families import objective_of
+from pushforward.cli.families import regression_of
 from pushforward.cli.guiding import said
 from pushforward.cli.options import FLAT, Session, Solve, carries_divergence, prepare
 from pushforward.cli.parts import told
@@ -26,6 +26,9 @@ from pushforward.cli.units import Units, data_of, moved, read_units
 
 if TYPE_CHECKING:
     import torch
+
+_HUBER: Final = 0.07
+"""Per dimension, where data are of size 1: of `benchmarks/straightening.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Reflow:
     real: bool = False
     """Add pairs that start from real training data, whose data end is exact: as many as --pairs, but at most one for
     each training event."""
+    loss: Literal["square", "huber"] = "square"
+    """How an error is weighed: huber follows most of the pairs where some are of the other side of a tear."""
     data: Annotated[str | None, arg(metavar="DATA")] = None
     """Where the run's data are now, if they have moved."""
     measure: int = 512
@@ -195,7 +200,7 @@ def train_student(
 ) -> None:
     """Train a straight copy of the teacher on the pairs as a new run; what learned without its classes goes on so."""
     student, recipe = straightened(teacher, options.run)
-    objective = objective_of(recipe, len(units.labels)) if isinstance(recipe, Diffusion) else pf.objectives.Regression()
+    objective = regression_of(recipe, len(units.labels), _HUBER if options.loss == "huber" else None)
     data = Remembered(pairs, units, path)
     announce(f"{units.name}: {len(pairs):,} pairs", student, f"a copy of {options.run}", options.settings, path)
     facts: dict[str, Any] = {"recipe": recipe, "start": teacher, **options.steering.arguments()}

@@ -21,7 +21,7 @@ from pushforward._typing import PerSample
 from pushforward.data.batch import Batch
 from pushforward.models.model import Model
 from pushforward.objectives.features import FeatureLoss, off
-from pushforward.objectives.objective import Objective, needs_diffusion
+from pushforward.objectives.objective import Objective, needs_diffusion, pseudo_huber
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +55,4 @@ class Distillation(Objective):
         t = high - (high - low) * stops.to(batch.x.dtype) / self.steps
         x_t = model.path.mix(batch.x, batch.eps, t)
         error = off(model.denoiser(x_t, t, batch.context), batch.x, self.features, batch.context, draw)
-        return error if self.loss == "square" else (error + self.c**2).sqrt() - self.c
+        return error if self.loss == "square" else pseudo_huber(error, self.c)

@@ -44,6 +44,11 @@ def needs_diffusion(model: Model) -> Diffusion:
     return model
 
 
+def pseudo_huber(error: PerSample, c: float) -> PerSample:
+    """sqrt(e + c**2) - c of mean squares e, [batch]: e / 2 c where they are small, their roots where they are large."""
+    return (error + c**2).sqrt() - c
+
+
 def noise_of(model: Diffusion | FlowMap, batch: Batch, coupling: Coupling, draw: Draw) -> Sample:
     """The eps of each event: the batch's own, or what the coupling gives it, [batch, *event].
 
