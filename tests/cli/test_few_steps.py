@@ -280,7 +280,7 @@ def test_reflow_says_whether_another_round_pays(place: Path, capsys: pytest.Capt
     assert "Bend" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("path", "prediction"), [("vp", "eps"), ("ve", "score"), ("edm", "edm")])
+@pytest.mark.parametrize(("path", "prediction"), [("vp", "eps"), ("ve", "score"), ("edm", "edm"), ("linear", "x0")])
 def test_a_run_on_any_path_is_straightened_on_the_straight_one(path: str, prediction: str, place: Path) -> None:
     """One call of it is as good as many, which its teacher's are not on any path; and it can be straightened again."""
     net = ["--mlp.hidden", "32", "--mlp.layers", "2", *brief(300, 128)]

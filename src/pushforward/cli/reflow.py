@@ -210,12 +210,12 @@ def train_student(
 def straightened(teacher: "pf.Diffusion", run: Path) -> "tuple[pf.Diffusion, Recipe | None]":
     """What a reflow trains, and its recipe: a velocity on the straight path, where lines between pairs are lines.
 
-    The run's own model if it says what the velocity at noise is on that path; of any other the weights alone, for a
-    start. (Its map could be kept by `Diffusion.on`, but what says eps knows nothing of x0 where all is noise, and there
-    the one step begins.)
+    The run's own model if it says what the velocity is at both ends of that path; of any other the weights alone, for a
+    start. (Its map could be kept by `Diffusion.on`, but what says eps knows nothing of x0 where all is noise, where the
+    one step begins, and what says x0 nothing of eps at the data, where it bends by all that it is wrong.)
     """
     linear, recipe = pf.paths.Linear(), pf.training.read_run(run).model
-    if teacher.path == linear and teacher.span[1] == 1:
+    if teacher.path == linear and teacher.span == (0, 1):
         return teacher, recipe
     assert isinstance(recipe, Diffusion)  # all other recipes of a diffusion model are straight
     student = pf.Diffusion(copy.deepcopy(teacher.net), linear, pf.paths.velocity)
