@@ -34,3 +34,14 @@ def test_fixed_steps_find_the_likelihood_of_a_network_of_x0_that_is_a_little_wro
     model = Diffusion(lambda x, t, context=None: 0.95 * exact(x, t) + 0.01, PATHS[path], x0, shape=(1,))
     close = likelihood(model, x, solver=Adaptive(1e-8, 1e-8), check=False).log_prob
     assert (model.log_prob(x, solver=solver) - close).abs().max() < least
+
+
+@pytest.mark.parametrize("pieces", [3, 20])
+def test_pieces_of_the_way_of_a_network_of_x0_have_grids_too(pieces):
+    """Those beside the noise are even in t, where even ones in log t have no room."""
+    exact, x = Mixture(PATHS["linear"], x0, (1,)), torch.tensor([[-1.3], [0.0], [1.2]], dtype=torch.float64)
+    model = Diffusion(exact, PATHS["linear"], x0, shape=(1,))
+    whole = likelihood(model, x, solver=Adaptive(1e-8, 1e-8), check=False).log_prob
+    flow = model.as_flow(RK4(20), pieces=pieces)
+    assert (flow.log_prob(x) - whole).abs().max() < 1e-3
+    assert (flow.decode(flow.encode(x)) - x).abs().max() < 1e-3

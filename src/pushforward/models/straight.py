@@ -126,7 +126,7 @@ def push(
     (start, h_start), (end, h_end) = (_place(model.path, t) for t in times)
     size, weights = math.prod(model.shape), _weights(model, context)
     field, state = _augmented(model, x, h_start, context, trace, first)
-    chosen = chosen_solver(model, solver)
+    chosen = _stepped(model, chosen_solver(model, solver), (start, end))
     if isinstance(chosen, Frugal) and torch.is_grad_enabled():
         state, nfe = chosen.follow(field, state, start, end, weights)
     else:
@@ -142,7 +142,8 @@ def push_steps(
     (start, h), (end, _) = (_place(model.path, t) for t in times)
     size, since = math.prod(model.shape), x.new_full((len(x),), h).log()
     field, state = _augmented(model, x, h, context, trace)
-    trajectory = chosen_solver(model, solver).trajectory(field, state, start=start, end=end, path=STRAIGHT)
+    chosen = _stepped(model, chosen_solver(model, solver), (start, end))
+    trajectory = chosen.trajectory(field, state, start=start, end=end, path=STRAIGHT)
     edited, told = None, (x, x.new_zeros(len(x)))
     while True:
         try:
@@ -187,15 +188,17 @@ def close(model: "Diffusion") -> Solver:
 
 
 def chosen_solver(model: "Diffusion", solver: Solver | None) -> Solver:
-    """The solver, or the model's own if it can carry a divergence, or else an adaptive one.
-
-    Its steps are even in log s, if no other grid was named, where even ones would miss how the network sees the data.
-    """
+    """The solver, or the model's own if it can carry a divergence, or else an adaptive one."""
     if solver is None:
-        solver = model.solver if isinstance(model.solver, _CARRY) else Adaptive()
+        return model.solver if isinstance(model.solver, _CARRY) else Adaptive()
     if not isinstance(solver, _CARRY):
         fix = "Pass RK4(steps=20) or Adaptive(); others are for sampling."
         raise ConfigError(explain("a Runge-Kutta or adaptive solver for a likelihood", repr(solver), fix))
-    if isinstance(solver, RungeKutta) and solver.grid == Uniform() and blind_at_data(model):
+    return solver
+
+
+def _stepped(model: "Diffusion", solver: Solver, way: tuple[float, float]) -> Solver:
+    """With steps even in log s, if no other grid was named, on a way by the data of a network that is blind there."""
+    if isinstance(solver, RungeKutta) and solver.grid == Uniform() and min(way) < 0.5 and blind_at_data(model):
         return replace(solver, grid=_FROM_X0)
     return solver
