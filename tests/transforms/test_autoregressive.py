@@ -1,5 +1,7 @@
 """Autoregressive decoding: quick, certified, differentiable."""
 
+import copy
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -157,6 +159,22 @@ def test_an_order_is_loaded_with_the_weights():
     x = torch.randn(3, 6).double()
     assert torch.equal(first.encode(x)[0], second.encode(x)[0])
     assert_close(second.decode(second.encode(x)[0])[0], x)
+
+
+def test_an_order_that_is_written_to_or_exchanged_is_seen():
+    """That numbers stand at their own places is remembered for one order, as it is."""
+    made, turned = layer(5), layer(5, order=[4, 3, 2, 1, 0])
+    x = torch.randn(3, 5, dtype=torch.float64)
+    straight = made.encode(x)[0]
+    assert_close(turned.encode(x.flip(1))[0].flip(1), straight)
+    made.conditioner.order.copy_(turned.conditioner.order)
+    assert_close(made.encode(x.flip(1))[0].flip(1), straight)
+    made.conditioner.order = torch.arange(5)
+    assert_close(made.encode(x)[0], straight)
+    again = copy.deepcopy(made)
+    again.conditioner.order.copy_(turned.conditioner.order)
+    assert_close(again.encode(x.flip(1))[0].flip(1), straight)
+    assert_close(made.encode(x)[0], straight)
 
 
 def test_a_method_must_have_a_name_and_outputs_their_number():

@@ -113,10 +113,13 @@ class Products(Fused):
         layers = (*hidden.split_with_sizes(heights[:-1]), y)
         offsets = self._offsets(bias, *told)
         for h, shapes, blocks, offset in zip(layers, self.layers, self.cut(masked), offsets, strict=True):
-            sizes = [rows for rows, _ in shapes]
-            parts = zip(offset.split_with_sizes(sizes), blocks, h.split_with_sizes(sizes), shapes, strict=True)
-            for b, w, part, (_, columns) in parts:
-                torch.addmm(b, w, a[:columns], out=part)
+            if len(blocks) == 1:  # views cost what small products do
+                torch.addmm(offset, blocks[0], a, out=h)
+            else:
+                sizes = [rows for rows, _ in shapes]
+                parts = zip(offset.split_with_sizes(sizes), blocks, h.split_with_sizes(sizes), shapes, strict=True)
+                for b, w, part, (_, columns) in parts:
+                    torch.addmm(b, w, a[:columns], out=part)
             a = h if h is y else h.relu_()
         return (y,), (masked, hidden)
 
@@ -129,11 +132,11 @@ class Products(Fused):
         activations = x, *hidden.split_with_sizes(rows[:-1])
         blocks, outer = self.cut(masked), self.cut(entries)
         for i in reversed(range(len(rows))):
-            _outer(outer[i], grads[i], activations[i])
+            _outer(outer[i], grads[i], activations[i], self.layers[i])
             if i:
-                _pull(grads[i - 1], grads[i], blocks[i])
+                _pull(grads[i - 1], grads[i], blocks[i], self.layers[i])
                 _closed(grads[i - 1], activations[i], 0, grad_input=grads[i - 1])
-        to_x = _pull(torch.empty_like(x), grads[0], blocks[0]) if needed[0] else None
+        to_x = _pull(torch.empty_like(x), grads[0], blocks[0], self.layers[0]) if needed[0] else None
         return to_x, entries.mul_(mask), None, torch.cat([pulled.sum(1), g.sum(1)]), *([pulled] if told else [])
 
     def cut(self, entries: Tensor) -> list[list[Tensor]]:
@@ -153,21 +156,26 @@ _closed = torch.ops.aten.threshold_backward.grad_input
 """The gradient where ReLU was open."""
 
 
-def _pull(found: Tensor, g: Tensor, blocks: list[Tensor]) -> Tensor:
+def _pull(found: Tensor, g: Tensor, blocks: list[Tensor], shapes: Blocks) -> Tensor:
     """W^T g into `found` [inputs, batch]: the widest block first, the others added to it."""
-    parts = zip(g.split_with_sizes([w.shape[0] for w in blocks]), blocks, strict=True)
-    (part, w), *others = sorted(parts, key=lambda pair: -pair[1].shape[1])
-    found[w.shape[1] :] = 0
-    torch.mm(w.T, part, out=found[: w.shape[1]])
-    for part, w in others:
-        found[: w.shape[1]].addmm_(w.T, part)
+    if len(blocks) == 1:
+        return torch.mm(blocks[0].T, g, out=found)
+    parts = zip(g.split_with_sizes([rows for rows, _ in shapes]), blocks, shapes, strict=True)
+    (part, w, (_, most)), *others = sorted(parts, key=lambda each: -each[2][1])
+    found[most:] = 0
+    torch.mm(w.T, part, out=found[:most])
+    for part, w, (_, columns) in others:
+        found[:columns].addmm_(w.T, part)
     return found
 
 
-def _outer(found: list[Tensor], g: Tensor, a: Tensor) -> None:
+def _outer(found: list[Tensor], g: Tensor, a: Tensor, shapes: Blocks) -> None:
     """g a^T, what of it is under the staircase, into `found`."""
-    for part, w in zip(g.split_with_sizes([w.shape[0] for w in found]), found, strict=True):
-        torch.mm(part, a[: w.shape[1]].T, out=w)
+    if len(found) == 1:
+        torch.mm(g, a.T, out=found[0])
+        return
+    for part, w, (_, columns) in zip(g.split_with_sizes([rows for rows, _ in shapes]), found, shapes, strict=True):
+        torch.mm(part, a[:columns].T, out=w)
 
 
 def _edges(outputs: int, inputs: int) -> list[int]:

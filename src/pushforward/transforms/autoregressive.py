@@ -22,12 +22,13 @@ References:
 """
 
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from pushforward._derivatives import refuse_vmap
+from pushforward._derivatives import Fused, Tensors, refuse_vmap, transformed
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.implicit import solution
@@ -85,6 +86,7 @@ class Autoregressive(Transform):
             raise ConfigError(explain("'auto', 'walk' or 'jacobi'", repr(method), "'auto' suits most flows."))
         self.monotone, self.conditioner, self.tolerance = monotone, conditioner, tolerance
         self.method: Method = method
+        self._looked_at: tuple[Tensor, int, bool] | None = None
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         z, ladj = self._placed(self._in_order(x), context)
@@ -145,7 +147,38 @@ class Autoregressive(Transform):
 
     def _in_order(self, x: Sample) -> Tensor:
         """[batch, n], lying in memory along the batch."""
-        return x.flatten(1).T.index_select(0, self.conditioner.order).T
+        rows = x.flatten(1).T
+        return (rows.contiguous() if self._straight() else _Placed(False)(rows, self.conditioner.order)[0]).T
 
     def _back(self, x: Tensor, like: Sample) -> Sample:
-        return torch.empty_like(x).index_copy_(1, self.conditioner.order, x).reshape(like.shape)
+        found = x if self._straight() else _Placed(True)(x.T, self.conditioner.order)[0].T
+        return found.reshape(like.shape)
+
+    def _straight(self) -> bool:
+        """Whether each number stands at its own place; looked at once for as long as nobody changes the order."""
+        order, looked_at = self.conditioner.order, self._looked_at
+        if torch.compiler.is_compiling() or transformed() or order.is_inference():
+            return False
+        if looked_at is None or looked_at[0] is not order or looked_at[1] != order._version:
+            straight = torch.equal(order, torch.arange(len(order), device=order.device))
+            self._looked_at = looked_at = order, order._version, straight
+        return looked_at[2]
+
+
+@dataclass(frozen=True)
+class _Placed(Fused):
+    """Rows in an order, or back from it; either is the gradient of the other, where torch would add to zeros."""
+
+    back: bool
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        rows, order = inputs
+        return ((torch.empty_like(rows).index_copy(0, order, rows) if self.back else rows.index_select(0, order)),)
+
+    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
+        return self.plain(*inputs), ()
+
+    def gradients(
+        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
+    ) -> tuple[Tensor | None, ...]:
+        return *_Placed(not self.back).plain(*results, inputs[1]), None

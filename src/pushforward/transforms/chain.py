@@ -12,7 +12,7 @@ callback:
     x, ladj = steps.send(edited)                      # go on as if the call had started here with `edited`
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
 from typing import cast, overload
 
@@ -83,6 +83,9 @@ class Chain(Transform, Starts, Sequence[Transform]):
 
     def __len__(self) -> int:
         return len(self.transforms)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return cast(Iterator[Transform], iter(self.transforms))
 
     @overload
     def __getitem__(self, index: int) -> Transform: ...
