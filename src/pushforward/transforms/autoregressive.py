@@ -22,13 +22,12 @@ References:
 """
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from pushforward._derivatives import Fused, Tensors, refuse_vmap, transformed
+from pushforward._derivatives import refuse_vmap, transformed
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.implicit import solution
@@ -148,10 +147,10 @@ class Autoregressive(Transform):
     def _in_order(self, x: Sample) -> Tensor:
         """[batch, n], lying in memory along the batch."""
         rows = x.flatten(1).T
-        return (rows.contiguous() if self._straight() else _Placed(False)(rows, self.conditioner.order)[0]).T
+        return (rows.contiguous() if self._straight() else rows.index_select(0, self.conditioner.order)).T
 
     def _back(self, x: Tensor, like: Sample) -> Sample:
-        found = x if self._straight() else _Placed(True)(x.T, self.conditioner.order)[0].T
+        found = x if self._straight() else torch.empty_like(x.T).index_copy_(0, self.conditioner.order, x.T).T
         return found.reshape(like.shape)
 
     def _straight(self) -> bool:
@@ -163,22 +162,3 @@ class Autoregressive(Transform):
             straight = torch.equal(order, torch.arange(len(order), device=order.device))
             self._looked_at = looked_at = order, order._version, straight
         return looked_at[2]
-
-
-@dataclass(frozen=True)
-class _Placed(Fused):
-    """Rows in an order, or back from it; either is the gradient of the other, where torch would add to zeros."""
-
-    back: bool
-
-    def plain(self, *inputs: Tensor) -> Tensors:
-        rows, order = inputs
-        return ((torch.empty_like(rows).index_copy(0, order, rows) if self.back else rows.index_select(0, order)),)
-
-    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
-        return self.plain(*inputs), ()
-
-    def gradients(
-        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
-    ) -> tuple[Tensor | None, ...]:
-        return *_Placed(not self.back).plain(*results, inputs[1]), None
