@@ -1,8 +1,8 @@
 """The rational-quadratic spline straight from unconstrained parameters, as one node.
 
-With e_j = exp(raw_j) and S_k = e_1 + .. + e_k, the knots between low and high are
+With e = softmax(raw) and S_k = e_1 + .. + e_k, the knots between low and high are
 
-    X_k = low + total (least k + c S_k / S_K),      c = 1 - least K,      total = high - low,
+    X_k = low + total (least k + c S_k),      c = 1 - least K,      total = high - low,
 
 of which a number needs the two around it. In its bin, of width w, height h and s = h / w, with xi from 0 to 1 and
 o = 1 - xi, the formula of `splines.py` is, with a name for what repeats,
@@ -15,9 +15,9 @@ A loss with gradients g in y and u in L has, from the outside in,
     in m    u / m                                   in xi    g y' w + 2 u ((q - p) / m - (d_0 + d_1 - 2 s) (o - xi) / b)
     in b    -(a xi p + 2 u) / b,   a = g h / b      in s     a xi**2 + 2 u / s, and its share of b and m
 
-and of the knots k and k + 1 gradients g_0 and g_1, which reach the parameters with q_j = e_j / S_K:
+and of the knots k and k + 1 gradients g_0 and g_1, which reach the parameters as
 
-    d/d raw_j = total c q_j (g_0 [j <= k] + g_1 [j <= k + 1] - (g_0 S_k + g_1 S_(k+1)) / S_K).
+    d/d raw_j = total c e_j (g_0 [j <= k] + g_1 [j <= k + 1] - g_0 S_k - g_1 S_(k+1)).
 
 The inverse is an implicit function: gradients g in x and v in -L are (v dL/dx - g) / y' in y(x), and -v in L.
 
@@ -70,7 +70,7 @@ class RationalSpline(Fused):
         axes = _axes(params)
         number = x.permute(axes)
         rows = params.permute(-1, *axes)
-        e, last, table = self._table(rows.contiguous() if params.stride(-1) == 1 else rows)
+        e, table = self._table(rows.contiguous() if params.stride(-1) == 1 else rows)
         k = (number >= table[int(self.inverse), 1:-1]).sum(0)
         around = torch.stack([k, k + 1])
         corners, raw = table.gather(1, around.expand(3, *around.shape)).split([2, 1])
@@ -90,12 +90,12 @@ class RationalSpline(Fused):
         else:
             value = (xi * p).div_(b).mul_(h).add_(y_0).addcmul_(beyond, slope)
         results = value.permute(_back(axes)), ladj.permute(_back(axes))
-        return results, (results[0] if self.inverse else x, e, last, around, corners, v, d, s, xi, p, q, b, m, slope)
+        return results, (results[0] if self.inverse else x, e, around, corners, v, d, s, xi, p, q, b, m, slope)
 
     def gradients(
         self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
     ) -> tuple[Tensor | None, ...]:
-        (_, params), (number, e, last, around, corners, v, d, s, xi, p, q, b, m, slope) = inputs, kept
+        (_, params), (number, e, around, corners, v, d, s, xi, p, q, b, m, slope) = inputs, kept
         bins, low, high, least, _ = self.layout
         axes = _axes(params)
         number = number.permute(axes)
@@ -119,39 +119,34 @@ class RationalSpline(Fused):
         lower = torch.stack([-along, g]).sub_(upper)
         grad = torch.empty_like(params)  # laid out as they are, where they fill their memory
         rows = grad.permute(-1, *axes)
-        self._to_knots(rows[: 2 * bins].unflatten(0, (2, bins)), lower, upper, e, last, around, corners)
+        self._to_knots(rows[: 2 * bins].unflatten(0, (2, bins)), lower, upper, e, around, corners)
         in_d.mul_(v.sigmoid()).mul_(1 - least)
         self._to_slopes(rows[2 * bins :], in_d, around)
         return to_x.permute(_back(axes)), grad
 
-    def _table(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """e, S_K, and X_k, Y_k and the raw slopes at all knots, [3, bins + 1, *]."""
+    def _table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """e, and X_k, Y_k and the raw slopes at all knots, [3, bins + 1, *]."""
         bins, low, high, least, slopes = self.layout
-        raw = rows[: 2 * bins].unflatten(0, (2, bins))
-        table = raw.new_empty(3, bins + 1, *raw.shape[2:])
-        e = (raw - raw.amax(1, keepdim=True)).exp_()
-        sums = table[:2].unbind(1)
+        e = rows[: 2 * bins].unflatten(0, (2, bins)).softmax(1)
+        table = e.new_empty(3, bins + 1, *e.shape[2:])
+        sums, total = table[:2].unbind(1), high - low
         sums[0].zero_()
         for below, each, above in zip(sums, e.unbind(1), sums[1:], strict=False):
             torch.add(below, each, out=above)
-        last, total = sums[-1].clone(), high - low
-        even = torch.linspace(low, low + total * least * bins, bins + 1, dtype=raw.dtype, device=raw.device)
-        scale = (total * (1 - least * bins) / last)[:, None]
-        torch.addcmul(even.view(-1, *[1] * last[0].ndim), table[:2], scale, out=table[:2])
+        even = torch.linspace(low, low + total * least * bins, bins + 1, dtype=e.dtype, device=e.device)
+        torch.add(even.view(-1, *[1] * (e.ndim - 2)), table[:2], alpha=total * (1 - least * bins), out=table[:2])
         table[:2, -1] = high
         table[2, 1:-1] = rows[2 * bins : 3 * bins - 1]
         for knot in (0, bins):
             table[2, knot] = 0.0 if slopes[knot] < 0 else rows[2 * bins + slopes[knot]]
-        return e, last, table
+        return e, table
 
-    def _to_knots(
-        self, raw: Tensor, lower: Tensor, upper: Tensor, e: Tensor, last: Tensor, around: Tensor, corners: Tensor
-    ) -> None:
+    def _to_knots(self, raw: Tensor, lower: Tensor, upper: Tensor, e: Tensor, around: Tensor, corners: Tensor) -> None:
         """Gradients of the knots below and above, [2, *], into those of raw widths and heights, [2, bins, *]."""
         bins, low, high, least, _ = self.layout
         free = (high - low) * (1 - least * bins)
-        sums = (corners - low - least * (high - low) * around.to(e.dtype)).mul_(1 / free)  # S_k / S_K, S_(k+1) / S_K
-        lower, upper = lower.mul_(free / last), upper.mul_(free / last)
+        sums = (corners - low - least * (high - low) * around.to(e.dtype)).mul_(1 / free)  # S_k, S_(k+1)
+        lower, upper = lower.mul_(free), upper.mul_(free)
         steps = torch.arange(bins, dtype=e.dtype, device=e.device).view(-1, *[1] * (e.ndim - 2))
         distance = around[0].to(e.dtype) - steps  # [j <= k] and [j <= k + 1] are its clamps, j from 1
         torch.mul(distance.clamp(0, 1), lower[:, None], out=raw)
