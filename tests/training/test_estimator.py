@@ -8,7 +8,7 @@ import torch
 from pushforward._errors import ConfigError, DataError, PushforwardError
 from pushforward.data import Bounded, Categorical, Circular, Integer
 from pushforward.training import FlowDensity
-from pushforward.training.estimator import NotFittedError
+from pushforward.training.parameters import NotFittedError
 
 SMALL = {"hidden": 32, "transforms": 2}
 

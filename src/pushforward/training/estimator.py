@@ -6,11 +6,9 @@ scikit-learn is not needed, and not imported; `check_estimator` holds where it i
 object that `fit` changes, so this is the one class here that is neither frozen nor a module.
 """
 
-import inspect
 import math
 import operator
 import os
-import sys
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
@@ -18,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pushforward._errors import ConfigError, DataError, PushforwardError, RunError, explain
+from pushforward._errors import ConfigError, DataError, RunError, explain
 from pushforward._random import Draw
 from pushforward._recipe import NSF, Settings, Table
 from pushforward.data.column_kinds import Categorical, Column
@@ -28,6 +26,7 @@ from pushforward.models import AnyConditional, NormalizingFlow
 from pushforward.training.doubling import doubled
 from pushforward.training.engine import borrowed_randomness
 from pushforward.training.journal import History
+from pushforward.training.parameters import Parameters, not_fitted
 from pushforward.training.rows import Rows
 from pushforward.training.run import load, read_run
 from pushforward.training.table_density import TableDensity
@@ -38,7 +37,7 @@ _EPOCHS = 20
 _FEW = 500
 
 
-class FlowDensity:
+class FlowDensity(Parameters):
     """The density of the rows of a table: columns real, positive, bounded, circular, whole, categorical, some missing.
 
     Args:
@@ -199,35 +198,6 @@ class FlowDensity:
         like = self.frame_ if given.maker is None else given
         return like.like(self._filled(self._read(given), seed))
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments of the constructor by name."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params: Any) -> Self:
-        """Change arguments of the constructor, for the next `fit`.
-
-        Raises:
-            ConfigError: no such argument.
-        """
-        known = list(inspect.signature(type(self)).parameters)
-        for name, value in params.items():
-            if name not in known:
-                raise ConfigError(explain("a parameter of FlowDensity", repr(name), f"It has {', '.join(known)}."))
-            setattr(self, name, value)
-        return self
-
-    def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        told = [f"{k}={v!r}" for k, v in self.get_params().items() if repr(v) != repr(defaults[k].default)]
-        return f"FlowDensity({', '.join(told)})"
-
-    def __sklearn_tags__(self) -> Any:
-        """What scikit-learn asks of an estimator; it alone calls this."""
-        from sklearn.utils import InputTags, Tags, TargetTags  # pyright: ignore[reportMissingImports]
-
-        inputs = InputTags(allow_nan=True, string=True, categorical=True)
-        return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=inputs)
-
     def _checked(self) -> Monotone | None:
         if self.model not in ("nsf", "maf"):
             raise ConfigError(explain("model 'nsf' or 'maf'", repr(self.model), "'nsf' bends more."))
@@ -314,9 +284,7 @@ class FlowDensity:
 
     def _fitted(self) -> None:
         if not hasattr(self, "model_"):
-            text = explain("a fitted FlowDensity", "one that has seen no data", "Call fit(X) first.")
-            theirs = sys.modules.get("sklearn.exceptions")  # callers of scikit-learn expect its own class
-            raise theirs.NotFittedError(text) if theirs else NotFittedError(text)
+            raise not_fitted(self)
 
 
 def _count(n_samples: Any) -> int:
@@ -338,7 +306,3 @@ def _alone(name: Any, value: Any) -> np.ndarray:
     cell = np.empty(1, dtype=object)
     cell[0] = value
     return cell
-
-
-class NotFittedError(PushforwardError, AttributeError):
-    """An estimator that is asked before it has seen data."""
