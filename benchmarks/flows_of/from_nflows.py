@@ -19,7 +19,7 @@ def made(name: str, n: int) -> Made | None:
     """The flow of this name."""
     members: list[nn.Module] = []
     match name:
-        case "nice" | "real_nvp":
+        case "nice" | "real_nvp" | "real_nvp_sigmoid":
             coupling = nt.AdditiveCouplingTransform if name == "nice" else nt.AffineCouplingTransform
             members = [*(coupling((~mask).int(), _net) for mask in masks(name, n)), nt.ActNorm(n)]
         case "nsf":

@@ -21,9 +21,13 @@ from flows_of.sizes import (
     ROTATIONS,
     SIGNAL,
     STEPS,
+    masks,
 )
 from pushforward import models as m
 from pushforward.data import Batch
+from pushforward.interop.peer_maps import Scaled
+from pushforward.nets import Dense
+from pushforward.transforms import Chain, DiagonalScale, MonotoneCoupling, Shift, Transform
 
 
 def made(name: str, n: int) -> Made | None:
@@ -34,6 +38,7 @@ def made(name: str, n: int) -> Made | None:
     table: dict[str, Callable[[], m.NormalizingFlow | m.Diffusion]] = {
         "nice": lambda: m.nice((n,), COUPLINGS, **small, base="normal", spread=None),
         "real_nvp": lambda: m.real_nvp((n,), COUPLINGS, **small, zero_output=False),
+        "real_nvp_sigmoid": lambda: _shrinking(n),
         "maf": lambda: m.maf((n,), three, **small),
         "iaf": lambda: m.iaf((n,), three, **small),
         "nsf": lambda: m.nsf((n,), COUPLINGS, HIDDEN, 1, bins=BINS, reach=REACH),
@@ -56,6 +61,17 @@ def made(name: str, n: int) -> Made | None:
     }
     flow = table[name]()
     return flow, flow.log_prob
+
+
+def _shrinking(n: int) -> m.NormalizingFlow:
+    """`real_nvp` with the log-scale that nflows's couplings have, log(sigmoid(r + 2) + 0.001)."""
+    members: list[Transform] = []
+    for mask in masks("real_nvp", n):
+        kept = int(mask.sum())
+        net = Dense(kept, 2 * (n - kept), HIDDEN, LAYERS, zero_output=False)
+        scale = Scaled("sigmoid", scale_first=False, least=1e-3)
+        members += [Shift((n,)), DiagonalScale((n,)), MonotoneCoupling((n,), net, scale, mask)]
+    return m.NormalizingFlow(Chain(*members, Shift((n,)), DiagonalScale((n,))), m.Normal((n,)))
 
 
 def _image(name: str, n: int) -> Made | None:
