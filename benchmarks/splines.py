@@ -1,4 +1,4 @@
-"""The rational-quadratic spline against those of zuko and nflows, where they are installed.
+"""The rational-quadratic spline, compiled by numba and by torch, against those of zuko and nflows, where installed.
 
     python benchmarks/splines.py [rounds]
 
@@ -14,7 +14,8 @@ from importlib import import_module
 import torch
 from torch import Tensor
 
-from pushforward.transforms import RationalQuadratic
+from pushforward.transforms import RationalQuadratic, rational
+from pushforward.transforms.compiled import spline, spline_for
 
 BINS, BOUND = 8, 3.0
 Call = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -23,6 +24,22 @@ Call = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 def ours() -> tuple[Call, Call]:
     spline = RationalQuadratic(BINS, -BOUND, BOUND)
     return spline.encode, spline.decode
+
+
+def by_torch() -> tuple[Call, Call]:
+    """The same in torch's operations."""
+
+    def of(call: Call) -> Call:
+        def slow(x: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+            rational.spline_for = lambda x: None
+            try:
+                return call(x, raw)
+            finally:
+                rational.spline_for = spline_for
+
+        return slow
+
+    return of(ours()[0]), of(ours()[1])
 
 
 def zuko() -> tuple[Call, Call]:
@@ -59,7 +76,9 @@ def main(rounds: int = 30) -> None:
     x = (1.5 * torch.randn(512, 32)).requires_grad_()
     raw = torch.randn(512, 32, 3 * BINS - 1).requires_grad_()
     found = {}
-    for make in (ours, zuko, nflows):
+    if spline() is None:
+        print("numba is not installed: ours is by torch")
+    for make in (ours, by_torch, zuko, nflows):
         try:
             found[make.__name__] = make()
         except ModuleNotFoundError:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from pushforward.nets.layers import Layers
 from pushforward.nets.staircase import Products
 from pushforward.transforms import GaussianMixture, RationalQuadratic
 from pushforward.transforms.bernstein import _Averages
@@ -48,6 +49,12 @@ def products(told):
     return Products(layers), (x, weight, mask.gt(-0.5).double(), *others)
 
 
+def layers():
+    draw = torch.Generator().manual_seed(5)
+    shapes = [(7, 3), (4, 3), (4,), (5, 4), (5,), (6, 5), (6,)]
+    return Layers(), tuple(torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in shapes)
+
+
 FORMULAS = {
     f"spline, {tails}{', back' if inverse else ''}": lambda tails=tails, inverse=inverse: spline(tails, inverse)
     for tails in ("identity", "linear", "circular")
@@ -60,6 +67,7 @@ FORMULAS = {
 FORMULAS |= {
     "mixture": lambda: mixture(False),
     "affine": affine,
+    "layers": layers,
     "products": lambda: products(False),
     "products with a context": lambda: products(True),
 }

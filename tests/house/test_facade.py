@@ -49,6 +49,7 @@ def test_importing_rooms_loads_no_heavy_library() -> None:
     heavy = [
         "PIL",
         "matplotlib",
+        "numba",
         "pandas",
         "scipy",
         "sklearn",

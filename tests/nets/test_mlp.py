@@ -55,6 +55,31 @@ def test_dropout_acts_in_training_alone():
     assert torch.equal(net(x), net(x))
 
 
+def test_a_layer_that_somebody_wraps_or_listens_to_is_called():
+    torch.manual_seed(0)
+    net, x, seen = Dense(3, 5, hidden=16, zero_output=False), torch.randn(4, 3), []
+    plain = net(x)
+    handle = net.hidden[1].register_forward_hook(lambda module, args, result: seen.append(result.shape))
+    torch.testing.assert_close(net(x), plain)
+    handle.remove()
+    assert seen == [(4, 16)]
+    halved = net.leave
+    net.leave = torch.nn.Sequential(halved, torch.nn.Tanh())
+    torch.testing.assert_close(net(x), plain.tanh())
+
+
+def test_a_conditioner_is_its_layers_one_after_the_other():
+    torch.manual_seed(0)
+    net, x = Dense(3, 5, hidden=16, layers=3, zero_output=False), torch.randn(4, 3, requires_grad=True)
+    h = x
+    for layer in net.hidden:
+        h = layer(h).relu()
+    torch.testing.assert_close(net(x), net.leave(h))
+    leaves = [x, *net.parameters()]
+    ours, torchs = (torch.autograd.grad(y.square().sum(), leaves) for y in (net(x), net.leave(h)))
+    torch.testing.assert_close(ours, torchs)
+
+
 def test_waves_are_the_formula():
     t = torch.tensor([0.0, 0.3], dtype=torch.float64)
     out = waves(t, 3, slowest=0.25, fastest=4.0)

@@ -18,6 +18,7 @@ from pushforward._errors import ShapeError, explain
 from pushforward._typing import Context, Sample, Time
 from pushforward.nets.condition import Condition, check_event, zero
 from pushforward.nets.derivatives import normalise
+from pushforward.nets.layers import Layers, bare
 from pushforward.nets.sizes import check_sizes
 from pushforward.nets.time import FASTEST
 
@@ -128,6 +129,9 @@ class Dense(nn.Module):
                 "Make the model with context=... or classes=..., or leave the context out (data.unlabelled()).",
             ))  # fmt: skip
         h = x if context is None else torch.cat([x, context.to(x.dtype)], -1)
+        layers = [*self.hidden, self.leave]
+        if not (self.dropout and self.training) and all(map(bare, layers)):
+            return Layers().of(h, layers)
         for layer in self.hidden:
             h = layer(h).relu_()
             h = nn.functional.dropout(h, self.dropout, self.training) if self.dropout else h

@@ -75,9 +75,14 @@ class Coupling(Transform, abc.ABC):
 
     def _couple(self, x: Sample, context: Context, g: Callable[[Tensor, Tensor], Pair]) -> tuple[Sample, PerSample]:
         flat = x.flatten(1)
-        kept, changed = flat.index_select(1, self.kept), flat.index_select(1, self.changed)
+        kept = flat.index_select(1, self.kept)
         raw = self.conditioner(kept) if context is None else self.conditioner(kept, context)
-        new, ladj = g(changed, spread_out(raw, len(self.changed), self.monotone))
+        params = spread_out(raw, len(self.changed), self.monotone)
+        if params.stride(0) == 1:  # numbers lie as their parameters do
+            changed = flat.T.index_select(0, self.changed).T
+        else:
+            changed = flat.index_select(1, self.changed)
+        new, ladj = g(changed, params)
         return flat.index_copy(1, self.changed, new).reshape(x.shape), ladj.sum(1)
 
 

@@ -28,6 +28,7 @@ that lays its output out that way (`nets.MaskedDense`) saves a copy.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -35,6 +36,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from pushforward._derivatives import Fused, Tensors
+from pushforward.transforms.compiled import axes_of, spline, spline_for, strides_of
 from pushforward.transforms.splines import place
 
 
@@ -66,41 +68,55 @@ class RationalSpline(Fused):
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         x, params = inputs
-        low, high, least = self.layout[1:4]
-        axes = _axes(params)
-        number = x.permute(axes)
-        rows = params.permute(-1, *axes)
-        e, table = self._table(rows.contiguous() if params.stride(-1) == 1 else rows)
-        k = (number >= table[int(self.inverse), 1:-1]).sum(0)
-        around = torch.stack([k, k + 1])
-        corners, raw = table.gather(1, around.expand(3, *around.shape)).split([2, 1])
-        v = raw[0].add_(math.log(math.e - 1))
-        d = softplus(v).mul_(1 - least).add_(least)
-        (x_0, y_0), (w, h), (d_0, d_1) = corners[:, 0], corners[:, 1] - corners[:, 0], d
-        s, c = h / w, number.clamp(low, high)
-        xi = place((c - y_0) / h, s, d_0, d_1) if self.inverse else ((c - x_0) / w).clamp_(0, 1)
-        o = 1 - xi
-        p, q = (d_0 * o).addcmul_(s, xi), (s * o).addcmul_(d_1, xi)
-        b = (d_0 + d_1).sub_(s, alpha=2).mul_(xi).mul_(o).add_(s)
-        m = (xi * q).addcmul_(o, p)
-        slope = (s / b).square_().mul_(m)
-        beyond, ladj = number - c, slope.log()
-        if self.inverse:
-            value, ladj = torch.addcmul(x_0, w, xi).addcdiv_(beyond, slope), ladj.neg_()
-        else:
-            value = (xi * p).div_(b).mul_(h).add_(y_0).addcmul_(beyond, slope)
-        results = value.permute(_back(axes)), ladj.permute(_back(axes))
-        return results, (results[0] if self.inverse else x, e, around, corners, v, d, s, xi, p, q, b, m, slope)
+        if (quick := spline_for(x)) is not None:
+            found = quick.mapped(x, params, self.layout, self.inverse)
+            return found, (found[0] if self.inverse else x,)
+        axes = axes_of(params)
+        number, rows = x.permute(axes).reshape(-1), params.permute(-1, *axes).reshape(params.shape[-1], x.numel())
+        value, ladj, *kept = self._mapped(number, rows)
+        strides = strides_of(x.shape, axes)
+        results = value.as_strided(x.shape, strides), ladj.as_strided(x.shape, strides)
+        return results, (value if self.inverse else number, *kept)
 
     def gradients(
         self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
     ) -> tuple[Tensor | None, ...]:
-        (_, params), (number, e, around, corners, v, d, s, xi, p, q, b, m, slope) = inputs, kept
+        x, params = inputs
+        if len(kept) == 1 and (quick := spline()) is not None:
+            return quick.pulled(*kept, params, *results, self.layout, self.inverse)
+        axes = axes_of(params)
+        to_x, rows = self._pulled(*(each.permute(axes).reshape(-1) for each in results), *kept)
+        strides = strides_of(x.shape, axes)
+        return to_x.as_strided(x.shape, strides), rows.as_strided(params.shape, (*strides, x.numel()))
+
+    def _mapped(self, number: Tensor, rows: Tensor) -> Tensors:
+        """(value, ladj) of numbers [n] and rows of parameters [size, n], and what `_pulled` is to be given."""
         bins, low, high, least, _ = self.layout
-        axes = _axes(params)
-        number = number.permute(axes)
-        g, u = (each.permute(axes) for each in results)
-        (w, h), (d_0, d_1), o = corners[:, 1] - corners[:, 0], d, 1 - xi
+        e, k, (x_0, y_0), (w, h) = self._bins(number, rows[: 2 * bins])
+        slots, outside = self._slots(k)
+        v = rows[2 * bins :].gather(0, slots).add_(math.log(math.e - 1))
+        d = softplus(v).mul_(1 - least).add_(least)
+        if outside is not None:
+            d.masked_fill_(outside, 1.0)
+        (d_0, d_1), s, c = d, h / w, number.clamp(low, high)
+        xi = place((c - y_0).div_(h), s, d_0, d_1) if self.inverse else (c - x_0).div_(w).clamp_(0, 1)
+        p, q = torch.lerp(d_0, s, xi), torch.lerp(s, d_1, xi)
+        b, m = torch.lerp(q, p, xi), torch.lerp(p, q, xi)
+        slope, share = (s / b).square_().mul_(m), (xi * p).div_(b)
+        beyond, ladj = number - c, slope.log()
+        if self.inverse:
+            value, ladj = torch.addcmul(x_0, w, xi).addcdiv_(beyond, slope), ladj.neg_()
+        else:
+            value = torch.addcmul(y_0, h, share).addcmul_(beyond, slope)
+        return value, ladj, e, k, w, h, v, d, s, xi, p, q, b, m, slope, share
+
+    def _pulled(
+        self, g: Tensor, u: Tensor, number: Tensor, e: Tensor, k: Tensor, w: Tensor, h: Tensor, v: Tensor, d: Tensor,
+        s: Tensor, xi: Tensor, p: Tensor, q: Tensor, b: Tensor, m: Tensor, slope: Tensor, share: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """The gradients of numbers [n] and rows of parameters [size, n], of those of value and ladj."""
+        bins, low, high, least, _ = self.layout
+        (d_0, d_1), o = d, 1 - xi
         steep = (d_0 + d_1).sub_(s, alpha=2).mul_(xi - o).div_(b).add_((q - p).div_(m)).mul_(2)  # dL/dxi
         bend = _within(steep.div_(w), number, low, high)
         if self.inverse:
@@ -108,71 +124,65 @@ class RationalSpline(Fused):
             along, g = -g, -to_x
         else:
             to_x = along = (g * slope).addcmul_(u, bend)
-        t, u = xi * o, torch.addcmul(u, g * slope, number - number.clamp(low, high))
-        ratio = (xi * p).div_(b)
+        t, u = xi.mul(o), torch.addcmul(u, g * slope, number - number.clamp(low, high))
         a, in_m = g * h / b, u / m
-        in_b = (a * ratio).addcdiv_(u, b, value=2).neg_()
-        in_s = torch.addcmul(in_b, t, in_m - in_b, value=2).addcmul_(a, xi.square()).addcdiv_(u, s, value=2)
-        in_d = torch.stack([(a + in_b).mul_(t).addcmul_(in_m, o.square_()), (in_b * t).addcmul_(in_m, xi.square())])
-        in_s.div_(w)
-        upper = torch.stack([torch.addcmul(in_s * s, along, xi).neg_(), torch.addcmul(in_s, g, ratio)])
-        lower = torch.stack([-along, g]).sub_(upper)
-        grad = torch.empty_like(params)  # laid out as they are, where they fill their memory
-        rows = grad.permute(-1, *axes)
-        self._to_knots(rows[: 2 * bins].unflatten(0, (2, bins)), lower, upper, e, around, corners)
-        in_d.mul_(v.sigmoid()).mul_(1 - least)
-        self._to_slopes(rows[2 * bins :], in_d, around)
-        return to_x.permute(_back(axes)), grad
+        in_b = (a * share).addcdiv_(u, b, value=2).neg_()
+        in_s = torch.addcmul(in_b, t, in_m - in_b, value=2).addcmul_(a, xi.square()).addcdiv_(u, s, value=2).div_(w)
+        in_d = torch.stack([(a + in_b).mul_(t).addcmul_(in_m, o.square_()), in_b.mul_(t).addcmul_(in_m, xi.square())])
+        size = 2 * bins + len(set(self.layout.slopes) - {-1})
+        rows = g.new_empty(size, len(g))
+        in_below = torch.stack([-along, g])
+        in_own = torch.stack([(in_s * s).addcmul_(along, xi).neg_(), in_s.addcmul_(g, share)])
+        self._to_shares(rows[: 2 * bins].view(e.shape), in_below, in_own, e, k)
+        self._to_slopes(rows[2 * bins :], in_d.mul_(v.sigmoid()).mul_(1 - least), k)
+        return to_x, rows
 
-    def _table(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """e, and X_k, Y_k and the raw slopes at all knots, [3, bins + 1, *]."""
-        bins, low, high, least, slopes = self.layout
-        e = rows[: 2 * bins].unflatten(0, (2, bins)).softmax(1)
-        table = e.new_empty(3, bins + 1, *e.shape[2:])
-        sums, total = table[:2].unbind(1), high - low
-        sums[0].zero_()
-        for below, each, above in zip(sums, e.unbind(1), sums[1:], strict=False):
-            torch.add(below, each, out=above)
-        even = torch.linspace(low, low + total * least * bins, bins + 1, dtype=e.dtype, device=e.device)
-        torch.add(even.view(-1, *[1] * (e.ndim - 2)), table[:2], alpha=total * (1 - least * bins), out=table[:2])
-        table[:2, -1] = high
-        table[2, 1:-1] = rows[2 * bins : 3 * bins - 1]
-        for knot in (0, bins):
-            table[2, knot] = 0.0 if slopes[knot] < 0 else rows[2 * bins + slopes[knot]]
-        return e, table
+    def _bins(self, number: Tensor, raw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Shares e [2, bins, n], bins k [n] that numbers lie in, their lower corners and their sizes, [2, n]."""
+        bins, low, high, least, _ = self.layout
+        e = raw.view(2, bins, len(number)).softmax(1)
+        free, floor = (high - low) * (1 - least * bins), (high - low) * least
+        knots = e.new_empty(2, bins + 1, len(number))
+        ends = knots.unbind(1)
+        ends[0].fill_(low)
+        for (below, above), size in zip(pairwise(ends), e.mul(free).add_(floor).unbind(1), strict=True):
+            torch.add(below, size, out=above)
+        ends[-1].fill_(high)
+        k = (number >= knots[int(self.inverse), 1:-1]).sum(0)
+        lower, upper = (knots.gather(1, (k + i).expand(2, 1, len(k)))[:, 0] for i in (0, 1))
+        return e, k, lower, upper - lower
 
-    def _to_knots(self, raw: Tensor, lower: Tensor, upper: Tensor, e: Tensor, around: Tensor, corners: Tensor) -> None:
-        """Gradients of the knots below and above, [2, *], into those of raw widths and heights, [2, bins, *]."""
+    def _to_shares(self, raw: Tensor, in_below: Tensor, in_own: Tensor, e: Tensor, k: Tensor) -> None:
+        """Gradients in the shares below a number's own, and in its own, [2, n], into those of raw ones [2, bins, n]."""
         bins, low, high, least, _ = self.layout
         free = (high - low) * (1 - least * bins)
-        sums = (corners - low - least * (high - low) * around.to(e.dtype)).mul_(1 / free)  # S_k, S_(k+1)
-        lower, upper = lower.mul_(free), upper.mul_(free)
-        steps = torch.arange(bins, dtype=e.dtype, device=e.device).view(-1, *[1] * (e.ndim - 2))
-        distance = around[0].to(e.dtype) - steps  # [j <= k] and [j <= k + 1] are its clamps, j from 1
-        torch.mul(distance.clamp(0, 1), lower[:, None], out=raw)
-        raw.addcmul_(distance.add_(1).clamp_(0, 1), upper[:, None])
-        raw.sub_((lower * sums[:, 0]).addcmul_(upper, sums[:, 1])[:, None]).mul_(e)
+        steps = torch.arange(bins, dtype=e.dtype, device=e.device)
+        below = (k.to(e.dtype) - steps[:, None]).clamp_(0, 1)
+        in_e = below * in_below.mul_(free)[:, None]
+        in_e.scatter_(1, k.expand(2, 1, len(k)), in_own.mul_(free)[:, None])
+        _through_softmax(in_e, e, 1, e.dtype, grad_input=raw)
 
-    def _to_slopes(self, rows: Tensor, ends: Tensor, around: Tensor) -> None:
-        """Gradients of the slopes at both ends, [2, *], into those of raw slopes."""
+    def _to_slopes(self, raw: Tensor, in_d: Tensor, k: Tensor) -> None:
+        """Gradients in the slopes at both ends of a number's bin, [2, n], into those of raw slopes."""
         bins, slopes = self.layout.bins, self.layout.slopes
-        table = ends.new_zeros(bins + 1, *ends.shape[1:]).scatter_(0, around, ends)
-        rows[: bins - 1] = table[1:-1]
-        rows[bins - 1 :] = 0
+        knots = in_d.new_zeros(bins + 1, len(k)).scatter_(0, torch.stack([k, k + 1]), in_d)
+        raw[: bins - 1] = knots[1:-1]
+        raw[bins - 1 :] = 0
         for knot in (0, bins):
             if slopes[knot] >= 0:
-                rows[slopes[knot]] += table[knot]
+                raw[slopes[knot]] += knots[knot]
+
+    def _slots(self, k: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Which raw slopes the ends of bins k read, [2, n], and where there is none: a slope of 1."""
+        slopes = self.layout.slopes
+        if slopes[0] < 0:
+            beside = torch.stack([k - 1, k])
+            slots = beside.clamp(0, self.layout.bins - 2)
+            return slots, slots != beside
+        return torch.tensor(slopes, device=k.device)[torch.stack([k, k + 1])], None
 
 
 _within = torch.ops.aten.hardtanh_backward
 """A gradient where the number lies between the ends, 0 elsewhere."""
 
-
-def _axes(params: Tensor) -> list[int]:
-    """The axes of the numbers, that of the longest stride first."""
-    return sorted(range(params.ndim - 1), key=lambda axis: -params.stride(axis))
-
-
-def _back(axes: list[int]) -> list[int]:
-    """The order that undoes an order."""
-    return sorted(range(len(axes)), key=axes.__getitem__)
+_through_softmax = torch.ops.aten._softmax_backward_data.out

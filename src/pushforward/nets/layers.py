@@ -1,0 +1,62 @@
+"""Dense layers with ReLU between as one node of the graph, whose last result lies along the batch.
+
+    h_1 = W_1 x + b_1          h_l = W_l relu(h_{l-1}) + b_l
+
+ReLU and its derivative act in place, and the last product is made the other way round, so that its rows are outputs:
+maps of single numbers read their parameters there without a copy.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from pushforward._derivatives import Fused, Tensors
+
+
+@dataclass(frozen=True)
+class Layers(Fused):
+    """The last layer [batch, outputs] of x [batch, inputs] and W_1, b_1, W_2, b_2 and so on."""
+
+    def of(self, x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
+        """The last of these layers, all of them `bare`."""
+        return self(x, *(each for layer in layers for each in layer.parameters()))[0]
+
+    def plain(self, *inputs: Tensor) -> Tensors:
+        a, *parameters = inputs
+        for i in range(0, len(parameters), 2):
+            a = linear(a.relu() if i else a, *parameters[i : i + 2])
+        return (a,)
+
+    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
+        a, *parameters, w, b = inputs
+        hidden: list[Tensor] = []
+        for i in range(0, len(parameters), 2):
+            a = linear(a, *parameters[i : i + 2]).relu_()
+            hidden.append(a)
+        return (torch.addmm(b[:, None], w, a.T).T,), tuple(hidden)
+
+    def gradients(
+        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
+    ) -> tuple[Tensor | None, ...]:
+        (x, *parameters), (g,) = inputs, results
+        found: list[Tensor | None] = []
+        for i, a in reversed([*enumerate((x, *kept))]):
+            found += [g.sum(0), torch.mm(g.T, a)]
+            if i or needed[0]:
+                g = torch.mm(g, parameters[2 * i])
+            if i:
+                _closed(g, a, 0, grad_input=g)
+        return g if needed[0] else None, *reversed(found)
+
+
+def bare(layer: nn.Module) -> bool:
+    """Whether a layer is a product and a bias and no more: nobody has wrapped it, or listens to its calls."""
+    heard = layer._forward_hooks or layer._forward_pre_hooks
+    return type(layer) is nn.Linear and len([*layer.parameters()]) == 2 and not heard
+
+
+_closed = torch.ops.aten.threshold_backward.grad_input
+"""The gradient where ReLU was open."""

@@ -1,0 +1,50 @@
+"""Formulas of float32 numbers on a CPU, compiled by numba where it is installed (`pip install 'pushforward[numba]'`).
+
+To torch a formula is a call for every operation, some 5 microseconds each, and as many passes through memory; compiled,
+it is one call and one pass. The formulas stand in `rational.py` and `monotone.py` in torch's operations as well,
+which take all other numbers: other precisions, other devices, and so many that more than two threads of torch's are
+quicker than the one here. Both say the same within rounding. numba compiles for some seconds at the first call of all,
+and keeps what it made for the next process.
+"""
+
+import functools
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+_ALONE = 2**14
+"""So many numbers one thread takes whatever the number of torch's."""
+
+
+def spline_for(x: Tensor) -> ModuleType | None:
+    """`rational.py` of this folder if it can take such numbers, None if torch must."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or type(x) not in (Tensor, nn.Parameter):
+        return None
+    if x.numel() > _ALONE and torch.get_num_threads() > 2:
+        return None
+    return spline()
+
+
+@functools.cache
+def spline() -> ModuleType | None:
+    """`rational.py` of this folder, if there is numba."""
+    try:
+        return importlib.import_module(f"{__name__}.rational")
+    except ImportError:
+        return None
+
+
+def axes_of(params: Tensor) -> list[int]:
+    """The axes of the numbers that have parameters [*, size], that of the longest stride first."""
+    return sorted(range(params.ndim - 1), key=lambda axis: -params.stride(axis))
+
+
+def strides_of(shape: Sequence[int], axes: Sequence[int]) -> list[int]:
+    """Strides of a tensor without gaps whose axes, from the longest stride to the shortest, are these."""
+    strides, step = [0] * len(axes), 1
+    for axis in reversed(axes):
+        strides[axis], step = step, step * shape[axis]
+    return strides

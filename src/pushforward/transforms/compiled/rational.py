@@ -1,0 +1,259 @@
+"""The rational-quadratic spline, compiled; `transforms/rational.py` has the formula.
+
+Numbers are taken `LANES` at a time; what is known of them stands in one scratch array, a row of lanes each.
+Gradients begin again from numbers and parameters: nothing is kept between the two.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from pushforward.transforms.compiled import axes_of, strides_of
+from pushforward.transforms.compiled.functions import exp, fast, flat, in_rows, log, real, sigmoid, twice_atanh
+
+if TYPE_CHECKING:
+    from pushforward.transforms.rational import Layout
+
+LANES = 128
+
+_ONE_SLOPE = real(0.5413248546129181)  # log(e - 1), whose softplus is 1
+
+# Rows of the scratch array: what is known of a number, and gradients.
+_X, _BIN, _X0, _Y0, _W, _H, _V0, _V1, _S0, _S1, _VALUE, _LADJ, _G, _U, _DX, _DY, _OWN_X, _OWN_Y, _D0, _D1 = (
+    LANES * row for row in range(20)
+)
+
+
+@fast
+def _slope(v: Any, learned: Any, least: Any) -> Any:
+    """least + (1 - least) softplus(v), or 1 where none is learned."""
+    t = exp(-abs(v))
+    d = ((v if v > real(0) else real(0)) + twice_atanh(t / (t + real(2)))) * (real(1) - least) + least
+    return d if learned > real(0) else real(1)
+
+
+@fast
+def _shares(rows: Any, first: Any, bins: Any, start: Any, m: Any, free: Any, shares: Any, sums: Any) -> None:
+    """free softmax of `bins` rows, and the sums of those before each, of m lanes."""
+    row = rows[first][start : start + m]
+    top = sums[first][:m]
+    for i in range(m):
+        top[i] = row[i]
+    for j in range(1, bins):
+        row = rows[first + j][start : start + m]
+        for i in range(m):
+            top[i] = row[i] if row[i] > top[i] else top[i]
+    for j in range(bins):
+        row, share = rows[first + j][start : start + m], shares[first + j][:m]
+        for i in range(m):
+            share[i] = exp(row[i] - top[i])
+    for j in range(bins):
+        share = shares[first + j][:m]
+        for i in range(m):
+            top[i] = share[i] if j == 0 else top[i] + share[i]
+    for i in range(m):
+        top[i] = free / top[i]
+    for j in range(bins):
+        share = shares[first + j][:m]
+        for i in range(m):
+            share[i] *= top[i]
+    for i in range(m):
+        top[i] = real(0)
+    for j in range(bins - 1):
+        total, share, below = sums[first + j + 1][:m], shares[first + j][:m], sums[first + j][:m]
+        for i in range(m):
+            total[i] = below[i] + share[i]
+
+
+@fast
+def _bin(at: Any, rows: Any, start: Any, m: Any, layout: Any, ends: Any, shares: Any, sums: Any, known: Any) -> None:
+    """What is known of m numbers: the corner and the size of their bins, and raw slopes, by x (at 0) or y (at bins)."""
+    bins, low, high, floor = layout[0], real(layout[1]), real(layout[2]), real((layout[2] - layout[1]) * layout[3])
+    for i in range(m):
+        known[_BIN + i] = real(0)
+    for j in range(1, bins):
+        total, edge = sums[at + j][:m], low + floor * real(j)
+        for i in range(m):
+            known[_BIN + i] += real(1) if known[_X + i] >= total[i] + edge else real(0)
+    for i in range(m):
+        k = int(known[_BIN + i])
+        edge = low + floor * real(k)
+        x_0, y_0, last = sums[k, i] + edge, sums[bins + k, i] + edge, k == bins - 1
+        known[_X0 + i], known[_W + i] = x_0, high - x_0 if last else shares[k, i] + floor
+        known[_Y0 + i], known[_H + i] = y_0, high - y_0 if last else shares[bins + k, i] + floor
+        before, after = k - 1 if k > 0 else ends[0], k if k < bins - 1 else ends[1]
+        known[_S0 + i], known[_S1 + i] = real(before >= 0), real(after >= 0)
+        known[_V0 + i] = rows[2 * bins + max(before, 0), start + i] + _ONE_SLOPE
+        known[_V1 + i] = rows[2 * bins + max(after, 0), start + i] + _ONE_SLOPE
+
+
+@fast
+def _encoded(m: Any, layout: Any, known: Any) -> None:
+    low, high, least = real(layout[1]), real(layout[2]), real(layout[3])
+    for i in range(m):
+        x, w, h = known[_X + i], known[_W + i], known[_H + i]
+        d_0, d_1 = _slope(known[_V0 + i], known[_S0 + i], least), _slope(known[_V1 + i], known[_S1 + i], least)
+        c, s = _within(x, low, high), h / w
+        xi = _within((c - known[_X0 + i]) / w, real(0), real(1))
+        share, slope = _shape(xi, s, d_0, d_1)[4:]
+        known[_VALUE + i] = known[_Y0 + i] + h * share + (x - c) * slope
+        known[_LADJ + i] = log(slope)
+
+
+@fast
+def _decoded(m: Any, layout: Any, known: Any) -> None:
+    low, high, least = real(layout[1]), real(layout[2]), real(layout[3])
+    for i in range(m):
+        y, w, h = known[_X + i], known[_W + i], known[_H + i]
+        d_0, d_1 = _slope(known[_V0 + i], known[_S0 + i], least), _slope(known[_V1 + i], known[_S1 + i], least)
+        c, s = _within(y, low, high), h / w
+        eta = _within((c - known[_Y0 + i]) / h, real(0), real(1))
+        u = d_0 * (real(1) - eta) - d_1 * eta
+        v = real(2) * s * (eta if u >= real(0) else real(1) - eta)
+        v = v / (abs(u) + np.sqrt(u * u + real(4) * s * s * eta * (real(1) - eta)) + v)
+        xi = v if u >= real(0) else real(1) - v
+        slope = _shape(xi, s, d_0, d_1)[5]
+        known[_VALUE + i] = known[_X0 + i] + w * xi + (y - c) / slope
+        known[_LADJ + i] = -log(slope)
+
+
+@fast
+def _within(x: Any, low: Any, high: Any) -> Any:
+    return low if x < low else (high if x > high else x)
+
+
+@fast
+def _shape(xi: Any, s: Any, d_0: Any, d_1: Any) -> Any:
+    """p, q, b, m, xi p / b and the slope."""
+    o = real(1) - xi
+    p, q = s * xi + d_0 * o, d_1 * xi + s * o
+    b, m = p * xi + q * o, q * xi + p * o
+    r = s / b
+    return p, q, b, m, xi * p / b, r * r * m
+
+
+@fast
+def _pulled(m: Any, layout: Any, inverse: Any, known: Any) -> None:
+    """Gradients in numbers, in what lies below them, in their own shares, and in raw slopes."""
+    low, high, least = real(layout[1]), real(layout[2]), real(layout[3])
+    for i in range(m):
+        x, w, h, g, u = known[_X + i], known[_W + i], known[_H + i], known[_G + i], known[_U + i]
+        v_0, v_1, learned_0, learned_1 = known[_V0 + i], known[_V1 + i], known[_S0 + i], known[_S1 + i]
+        d_0, d_1 = _slope(v_0, learned_0, least), _slope(v_1, learned_1, least)
+        c, s = _within(x, low, high), h / w
+        xi = _within((c - known[_X0 + i]) / w, real(0), real(1))
+        p, q, b, mid, share, slope = _shape(xi, s, d_0, d_1)
+        o, to_x = real(1) - xi, real(0)
+        bend = real(2) * ((q - p) / mid - (d_0 + d_1 - real(2) * s) * (o - xi) / b) / w
+        bend = real(0) if x <= low or x >= high else bend
+        if inverse:
+            to_x = (g - u * bend) / slope
+            known[_VALUE + i], along, g, u = to_x, -g, -to_x, -u
+        else:
+            along = g * slope + u * bend
+            known[_VALUE + i] = along
+        t, u = xi * o, u + (x - c) * (g * slope)
+        a, in_m = g * h / b, u / mid
+        in_b = -(a * share + real(2) * u / b)
+        in_s = (in_b + real(2) * t * (in_m - in_b) + a * xi * xi + real(2) * u / s) / w
+        known[_DX + i], known[_DY + i] = -along, g
+        known[_OWN_X + i], known[_OWN_Y + i] = -(in_s * s + along * xi), in_s + g * share
+        known[_D0 + i] = ((a + in_b) * t + in_m * o * o) * sigmoid(v_0) * learned_0 * (real(1) - least)
+        known[_D1 + i] = (in_b * t + in_m * xi * xi) * sigmoid(v_1) * learned_1 * (real(1) - least)
+
+
+@fast
+def _to_shares(
+    first: Any, bins: Any, free: Any, below: Any, own: Any, start: Any, m: Any, shares: Any, sums: Any, known: Any,
+    grad: Any,
+) -> None:  # fmt: skip
+    """Gradients of raw shares: e (g - sum e g), g that of the shares."""
+    to_below, to_own = known[below : below + m], known[own : own + m]
+    for i in range(m):
+        k = first + int(known[_BIN + i])
+        known[_X0 + i] = (to_below[i] * sums[k, i] + to_own[i] * shares[k, i]) / free
+    for j in range(bins):
+        out, share, here = grad[first + j][start : start + m], shares[first + j][:m], real(j)
+        for i in range(m):
+            k = known[_BIN + i]
+            inside = to_below[i] * real(k > here) + to_own[i] * real(k == here)
+            out[i] = share[i] * (inside - known[_X0 + i])
+
+
+@fast
+def _to_slopes(bins: Any, ends: Any, start: Any, m: Any, known: Any, grad: Any) -> None:
+    for j in range(2 * bins, len(grad)):
+        out, lower, upper = grad[j][start : start + m], real(j - 2 * bins + 1), real(j - 2 * bins)
+        lower = lower if j < 3 * bins - 1 else real(0 if j - 2 * bins == ends[0] else -1)
+        upper = upper if j < 3 * bins - 1 else real(bins - 1 if j - 2 * bins == ends[1] else -1)
+        for i in range(m):
+            k = known[_BIN + i]
+            out[i] = known[_D0 + i] * real(k == lower) + known[_D1 + i] * real(k == upper)
+
+
+@fast
+def _map(rows: Any, x: Any, layout: Any, ends: Any, inverse: Any, value: Any, ladj: Any) -> None:
+    """Fill value and ladj [n]; `ends` are the raw slopes of the outer knots, or -1."""
+    bins, free = layout[0], real((layout[2] - layout[1]) * (1 - layout[3] * layout[0]))
+    shares, sums = np.empty((2 * bins, LANES), real), np.empty((2 * bins, LANES), real)
+    known = np.empty(20 * LANES, real)
+    for start in range(0, len(x), LANES):
+        m = min(LANES, len(x) - start)
+        part, to, logs = x[start : start + m], value[start : start + m], ladj[start : start + m]
+        for i in range(m):
+            known[_X + i] = part[i]
+        _shares(rows, 0, bins, start, m, free, shares, sums)
+        _shares(rows, bins, bins, start, m, free, shares, sums)
+        _bin(bins if inverse else 0, rows, start, m, layout, ends, shares, sums, known)
+        if inverse:
+            _decoded(m, layout, known)
+        else:
+            _encoded(m, layout, known)
+        for i in range(m):
+            to[i] = known[_VALUE + i]
+        for i in range(m):
+            logs[i] = known[_LADJ + i]
+
+
+@fast
+def _pull(rows: Any, x: Any, g: Any, u: Any, layout: Any, ends: Any, inverse: Any, to_x: Any, grad: Any) -> None:
+    """Fill the gradients of numbers and parameters, of those of value and ladj; x is the number on the data's side."""
+    bins, free = layout[0], real((layout[2] - layout[1]) * (1 - layout[3] * layout[0]))
+    shares, sums = np.empty((2 * bins, LANES), real), np.empty((2 * bins, LANES), real)
+    known = np.empty(20 * LANES, real)
+    for start in range(0, len(x), LANES):
+        m = min(LANES, len(x) - start)
+        for i in range(m):
+            known[_X + i], known[_G + i], known[_U + i] = x[start + i], g[start + i], u[start + i]
+        _shares(rows, 0, bins, start, m, free, shares, sums)
+        _shares(rows, bins, bins, start, m, free, shares, sums)
+        _bin(0, rows, start, m, layout, ends, shares, sums, known)
+        _pulled(m, layout, inverse, known)
+        for i in range(m):
+            to_x[start + i] = known[_VALUE + i]
+        _to_shares(0, bins, free, _DX, _OWN_X, start, m, shares, sums, known, grad)
+        _to_shares(bins, bins, free, _DY, _OWN_Y, start, m, shares, sums, known, grad)
+        _to_slopes(bins, ends, start, m, known, grad)
+
+
+def mapped(x: Tensor, params: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
+    """(value, ladj) [*] of numbers [*] and parameters [*, size]."""
+    axes = axes_of(params)
+    strides, value, ladj = strides_of(x.shape, axes), params.new_empty(x.numel()), params.new_empty(x.numel())
+    _map(in_rows(params, axes), flat(x, axes), *_numbers(layout), inverse, value.numpy(), ladj.numpy())
+    return value.as_strided(x.shape, strides), ladj.as_strided(x.shape, strides)
+
+
+def pulled(x: Tensor, params: Tensor, g: Tensor, u: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
+    """Gradients of numbers and parameters, of those of value and ladj; x is the number on the data side."""
+    axes, n = axes_of(params), x.numel()
+    strides, to_x, grad = strides_of(x.shape, axes), params.new_empty(n), params.new_empty(params.shape[-1], n)
+    numbers = (flat(each, axes) for each in (x, g, u))
+    _pull(in_rows(params, axes), *numbers, *_numbers(layout), inverse, to_x.numpy(), grad.numpy())
+    return to_x.as_strided(x.shape, strides), grad.as_strided(params.shape, (*strides, n))
+
+
+def _numbers(layout: "Layout") -> tuple[tuple[int, float, float, float], tuple[int, int]]:
+    bins, low, high, least, slopes = layout
+    return (bins, float(low), float(high), least), (slopes[0], slopes[-1])
