@@ -5,7 +5,7 @@
 
 NICE on 784 numbers (four additive couplings, five layers of 1000), MAF and both neural spline flows, autoregressive
 (nsf) and of couplings (nsf-c), on 6, 43, 64 and 784, batches of 256 and 1024, here and in zuko, nflows and normflows
-(whichever is installed). The floor is a bare chain of the same linear layers, dense, with ReLU between: its training
+(whichever is installed); splines here are compiled where numba is installed. The floor is a bare chain of the same linear layers, dense, with ReLU between: its training
 step (forward, backward, Adam) for training steps and samples, its forward pass for log_prob. Libraries take turns
 within each round, each with the better of two calls, since whoever comes after another finds the caches full of its
 numbers; thread CPU time on one thread; median over rounds with (fastest-slowest), then the ratio to the floor of the
@@ -263,6 +263,7 @@ def measure(case: Case, batch: int, rounds: int, slow: bool) -> Iterator[tuple[s
             todo = {"pushforward": todo["pushforward"]}
         times: dict[str, list[float]] = {name: [] for name in ("floor", *todo)}
         calls["floor"][base]()
+        calls["pushforward"][operation]()  # numba compiles at the first call of all
         patient = {
             name for name, call in todo.items() if (first := seconds(call)) < PATIENCE or times[name].append(first)
         }

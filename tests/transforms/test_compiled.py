@@ -1,6 +1,9 @@
 """The compiled spline says what torch's operations say, as near to the truth and with the same derivatives."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -146,6 +149,17 @@ def test_it_takes_only_what_it_can():
         assert spline_for(torch.zeros(2**14 + 1)) is None
     finally:
         torch.set_num_threads(threads)
+
+
+def test_it_can_be_switched_off():
+    code = "from pushforward.transforms.compiled import spline; raise SystemExit(spline() is not None)"
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=os.environ | {"NUMBA_DISABLE_JIT": off}, check=False
+        ).returncode
+        for off in "01"
+    ]
+    assert found == [1, 0]
 
 
 def test_flows_are_the_same_with_it_and_without(without):

@@ -1,10 +1,10 @@
 """Formulas of float32 numbers on a CPU, compiled by numba where it is installed (`pip install 'pushforward[numba]'`).
 
 To torch a formula is a call for every operation, some 5 microseconds each, and as many passes through memory; compiled,
-it is one call and one pass. The formulas stand in `rational.py` and `monotone.py` in torch's operations as well,
-which take all other numbers: other precisions, other devices, and so many that more than two threads of torch's are
-quicker than the one here. Both say the same within rounding. numba compiles for some seconds at the first call of all,
-and keeps what it made for the next process.
+it is one call and one pass. `transforms/rational.py` has the formula in torch's operations as well, which take all
+other numbers: other precisions, other devices, and so many that more than two threads of torch's are quicker than the
+one here. Both say the same within rounding. numba compiles for some seconds at the first call of all, and keeps what it
+made for the next process. `docs/decisions/numba.md` says why.
 """
 
 import functools
@@ -30,9 +30,10 @@ def spline_for(x: Tensor) -> ModuleType | None:
 
 @functools.cache
 def spline() -> ModuleType | None:
-    """`rational.py` of this folder, if there is numba."""
+    """`rational.py` of this folder, if there is numba and nobody has switched it off (`NUMBA_DISABLE_JIT`)."""
     try:
-        return importlib.import_module(f"{__name__}.rational")
+        off = importlib.import_module("numba").config.DISABLE_JIT
+        return None if off else importlib.import_module(f"{__name__}.rational")
     except ImportError:
         return None
 

@@ -2,6 +2,8 @@
 
 It has no exponential or logarithm that takes vectors: these are sums of their own, within 2 units of the last place.
 NaN stays NaN, as comparisons are written so that it fails them. Loops run along numbers with nothing else in them.
+
+References: Cody, Waite 1980, Software manual for the elementary functions (the logarithm of 2 in two parts).
 """
 
 import math
