@@ -5,11 +5,11 @@
 
 NICE on 784 numbers (four additive couplings, five layers of 1000), MAF and both neural spline flows, autoregressive
 (nsf) and of couplings (nsf-c), on 6, 43, 64 and 784, batches of 256 and 1024, here and in zuko, nflows and normflows
-(whichever is installed); splines here are compiled where numba is installed. The floor is a bare chain of the same linear layers, dense, with ReLU between: its training
-step (forward, backward, Adam) for training steps and samples, its forward pass for log_prob. Libraries take turns
-within each round, each with the better of two calls, since whoever comes after another finds the caches full of its
-numbers; thread CPU time on one thread; median over rounds with (fastest-slowest), then the ratio to the floor of the
-same rounds.
+(whichever is installed). Splines here are compiled where numba is installed. The floor is a bare chain of the same
+linear layers, dense, with ReLU between: its training step (forward, backward, Adam) for training steps and samples, its
+forward pass for log_prob. Libraries take turns within each round, each with the better of two calls, since whoever
+comes after another finds the caches full of its numbers; thread CPU time on one thread; median over rounds with
+(fastest-slowest), then the ratio to the floor of the same rounds.
 
 What takes longer than `PATIENCE` is not repeated (marked 1x), and others' samples of 784 numbers are drawn for the
 smaller batch alone. --quick is a smaller table, without them, in under a minute.
@@ -43,7 +43,6 @@ from pushforward.transforms import (
     MonotoneCoupling,
     RationalQuadratic,
     Transform,
-    reverse,
 )
 
 PATIENCE = 5.0
@@ -115,9 +114,11 @@ def pushforward(case: Case) -> Flow:
     members: list[Transform] = []
     for k in range(case.transforms):
         if case.coupled:
-            net = Dense(case.inputs, case.outputs, case.hidden, case.layers, zero_output=False)
+            mask = (torch.arange(n) < n // 2) ^ bool(k % 2)
+            kept, each = int(mask.sum()), case.outputs // (n - n // 2)
+            net = Dense(kept, each * (n - kept), case.hidden, case.layers, zero_output=False)
             nice = case.kind == "nice"
-            members += [AdditiveCoupling((n,), net) if nice else MonotoneCoupling((n,), net, monotone), reverse(n)]
+            members += [AdditiveCoupling((n,), net, mask) if nice else MonotoneCoupling((n,), net, monotone, mask)]
         else:
             members.append(autoregressive(case, monotone, k))
     flow = NormalizingFlow(Chain(*members), Normal((n,)))

@@ -239,10 +239,10 @@ def _pull(rows: Any, x: Any, g: Any, u: Any, layout: Any, ends: Any, inverse: An
 
 def mapped(x: Tensor, params: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
     """(value, ladj) [*] of numbers [*] and parameters [*, size]."""
-    axes = axes_of(params)
-    strides, value, ladj = strides_of(x.shape, axes), params.new_empty(x.numel()), params.new_empty(x.numel())
-    _map(in_rows(params, axes), flat(x, axes), *_numbers(layout), inverse, value.numpy(), ladj.numpy())
-    return value.as_strided(x.shape, strides), ladj.as_strided(x.shape, strides)
+    axes, n = axes_of(params), x.numel()
+    strides, found = strides_of(x.shape, axes), params.new_empty(2, n)
+    _map(in_rows(params, axes), flat(x, axes), *_numbers(layout), inverse, *found.numpy())
+    return found.as_strided(x.shape, strides), found.as_strided(x.shape, strides, n)
 
 
 def pulled(x: Tensor, params: Tensor, g: Tensor, u: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
