@@ -182,7 +182,7 @@ def best_of_cells(name: str, source: Places, target: Places, independent: Coupli
         model = flow(source)
     (x,), (eps,) = stratified(target, 50 + seed, 1, PAIRS), stratified(source, 60 + seed, 1, PAIRS)
     y = x.double().numpy()
-    v = solved(eps.double().numpy(), y, allowed_breaks=PAIRS)[2]
+    v = solved(eps.double().numpy(), y, allowed_breaks=20)[2]
     (eps,) = stratified(source, 70 + seed, 1, 2**19)
     index, left = tightest(eps.double().numpy(), y, v, 24)
     jump = np.linalg.norm(y[index] - y[index[:, :1]], axis=2)
