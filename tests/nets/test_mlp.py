@@ -80,6 +80,17 @@ def test_a_conditioner_is_its_layers_one_after_the_other():
     torch.testing.assert_close(ours, torchs)
 
 
+def test_layers_that_are_held_fixed_have_no_gradient_and_pass_others_on():
+    torch.manual_seed(0)
+    net, x = Dense(3, 5, hidden=16, zero_output=False), torch.randn(4, 3, requires_grad=True)
+    (right,) = torch.autograd.grad(net(x).square().sum(), x)
+    net.hidden.requires_grad_(False)
+    net.leave.bias.requires_grad_(False)
+    net(x).square().sum().backward()
+    torch.testing.assert_close(x.grad, right)
+    assert [name for name, each in net.named_parameters() if each.grad is not None] == ["leave.weight"]
+
+
 def test_waves_are_the_formula():
     t = torch.tensor([0.0, 0.3], dtype=torch.float64)
     out = waves(t, 3, slowest=0.25, fastest=4.0)

@@ -44,7 +44,7 @@ class Layers(Fused):
         (x, *parameters), (g,) = inputs, results
         found: list[Tensor | None] = []
         for i, a in reversed([*enumerate((x, *kept))]):
-            found += [g.sum(0), torch.mm(g.T, a)]
+            found += [g.sum(0) if needed[2 * i + 2] else None, torch.mm(g.T, a) if needed[2 * i + 1] else None]
             if i or needed[0]:
                 g = torch.mm(g, parameters[2 * i])
             if i:
