@@ -144,7 +144,7 @@ def _pulled(m: Any, layout: Any, inverse: Any, known: Any) -> None:
         c, s = _within(x, low, high), h / w
         xi = _within((c - known[_X0 + i]) / w, real(0), real(1))
         p, q, b, mid, share, slope = _shape(xi, s, d_0, d_1)
-        o, to_x = real(1) - xi, real(0)
+        o = real(1) - xi
         bend = real(2) * ((q - p) / mid - (d_0 + d_1 - real(2) * s) * (o - xi) / b) / w
         bend = real(0) if x <= low or x >= high else bend
         if inverse:
