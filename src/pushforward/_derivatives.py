@@ -16,6 +16,8 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 Tensors = tuple[Tensor, ...]
 
 _functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+_autocast: Callable[[], bool] = torch._C._is_any_autocast_enabled  # pyright: ignore[reportAttributeAccessIssue]
+"""On any device: a sixth of the time that it takes to ask for one."""
 
 
 class Fused(abc.ABC):
@@ -41,7 +43,7 @@ class Fused(abc.ABC):
         """The gradients of the inputs that need them, of those of the results."""
 
     def __call__(self, *inputs: Tensor) -> Tensors:
-        if torch.compiler.is_compiling() or transformed() or torch.is_autocast_enabled(inputs[0].device.type):
+        if torch.compiler.is_compiling() or transformed() or _autocast():
             return self.plain(*inputs)
         if not torch.is_grad_enabled():
             return self.values(*inputs)[0]

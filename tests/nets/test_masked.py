@@ -1,7 +1,12 @@
 """The masked network: who sees whom, what it costs, and the walk."""
 
+import copy
+import pickle
+
 import pytest
 import torch
+from torch import nn
+from torch.func import functional_call
 from torch.testing import assert_close
 
 from pushforward import PushforwardError
@@ -30,7 +35,7 @@ def net_of(adjacency, seed=0, **options):
     torch.manual_seed(seed)
     net = MaskedDense(len(adjacency), 2, adjacency=adjacency, activation=torch.tanh, **{"hidden": 24, **options})
     for parameter in net.parameters():
-        torch.nn.init.normal_(parameter, std=0.7)
+        nn.init.normal_(parameter, std=0.7)
     return net.double()
 
 
@@ -128,3 +133,123 @@ def test_what_cannot_be_is_refused(options, said):
 def test_a_context_of_another_kind_is_refused(context):
     with pytest.raises(PushforwardError, match=r"context \[batch, 2\]"):
         MaskedDense(3, 2, context=2)(torch.zeros(2, 3), context)
+
+
+def staircases(seed=0):
+    """Two layers of several blocks."""
+    torch.manual_seed(seed)
+    masks = [torch.arange(n)[:, None] * 140 // n >= torch.arange(140) for n in (140, 300)]
+    layers = Staircases(masks).double()
+    return layers, torch.randn(140, 5, dtype=torch.float64)
+
+
+def formula(layers, x, weight=None, bias=None):
+    """What they are to say."""
+    parameters = layers.weight if weight is None else weight, layers.mask, layers.bias if bias is None else bias
+    return layers.product.plain(x, *parameters)[0]
+
+
+def slope(y, *parameters):
+    """The gradient of one sum of the outputs."""
+    return torch.autograd.grad((y * torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape)).sum(), parameters)
+
+
+def changed(how, layers):
+    """The same layers, with other numbers in their parameters."""
+    weight, bias = (torch.randn_like(each) for each in (layers.weight, layers.bias))
+    match how:
+        case "in place":
+            with torch.no_grad():
+                layers.weight.copy_(weight), layers.bias.copy_(bias)
+        case "unseen by autograd":
+            layers.weight.data.copy_(weight), layers.bias.data.copy_(bias)
+        case "other storage":
+            layers.weight.data, layers.bias.data = weight, bias
+        case "other parameters":
+            layers.weight, layers.bias = nn.Parameter(weight), nn.Parameter(bias)
+        case "a bias alone":
+            layers.bias = nn.Parameter(bias)
+        case "assigned":
+            layers.load_state_dict({**layers.state_dict(), "weight": weight, "bias": bias}, assign=True)
+        case "another precision":
+            layers.float().double()
+        case "a copy":
+            layers = copy.deepcopy(layers)
+            layers.weight.data.copy_(weight)
+        case "a pickle":
+            layers = pickle.loads(pickle.dumps(layers))
+            layers.weight.data.copy_(weight)
+    return layers
+
+
+WAYS = ["in place", "unseen by autograd", "other storage", "other parameters", "a bias alone", "assigned"]
+WAYS += ["another precision", "a copy", "a pickle"]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_products_are_those_of_the_parameters_as_they_are(how):
+    layers, x = staircases()
+    before = layers(x).detach()
+    again = changed(how, layers)
+    parameters = again.weight, again.bias
+    assert_close(again(x), formula(again, x), rtol=1e-12, atol=1e-12)
+    assert_close(slope(again(x), *parameters), slope(formula(again, x), *parameters), rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        assert_close(again(x), formula(again, x), rtol=1e-12, atol=1e-12)
+    if again is not layers:
+        assert_close(layers(x), before, rtol=0, atol=0)
+
+
+def test_two_calls_before_one_gradient():
+    layers, x = staircases()
+    y = torch.randn_like(x)
+    found = slope(layers(x) + layers(y), layers.weight, layers.bias)
+    wanted = slope(formula(layers, x) + formula(layers, y), layers.weight, layers.bias)
+    assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+def test_each_call_keeps_the_parameters_it_was_given():
+    """Weights of a hypernetwork, say, for two calls, and the module's own after them."""
+    layers, x = staircases()
+    ways = [[nn.Parameter(torch.randn_like(each)) for each in (layers.weight, layers.bias)] for _ in range(2)]
+    results = [functional_call(layers, dict(zip(["weight", "bias"], each, strict=True)), x) for each in ways]
+    results.append(layers(x))
+    for y, (weight, bias) in zip(results, [*ways, [layers.weight, layers.bias]], strict=True):
+        assert_close(
+            slope(y, weight, bias), slope(formula(layers, x, weight, bias), weight, bias), rtol=1e-9, atol=1e-9
+        )
+
+
+def test_a_gradient_after_the_weights_have_changed_is_refused():
+    layers, x = staircases()
+    y = layers(x).sum()
+    with torch.no_grad():
+        layers.weight.mul_(2)
+    layers(x)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.backward()
+
+
+def test_second_derivatives_reach_biases():
+    layers, x = staircases()
+    layers(x)
+    found = torch.autograd.grad(layers(x).square().sum(), layers.bias, create_graph=True)[0]
+    wanted = torch.autograd.grad(formula(layers, x).square().sum(), layers.bias, create_graph=True)[0]
+    found, wanted = (torch.autograd.grad(each.square().sum(), [layers.weight, layers.bias]) for each in (found, wanted))
+    assert_close(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+def test_inference_first_and_training_after():
+    layers, x = staircases()
+    with torch.inference_mode():
+        seen = layers(x)
+    assert_close(layers(x), seen, rtol=0, atol=0)
+    layers(x).sum().backward()
+    assert layers.weight.grad.ne(0).any()
+
+
+def test_a_pickle_carries_parameters_alone():
+    layers, x = staircases()
+    before = len(pickle.dumps(layers))
+    layers(x)
+    assert len(pickle.dumps(layers)) == before

@@ -156,6 +156,8 @@ class MaskedDense(nn.Module):
 
     def _told(self, context: Context) -> Tensor | None:
         """What the context adds to the hidden layers, [units, batch]."""
+        if context is None and not self.length:
+            return None
         given = 0 if context is None else context.shape[-1] if context.ndim == 2 else -1
         if given != self.length:
             raise ShapeError(explain(

@@ -85,20 +85,22 @@ class Autoregressive(Transform):
             raise ConfigError(explain("'auto', 'walk' or 'jacobi'", repr(method), "'auto' suits most flows."))
         self.monotone, self.conditioner, self.tolerance = monotone, conditioner, tolerance
         self.method: Method = method
-        self._looked_at: tuple[Tensor, int, bool] | None = None
+        self._looked_at: tuple[Tensor, int, int] | None = None
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        z, ladj = self._placed(self._in_order(x), context)
-        return self._back(z, x), ladj.sum(1)
+        run = self._run()
+        z, ladj = self._placed(self._in_order(x, run), context)
+        return self._back(z, x, run), ladj.sum(1)
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
         refuse_vmap(z, context)
-        wanted = self._in_order(z)
+        run = self._run()
+        wanted = self._in_order(z, run)
         with torch.no_grad():
             x = self._search(wanted, context).T.contiguous().T  # as `_in_order` lays numbers out
         levels = len(self.conditioner.sizes)
         x, ladj = solution(lambda v: self._placed(v, context), x, wanted, levels, self.tolerance)
-        return self._back(x, z), -ladj.sum(1)
+        return self._back(x, z, run), -ladj.sum(1)
 
     def _placed(self, x: Tensor, context: Context) -> tuple[Tensor, Tensor]:
         params = self.conditioner.placed(x, context)
@@ -144,21 +146,31 @@ class Autoregressive(Transform):
                 break
         return x.masked_fill(nowhere.any(1, keepdim=True), torch.nan), still
 
-    def _in_order(self, x: Sample) -> Tensor:
+    def _in_order(self, x: Sample, run: int) -> Tensor:
         """[batch, n], lying in memory along the batch."""
         rows = x.flatten(1).T
-        return (rows.contiguous() if self._straight() else rows.index_select(0, self.conditioner.order)).T
+        if not run:
+            return rows.index_select(0, self.conditioner.order).T
+        rows = rows.contiguous()
+        return (rows if run > 0 else rows.flip(0)).T
 
-    def _back(self, x: Tensor, like: Sample) -> Sample:
-        found = x if self._straight() else torch.empty_like(x.T).index_copy_(0, self.conditioner.order, x.T).T
-        return found.reshape(like.shape)
+    def _back(self, x: Tensor, like: Sample, run: int) -> Sample:
+        if run < 0:
+            x = x.T.flip(0).T
+        elif not run:
+            x = torch.empty_like(x.T).index_copy_(0, self.conditioner.order, x.T).T
+        return x if x.shape == like.shape else x.reshape(like.shape)
 
-    def _straight(self) -> bool:
-        """Whether each number stands at its own place; looked at once for as long as nobody changes the order."""
+    def _run(self) -> int:
+        """1 where each number stands at its own place, -1 where they stand the other way round, 0 for other orders.
+
+        Looked at once, for as long as nobody changes the order.
+        """
         order, looked_at = self.conditioner.order, self._looked_at
         if torch.compiler.is_compiling() or transformed() or order.is_inference():
-            return False
+            return 0
         if looked_at is None or looked_at[0] is not order or looked_at[1] != order._version:
-            straight = torch.equal(order, torch.arange(len(order), device=order.device))
-            self._looked_at = looked_at = order, order._version, straight
+            own = torch.arange(len(order), device=order.device)
+            run = 1 if torch.equal(order, own) else -1 if torch.equal(order, own.flip(0)) else 0
+            self._looked_at = looked_at = order, order._version, run
         return looked_at[2]

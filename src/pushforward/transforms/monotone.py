@@ -120,11 +120,11 @@ class Affine(Monotone):
         return 2
 
     def encode(self, x: Tensor, params: Tensor) -> Pair:
-        if params.shape[:-1] == x.shape and x.dtype == params.dtype:
-            z, ladj = _Affine(self.bound)(x, params)
-            return z, ladj
-        z, s = _Affine(self.bound).plain(x, params)
-        return z, s.expand_as(z)
+        if torch.is_grad_enabled() and params.shape[:-1] == x.shape and x.dtype == params.dtype:
+            z, s = _Affine(self.bound)(x, params)
+        else:
+            z, s = _Affine(self.bound).plain(x, params)
+        return z, s if s.shape == z.shape else s.expand_as(z)
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         raw, m = params.unbind(-1)
@@ -166,7 +166,7 @@ class _Affine(Fused):
 def _scale(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """t = sigmoid(2 raw / bound) and s = bound tanh(raw / bound) = bound (2 t - 1); tanh itself takes twice as long."""
     t = (raw if bound == 2 else raw * (2 / bound)).sigmoid()
-    return t, t * (2 * bound) - bound
+    return t, (t * (2 * bound)).sub_(bound)
 
 
 _through_sigmoid = torch.ops.aten.sigmoid_backward.grad_input
