@@ -60,7 +60,8 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        inputs, kept, needed = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :], ctx.needs_input_grad[1:]
+        saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]  # each look at them unpacks all
+        inputs, kept = saved[: ctx.count], saved[ctx.count :]
         if not (torch.is_grad_enabled() or transformed()):
             return None, *ctx.formula.gradients(inputs, kept, needed, grad_outputs)
         with torch.enable_grad():
