@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -253,3 +254,19 @@ def test_a_pickle_carries_parameters_alone():
     before = len(pickle.dumps(layers))
     layers(x)
     assert len(pickle.dumps(layers)) == before
+
+
+def test_layers_made_for_inference():
+    with torch.inference_mode():
+        layers, x = staircases()
+        found = layers(x)
+    with torch.no_grad():
+        assert_close(layers(x), found, rtol=0, atol=0)
+
+
+def test_parameters_that_went_elsewhere_free_their_memory():
+    layers, x = staircases()
+    layers(x)
+    before = weakref.ref(layers._laid)
+    layers.to("meta")(x.to("meta"))
+    assert before() is None

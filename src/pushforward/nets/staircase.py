@@ -54,7 +54,11 @@ class Staircases(nn.Module):
     def _product(self, weight: Tensor, bias: Tensor) -> Products:
         """All layers; on a CPU with the places of the parameters, looked up again when these are exchanged or moved."""
         laid = self._laid
-        if torch.compiler.is_compiling() or transformed() or type(weight) is not nn.Parameter or not weight.is_cpu:
+        if torch.compiler.is_compiling() or transformed():
+            return self.product
+        if type(weight) is not nn.Parameter or not weight.is_cpu:
+            if laid is not None:
+                self._laid = None
             return self.product
         if laid is None or not laid.holds(weight, bias):
             self._laid = laid = Laid(self.product.layers, weight, bias)
