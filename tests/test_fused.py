@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from pushforward.nets.layers import Layers
-from pushforward.nets.products import Fresh
+from pushforward.nets.products import Products
 from pushforward.transforms import GaussianMixture, RationalQuadratic
 from pushforward.transforms.bernstein import _Averages
 from pushforward.transforms.monotone import _Affine
@@ -46,7 +46,7 @@ def products(told):
     shapes = [(3, 7), (1, entries), (1, entries), (14,), *([(10, 7)] if told else [])]
     draw = torch.Generator().manual_seed(2)
     x, weight, mask, *others = (torch.randn(*shape, generator=draw, dtype=torch.float64) for shape in shapes)
-    return Fresh(layers), (x, weight, mask.gt(-0.5).double(), *others)
+    return Products(layers), (x, weight, mask.gt(-0.5).double(), *others)
 
 
 def layers():
@@ -79,7 +79,7 @@ MASK = 2
 
 
 def leaves(formula, inputs, layout="as they come"):
-    fixed = {MASK} if isinstance(formula, Fresh) else set()
+    fixed = {MASK} if isinstance(formula, Products) else set()
     return [LAYOUTS[layout](each).requires_grad_(i not in fixed) for i, each in enumerate(inputs)]
 
 

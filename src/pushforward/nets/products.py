@@ -25,7 +25,7 @@ Views = Sequence[Sequence[Tensor]]
 
 
 @dataclass(frozen=True)
-class Products(Fused):
+class Blocked(Fused):
     """All layers, of x, weights, masks, biases and, if there is a context, what it adds."""
 
     layers: tuple[Blocks, ...]
@@ -94,8 +94,8 @@ class Products(Fused):
 
 
 @dataclass(frozen=True)
-class Fresh(Products):
-    """Products with any parameters, masked anew at each call."""
+class Products(Blocked):
+    """Layers with any parameters, masked anew at each call."""
 
     def ready(self, weight: Tensor, mask: Tensor, *added: Tensor) -> tuple[Views, Views, Tensors]:
         entries = weight * mask
@@ -107,8 +107,8 @@ class Fresh(Products):
 
 
 @dataclass(frozen=True, eq=False)
-class Laid(Products):
-    """Products with parameters that lie still: masked into one place, whose blocks are looked up once.
+class Laid(Blocked):
+    """Layers with parameters that lie still: masked into one place, whose blocks are looked up once.
 
     Twenty views cost what the product of 64 by 64 by 256 numbers does. Two calls at once write the same there.
     """

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pushforward._derivatives import transformed
-from pushforward.nets.products import Fresh, Laid, Products
+from pushforward.nets.products import Blocked, Laid, Products
 
 
 class Staircases(nn.Module):
@@ -39,7 +39,7 @@ class Staircases(nn.Module):
             parts.append([_reached(mask[low:high]) for low, high in pairwise(edges)] if len(edges) > 2 else [mask])
             weights += [_start(part, part.shape[1], zero).flatten() for part in parts[-1]]
             biases.append(_start(mask, 1, zero).squeeze(1))
-        self.product = Fresh(tuple(tuple((len(part), part.shape[1]) for part in each) for each in parts))
+        self.product = Products(tuple(tuple((len(part), part.shape[1]) for part in each) for each in parts))
         self.inputs = tuple(mask.shape[1] for mask in masks)
         self.weight, self.bias = nn.Parameter(torch.cat(weights)[None]), nn.Parameter(torch.cat(biases))
         # 0 or 1: whole in any precision
@@ -51,7 +51,7 @@ class Staircases(nn.Module):
         weight, bias = self.weight, self.bias
         return self._product(weight, bias)(x, weight, self.mask, bias, *(() if told is None else (told,)))[0]
 
-    def _product(self, weight: Tensor, bias: Tensor) -> Products:
+    def _product(self, weight: Tensor, bias: Tensor) -> Blocked:
         """All layers; on a CPU with the places of the parameters, looked up again when these are exchanged or moved."""
         laid = self._laid
         if torch.compiler.is_compiling() or transformed():
@@ -69,7 +69,7 @@ class Staircases(nn.Module):
 
     def each(self) -> list["Layer"]:
         """The layers one by one."""
-        singles = [Fresh((blocks,)) for blocks in self.product.layers]
+        singles = [Products((blocks,)) for blocks in self.product.layers]
         sizes = [sum(each.sizes) for each in singles]
         weights, masks, biases = (
             self.weight.split(sizes, 1),
@@ -83,7 +83,7 @@ class Staircases(nn.Module):
 class Layer:
     """One product: its blocks, how many inputs it has, and its part of the parameters."""
 
-    product: Products
+    product: Blocked
     inputs: int
     weight: Tensor
     mask: Tensor
