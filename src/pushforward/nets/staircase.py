@@ -57,8 +57,7 @@ class Staircases(nn.Module):
         if torch.compiler.is_compiling() or transformed():
             return self.product
         if type(weight) is not nn.Parameter or not weight.is_cpu:
-            if laid is not None:
-                self._laid = None
+            self._laid = None
             return self.product
         if laid is None or not laid.holds(weight, bias):
             self._laid = laid = Laid(self.product.layers, weight, bias)
