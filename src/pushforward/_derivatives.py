@@ -16,6 +16,7 @@ _Function = TypeVar("_Function", bound=Callable[..., object])
 Tensors = tuple[Tensor, ...]
 
 _functorch: Any = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+_traced: Callable[[], bool] = torch._C._is_tracing  # pyright: ignore[reportAttributeAccessIssue]
 _autocast: Callable[[], bool] = torch._C._is_any_autocast_enabled  # pyright: ignore[reportAttributeAccessIssue]
 """On any device: a sixth of the time that it takes to ask for one."""
 
@@ -33,12 +34,15 @@ class Fused(abc.ABC):
         """The results, in operations that have all derivatives."""
 
     @abc.abstractmethod
-    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
-        """The same results, and what `gradients` is to be given besides the inputs."""
+    def values(self, *inputs: Tensor) -> tuple[Tensors, Any]:
+        """The same results, and what `gradients` is to be given besides the inputs.
+
+        That is tensors, which are saved with the graph, or one object that is no tuple, which goes with it.
+        """
 
     @abc.abstractmethod
     def gradients(
-        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
+        self, inputs: Tensors, kept: Any, needed: tuple[bool, ...], results: Tensors
     ) -> tuple[Tensor | None, ...]:
         """The gradients of the inputs that need them, of those of the results."""
 
@@ -54,14 +58,15 @@ class _Node(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, formula: Fused, *inputs: Tensor) -> Tensors:
         results, kept = formula.values(*inputs)
-        ctx.save_for_backward(*inputs, *kept)
+        saved, ctx.kept = (kept, None) if isinstance(kept, tuple) else ((), kept)
+        ctx.save_for_backward(*inputs, *saved)
         ctx.formula, ctx.count = formula, len(inputs)
         return results
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         saved, needed = ctx.saved_tensors, ctx.needs_input_grad[1:]  # each look at them unpacks all
-        inputs, kept = saved[: ctx.count], saved[ctx.count :]
+        inputs, kept = saved[: ctx.count], saved[ctx.count :] if ctx.kept is None else ctx.kept
         if not (torch.is_grad_enabled() or transformed()):
             return None, *ctx.formula.gradients(inputs, kept, needed, grad_outputs)
         with torch.enable_grad():
@@ -103,13 +108,13 @@ class _Last(torch.autograd.Function):
 
 
 def transformed() -> bool:
-    """Whether a torch.func transform or forward-mode differentiation is active; never in `torch.compile`.
+    """Whether `torch.func`, forward-mode differentiation or `torch.jit.trace` is at work; never in `torch.compile`.
 
     Quick kernels have the derivative that training needs, and step aside for others.
     """
     if torch.compiler.is_compiling():
         return False
-    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()  # pyright: ignore[reportAttributeAccessIssue]
+    return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active() or _traced()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def wrapped(x: Tensor) -> bool:

@@ -3,12 +3,13 @@
     h_1 = (W_1 * mask_1) x + b_1          h_l = (W_l * mask_l) relu(h_{l-1}) + b_l
 
 Row k of a layer sees its first columns alone, as many as its block is wide; blocks grow. Numbers lie along the batch: a
-unit is a row, [units, batch], so a block's rows, its results and what it may see are each in one piece. Blocks are
-multiplied straight into the rows of their results, ReLU and its derivative act in place, and gradients are multiplied
-straight into one gradient, with no slices, paddings and sums between.
+unit is a row, [units, batch], so a block's rows, its results and what it may see are each in one piece. Products are
+added straight to the rows of their results, which hold the biases already, ReLU and its derivative act in place, and
+gradients are multiplied straight into one gradient, with no slices, paddings and sums between.
+
+`Products` takes any parameters and new memory for each call. Small ones on a CPU: `laid.py`.
 """
 
-import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -20,13 +21,13 @@ from pushforward._derivatives import Fused, Tensors
 Blocks = tuple[tuple[int, int], ...]
 """Rows and columns of each block of a layer."""
 
-Views = Sequence[Sequence[Tensor]]
-"""A tensor for each block of each layer."""
+Views = Sequence[Tensor]
+"""A tensor for each block of a layer."""
 
 
 @dataclass(frozen=True)
 class Blocked(Fused):
-    """All layers, of x, weights, masks, biases and, if there is a context, what it adds."""
+    """All layers, of x, weights, masks, biases and, if there is a context, what it adds to the hidden ones."""
 
     layers: tuple[Blocks, ...]
     rows: tuple[int, ...] = field(init=False)  # of each layer
@@ -37,151 +38,131 @@ class Blocked(Fused):
         object.__setattr__(self, "sizes", tuple(rows * columns for blocks in self.layers for rows, columns in blocks))
 
     def plain(self, *inputs: Tensor) -> Tensors:
-        a, weight, mask, bias, *told = inputs
-        h = a
-        for i, (blocks, offsets) in enumerate(zip(self.cut(weight * mask), self.offsets(bias, *told), strict=True)):
+        h, weight, mask, bias, *told = inputs
+        offsets = self.offsets(bias)
+        added = [*(b + c for b, c in zip(offsets, self.hidden(*told), strict=False)), offsets[-1]] if told else offsets
+        for i, (offset, blocks) in enumerate(zip(added, self.cut(weight * mask), strict=True)):
             a = h.relu() if i else h
-            h = torch.cat([b + w @ a[: w.shape[1]] for b, w in zip(offsets, blocks, strict=True)])
+            h = offset + torch.cat([w @ a[: w.shape[1]] for w in blocks])
         return (h,)
 
-    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
-        a, weight, mask, bias, *told = inputs
-        blocks, offsets, kept = self.ready(weight, mask, bias, *told)
-        hidden: list[Tensor] = []
-        for i, each in enumerate(zip(blocks, offsets, strict=True)):
-            if i:
-                hidden.append(a := a.relu_())
-            a = _product(*each, a)
-        return (a,), (*kept, *hidden)
-
-    def gradients(
-        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
-    ) -> tuple[Tensor | None, ...]:
-        (x, weight, mask, _, *told), (g,), rows = inputs, results, self.rows
-        blocks, hidden = self.again(kept)
-        pulled, entries = g.new_empty(sum(rows[:-1]), g.shape[1]), torch.empty_like(weight)
-        grads, activations, outer = (*pulled.split_with_sizes(rows[:-1]), g), (x, *hidden), self.cut(entries)
-        to_x = torch.empty_like(x) if needed[0] else None
-        for i in reversed(range(len(rows))):
-            parts = _rows(grads[i], self.layers[i])
-            _outer(outer[i], parts, activations[i])
-            if i:
-                _pull(grads[i - 1], parts, blocks[i])
-                _closed(grads[i - 1], activations[i], 0, grad_input=grads[i - 1])
-            elif to_x is not None:
-                _pull(to_x, parts, blocks[0])
-        return to_x, entries.mul_(mask), None, torch.cat([pulled.sum(1), g.sum(1)]), *([pulled] if told else [])
-
-    @abc.abstractmethod
-    def ready(self, weight: Tensor, mask: Tensor, *added: Tensor) -> tuple[Views, Views, Tensors]:
-        """Blocks and offsets of each layer, and what to keep of them for the gradients."""
-
-    @abc.abstractmethod
-    def again(self, kept: Tensors) -> tuple[Views, Tensors]:
-        """The blocks of each layer and the hidden layers, of what was kept."""
-
-    def cut(self, entries: Tensor) -> Views:
+    def cut(self, entries: Tensor) -> Sequence[Views]:
         """The blocks of each layer, as views."""
         parts = iter(entries[0].split_with_sizes(self.sizes))
         return [[next(parts).view(shape) for shape in blocks] for blocks in self.layers]
 
-    def offsets(self, bias: Tensor, told: Tensor | None = None) -> Views:
-        """What is added to each block of each layer, [units, 1 or batch]."""
-        *hidden, last = bias[:, None].split_with_sizes(self.rows)
-        if told is not None:
-            hidden = [b + c for b, c in zip(hidden, told.split_with_sizes(self.rows[:-1]), strict=True)]
-        return [_rows(each, blocks) for each, blocks in zip((*hidden, last), self.layers, strict=True)]
+    def offsets(self, bias: Tensor) -> Views:
+        """The biases of each layer, [units, 1]."""
+        return bias[:, None].split_with_sizes(self.rows)
+
+    def hidden(self, h: Tensor) -> Views:
+        """Each hidden layer of all, [units, batch]."""
+        return h.split_with_sizes(self.rows[:-1])
+
+    def through(self, space: "Workspace", offsets: Views, x: Tensor, told: Tensor | None = None) -> Tensor:
+        """The outputs for x, through hidden layers in `space`, whose weights are there."""
+        added = [None] * len(space.layers) if told is None else self.hidden(told)
+        seen = _seen(x, self.layers[0])
+        for i, (h, more) in enumerate(zip(space.layers, added, strict=True)):
+            _filled(h, offsets[i], more)
+            _add(space.rows[i], space.weights[i], seen)
+            h.relu_()
+            seen = space.seen[i]
+        y, weights = x.new_empty(self.rows[-1], x.shape[1]), space.weights[-1]
+        _add(_rows(_filled(y, offsets[-1]), self.layers[-1]), weights, seen)
+        return y
+
+    def back(
+        self, space: "Workspace", found: "Workspace", x: Tensor, g: Tensor, needed: Sequence[bool]
+    ) -> Tensor | None:
+        """The gradient of x, and those of weights and hidden layers in `found`, of those of the outputs."""
+        rows, seen = [*found.rows, _rows(g, self.layers[-1])], [_seen(x, self.layers[0]), *space.seen]
+        for i in range(len(rows) - 1, -1, -1):
+            if needed[1]:
+                _outer(found.weights[i], rows[i], seen[i])
+            if i:
+                h = found.layers[i - 1]
+                _pull(h, found.seen[i - 1], rows[i], space.weights[i])
+                _closed(h, space.layers[i - 1], 0, grad_input=h)
+        if not needed[0]:
+            return None
+        to_x = torch.empty_like(x)
+        _pull(to_x, _seen(to_x, self.layers[0]), rows[0], space.weights[0])
+        return to_x
 
 
 @dataclass(frozen=True)
 class Products(Blocked):
-    """Layers with any parameters, masked anew at each call."""
+    """Layers with any parameters."""
 
-    def ready(self, weight: Tensor, mask: Tensor, *added: Tensor) -> tuple[Views, Views, Tensors]:
-        entries = weight * mask
-        return self.cut(entries), self.offsets(*added), (entries,)
+    def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
+        x, weight, mask, bias, *told = inputs
+        space = Workspace(self, weight * mask, x.new_empty(sum(self.rows[:-1]), x.shape[1]))
+        return (self.through(space, self.offsets(bias), x, *told),), (space.entries, space.hidden)
 
-    def again(self, kept: Tensors) -> tuple[Views, Tensors]:
-        entries, *hidden = kept
-        return self.cut(entries), tuple(hidden)
+    def gradients(
+        self, inputs: Tensors, kept: Tensors, needed: tuple[bool, ...], results: Tensors
+    ) -> tuple[Tensor | None, ...]:
+        (x, _, mask, _, *told), (g,) = inputs, results
+        found = Workspace(self, *[torch.empty_like(each) for each in kept])
+        to_x = self.back(Workspace(self, *kept), found, x, g, needed)
+        to_weight = found.entries.mul_(mask) if needed[1] else None
+        return to_x, to_weight, None, torch.cat([found.hidden.sum(1), g.sum(1)]), *([found.hidden] if told else [])
 
 
-@dataclass(frozen=True, eq=False)
-class Laid(Blocked):
-    """Layers with parameters that lie still: masked into one place, whose blocks are looked up once.
+class Workspace:
+    """Masked weights and hidden layers, of a call or of its gradients, and views of all their blocks.
 
-    Twenty views cost what the product of 64 by 64 by 256 numbers does. Two calls at once write the same there.
+    Of each layer: its weights block by block; of each hidden one: itself, its rows block by block, and the rows that
+    each block of the next layer sees.
     """
 
-    weight: Tensor
-    bias: Tensor
-    addresses: tuple[int, int] = field(init=False)
-    entries: tuple[Tensor, Tensor] = field(init=False)  # those of the parameter, and those masked
-    views: tuple[Views, Views] = field(init=False)
+    __slots__ = ("entries", "hidden", "layers", "rows", "seen", "weights")
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        with torch.inference_mode(False), torch.no_grad():
-            entries = self.weight.detach(), torch.empty_like(self.weight)
-            views = self.cut(entries[1]), self.offsets(self.bias.detach())
-        for name, value in (("entries", entries), ("views", views), ("addresses", _addresses(self.weight, self.bias))):
-            object.__setattr__(self, name, value)
-
-    def holds(self, weight: Tensor, bias: Tensor) -> bool:
-        """Whether these are the parameters, still where they were."""
-        return weight is self.weight and bias is self.bias and _addresses(weight, bias) == self.addresses
-
-    def ready(self, weight: Tensor, mask: Tensor, *added: Tensor) -> tuple[Views, Views, Tensors]:
-        given, masked = self.entries
-        torch.mul(given, mask, out=masked)
-        blocks, offsets = self.views
-        return blocks, offsets if len(added) == 1 else self.offsets(*added), ()
-
-    def again(self, kept: Tensors) -> tuple[Views, Tensors]:
-        return self.views[0], kept
-
-
-def _addresses(weight: Tensor, bias: Tensor) -> tuple[int, int]:
-    return weight.data_ptr(), bias.data_ptr()
-
-
-def _rows(h: Tensor, blocks: Blocks) -> Sequence[Tensor]:
-    """The rows of each block."""
-    return h.split_with_sizes([rows for rows, _ in blocks]) if len(blocks) > 1 else [h]
-
-
-def _product(blocks: Sequence[Tensor], offsets: Sequence[Tensor], a: Tensor) -> Tensor:
-    """W a + b."""
-    if len(blocks) == 1:  # views cost what small products do
-        return torch.addmm(offsets[0], blocks[0], a)
-    found = a.new_empty(sum([len(w) for w in blocks]), a.shape[1])
-    parts = found.split_with_sizes([len(w) for w in blocks])
-    for b, w, part in zip(offsets, blocks, parts, strict=True):
-        torch.addmm(b, w, _first(a, w.shape[1]), out=part)
-    return found
+    def __init__(self, product: Blocked, entries: Tensor, hidden: Tensor):
+        self.entries, self.hidden = entries, hidden
+        self.weights = product.cut(entries)
+        self.layers = product.hidden(hidden)
+        self.rows = [_rows(h, blocks) for h, blocks in zip(self.layers, product.layers[:-1], strict=True)]
+        self.seen = [_seen(h, blocks) for h, blocks in zip(self.layers, product.layers[1:], strict=True)]
 
 
 _closed = torch.ops.aten.threshold_backward.grad_input
 """The gradient where ReLU was open."""
 
 
-def _pull(found: Tensor, parts: Sequence[Tensor], blocks: Sequence[Tensor]) -> None:
-    """W^T g into `found` [inputs, batch]: the widest block first, which is the last, the others added to it."""
-    (*others, last), (*before, widest) = parts, blocks
-    most = widest.shape[1]
-    if most < len(found):
-        found[most:] = 0
-    torch.mm(widest.T, last, out=_first(found, most))
-    for part, w in zip(others, before, strict=True):
-        _first(found, w.shape[1]).addmm_(w.T, part)
+def _rows(h: Tensor, blocks: Blocks) -> Views:
+    """The rows of each block."""
+    return h.split_with_sizes([rows for rows, _ in blocks]) if len(blocks) > 1 else [h]
 
 
-def _outer(found: Sequence[Tensor], parts: Sequence[Tensor], a: Tensor) -> None:
+def _seen(h: Tensor, blocks: Blocks) -> Views:
+    """The rows that each block of the next layer sees, the first ones."""
+    return [h if columns == len(h) else h[:columns] for _, columns in blocks]
+
+
+def _filled(h: Tensor, offset: Tensor, more: Tensor | None = None) -> Tensor:
+    """A layer that holds its biases and what a context adds."""
+    return h.copy_(offset) if more is None else torch.add(offset, more, out=h)
+
+
+def _add(rows: Views, weights: Views, seen: Views) -> None:
+    """W a, added to the rows."""
+    for part, w, a in zip(rows, weights, seen, strict=True):
+        part.addmm_(w, a)
+
+
+def _outer(found: Views, rows: Views, seen: Views) -> None:
     """g a^T, what of it is under the staircase, into `found`."""
-    for part, w in zip(parts, found, strict=True):
-        torch.mm(part, _first(a, w.shape[1]).T, out=w)
+    for w, part, a in zip(found, rows, seen, strict=True):
+        torch.mm(part, a.T, out=w)
 
 
-def _first(h: Tensor, count: int) -> Tensor:
-    """The first rows."""
-    return h if count == len(h) else h[:count]
+def _pull(found: Tensor, seen: Views, rows: Views, weights: Views) -> None:
+    """W^T g into `found` [inputs, batch]: the widest block first, which is the last, the others added to it."""
+    widest = seen[-1]
+    if len(widest) < len(found):
+        found[len(widest) :] = 0
+    torch.mm(weights[-1].T, rows[-1], out=widest)
+    for part, w, g in zip(seen[:-1], weights[:-1], rows[:-1], strict=True):
+        part.addmm_(w.T, g)

@@ -6,7 +6,7 @@ with rows sorted: row i sees columns 0 .. reach(i) at most, reach growing. Rows 
 what its rows may see, about 5/8 of the dense product with four. All blocks of all layers stand in one parameter of one
 row (as a matrix, which weight decay goes by) and their biases in another, so an optimizer meets two tensors a network.
 
-How they are multiplied: `products.py`.
+How they are multiplied: `products.py`, and `laid.py` for small ones.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from pushforward._derivatives import transformed
-from pushforward.nets.products import Blocked, Laid, Products
+from pushforward.nets.laid import LARGEST, Laid
+from pushforward.nets.products import Blocked, Products
 
 
 class Staircases(nn.Module):
@@ -49,15 +50,17 @@ class Staircases(nn.Module):
     def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
         """[outputs, batch] of [inputs, batch], with ReLU between; `told` [units, batch] adds to the hidden layers."""
         weight, bias = self.weight, self.bias
-        return self._product(weight, bias)(x, weight, self.mask, bias, *(() if told is None else (told,)))[0]
+        return self._product(x, weight, bias)(x, weight, self.mask, bias, *(() if told is None else (told,)))[0]
 
-    def _product(self, weight: Tensor, bias: Tensor) -> Blocked:
-        """All layers; on a CPU with the places of the parameters, looked up again when these are exchanged or moved."""
+    def _product(self, x: Tensor, weight: Tensor, bias: Tensor) -> Blocked:
+        """All layers; small ones on a CPU as they lie there, looked up again when parameters are exchanged or moved."""
         laid = self._laid
         if torch.compiler.is_compiling() or transformed():
             return self.product
         if type(weight) is not nn.Parameter or not weight.is_cpu:
             self._laid = None
+            return self.product
+        if type(x) is not Tensor or x.shape[1] * sum(self.product.rows[:-1]) > LARGEST:
             return self.product
         if laid is None or not laid.holds(weight, bias):
             self._laid = laid = Laid(self.product.layers, weight, bias)
