@@ -166,7 +166,7 @@ class _Affine(Fused):
 def _scale(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """t = sigmoid(2 raw / bound) and s = bound tanh(raw / bound) = bound (2 t - 1); tanh itself takes twice as long."""
     t = (raw if bound == 2 else raw * (2 / bound)).sigmoid()
-    return t, (t * (2 * bound)).sub_(bound)
+    return t, torch.rsub(t, -bound, alpha=-2 * bound)
 
 
 _through_sigmoid = torch.ops.aten.sigmoid_backward.grad_input
