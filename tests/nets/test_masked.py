@@ -29,7 +29,8 @@ GRAPHS = {
 
 def net_of(adjacency, seed=0, **options):
     torch.manual_seed(seed)
-    net = MaskedDense(len(adjacency), 2, adjacency=adjacency, activation=torch.tanh, **{"hidden": 24, **options})
+    options = {"hidden": 24, "activation": torch.tanh, **options}
+    net = MaskedDense(len(adjacency), 2, adjacency=adjacency, **options)
     for parameter in net.parameters():
         nn.init.normal_(parameter, std=0.7)
     return net.double()
@@ -45,8 +46,20 @@ def test_outputs_depend_on_parents_alone_and_on_all_of_them(name, options):
     assert torch.equal(jacobian.ne(0).any(1), adjacency)
 
 
+BLOCKS = {"hidden": 200, "activation": torch.relu}  # several, which end within levels
+WALKS = {
+    "": {},
+    "residual, context": {"residual": True, "context": 2},
+    "one layer": {"layers": 1, "hidden": 300},
+    "blocks": BLOCKS,
+    "blocks, context": {**BLOCKS, "context": 2},
+    "blocks, residual": {**BLOCKS, "residual": True},
+    "blocks, three layers": {**BLOCKS, "layers": 3},
+}
+
+
 @pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("options", [{}, {"residual": True, "context": 2}, {"layers": 1, "hidden": 300}], ids=str)
+@pytest.mark.parametrize("options", WALKS.values(), ids=WALKS)
 def test_the_walk_hands_out_what_a_call_computes(name, options):
     adjacency, n = GRAPHS[name], len(GRAPHS[name])
     net, context = net_of(adjacency, **options), torch.randn(5, 2).double() if "context" in options else None
@@ -73,8 +86,8 @@ def test_blocks_are_the_masked_matrix(outputs):
     mask = torch.arange(outputs)[:, None] * 700 // outputs >= torch.arange(700)
     layers = Staircases([mask]).double()
     x = torch.randn(700, 4, dtype=torch.float64)
-    dense = layers.each()[0].dense()
-    assert torch.equal(dense.ne(0), mask)
+    dense = (layers(torch.eye(700, dtype=torch.float64)) - layers.bias[:, None]).detach()
+    assert torch.equal(dense.abs() > 1e-12, mask)
     assert_close(layers(x), dense @ x + layers.bias[:, None], rtol=1e-12, atol=1e-12)
     layers(x).square().sum().backward()
     assert torch.equal(layers.weight.grad.ne(0), layers.mask.bool())

@@ -18,7 +18,6 @@ References:
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context
 from pushforward.nets.dependencies import dependencies, ranked
+from pushforward.nets.known import Known
 from pushforward.nets.sizes import check_sizes
 from pushforward.nets.staircase import Staircases
 
@@ -111,10 +111,7 @@ class MaskedDense(nn.Module):
     def placed(self, x: Tensor, context: Context = None) -> Tensor:
         """The same with numbers and outputs in the order of their places, `order`."""
         told = self._told(context)
-        if self.activation is torch.relu and not self.residual and not (self.dropout and self.training):
-            y = self.products(x.T, told)
-        else:
-            y = self._by_layer(x.T, told)
+        y = self.products(x.T, told) if self._plain else self._by_layer(x.T, told)
         return y.view(x.shape[1], self.outputs, len(x)).permute(2, 0, 1)
 
     def walk(self, n: int, context: Context = None) -> Walk:
@@ -122,18 +119,35 @@ class MaskedDense(nn.Module):
 
         Nothing is computed twice: all levels together cost the arithmetic of one call. No gradients flow.
         """
-        known, place, unit = self._unknown(n, context), 0, 0
-        for level, (size, ready) in enumerate(zip(self.sizes, self.ready, strict=True)):
-
-            def layer(i: int, a: Tensor, level: int = level, ready: int = ready) -> Tensor:
-                known.parts[i + 1][level].copy_(a)
-                return known.rows(i + 1, level, ready)
-
+        known, unit, last = self._unknown(n, context), 0, len(self.products.inputs) - 1
+        for level, ready in enumerate(self.ready):
             if ready > unit:
-                known.parts[-1][level].copy_(self._through(known.rows(0, level, place), layer))
-            x = yield known.rows(-1, level, ready).view(size, self.outputs, n).permute(2, 0, 1)
-            known.parts[0][level].copy_(x.detach().T)
-            place, unit = place + size, ready
+                self._learn(known, level)
+            known.add(last, level)
+            x = yield known.outputs[level]
+            known.numbers[level].copy_(x.detach().T)
+            unit = ready
+
+    def _learn(self, known: Known, level: int) -> None:
+        """The units of a level, whose numbers are known."""
+        if self._plain:
+            for i, hidden in enumerate(known.hidden):
+                known.add(i, level)
+                hidden[level].relu_()
+            return
+
+        def layer(i: int, a: Tensor) -> Tensor:
+            known.hidden[i][level].copy_(a)
+            known.add(i + 1, level)
+            return known.hidden[i + 1][level]
+
+        known.add(0, level)
+        known.hidden[-1][level].copy_(self._through(known.hidden[0][level].clone(), layer))
+
+    @property
+    def _plain(self) -> bool:
+        """Whether layers have ReLU between them and nothing else."""
+        return self.activation is torch.relu and not self.residual and not (self.dropout and self.training)
 
     def _through(self, h: Tensor, layer: Callable[[int, Tensor], Tensor]) -> Tensor:
         """The activated last hidden layer, from the first one before its activation."""
@@ -169,33 +183,9 @@ class MaskedDense(nn.Module):
             return None
         return nn.functional.linear(self.context.weight, context.to(self.context.weight.dtype))
 
-    def _unknown(self, n: int, context: Context) -> "_Known":
+    def _unknown(self, n: int, context: Context) -> Known:
         """What a walk over a batch of `n` starts from."""
-        layers, told = self.products.each(), self._told(context)
-        parts = [] if told is None else told.chunk(len(layers) - 1)
-        units = [b - a for a, b in pairwise((0, *self.ready))]
-        places, outputs = list(self.sizes), [self.outputs * size for size in self.sizes]
-        known = _Known()
-        for i, layer in enumerate(layers):
-            weight, offset = layer.dense().detach(), layer.bias[:, None].detach()
-            offset = offset + parts[i].detach() if i < len(parts) else offset  # nothing to the outputs
-            counts = outputs if i == len(layers) - 1 else units
-            known.weights.append(weight.split(counts))
-            known.offsets.append(offset.split(counts))
-            known.inputs.append(weight.new_zeros(weight.shape[1], n))
-            known.parts.append(known.inputs[i].split(units if i else places))
-        return known
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Each product of a network: W and b by level, its inputs as far as they are known (a unit is a row), by level."""
-
-    weights: list[Sequence[Tensor]] = field(default_factory=list)
-    offsets: list[Sequence[Tensor]] = field(default_factory=list)
-    inputs: list[Tensor] = field(default_factory=list)
-    parts: list[Sequence[Tensor]] = field(default_factory=list)
-
-    def rows(self, i: int, level: int, reach: int) -> Tensor:
-        """The rows of this level of the i-th product, [rows, batch], of its first `reach` inputs."""
-        return torch.addmm(self.offsets[i][level], self.weights[i][level][:, :reach], self.inputs[i][:reach])
+        layers, told = self.products, self._told(context)
+        weight, told = (layers.weight * layers.mask).detach(), None if told is None else told.detach()
+        units = tuple(b - a for a, b in pairwise((0, *self.ready)))
+        return Known(layers.product, weight, layers.bias.detach(), told, n, self.sizes, units)

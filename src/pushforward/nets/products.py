@@ -59,24 +59,27 @@ class Blocked(Fused):
         """Each hidden layer of all, [units, batch]."""
         return h.split_with_sizes(self.rows[:-1])
 
+    def added(self, told: Tensor | None = None) -> Sequence[Tensor | None]:
+        """What is added to each hidden layer."""
+        return [None] * (len(self.rows) - 1) if told is None else self.hidden(told)
+
     def through(self, space: "Workspace", offsets: Views, x: Tensor, told: Tensor | None = None) -> Tensor:
         """The outputs for x, through hidden layers in `space`, whose weights are there."""
-        added = [None] * len(space.layers) if told is None else self.hidden(told)
-        seen = _seen(x, self.layers[0])
-        for i, (h, more) in enumerate(zip(space.layers, added, strict=True)):
-            _filled(h, offsets[i], more)
+        seen = seen_of(x, self.layers[0])
+        for i, (h, more) in enumerate(zip(space.layers, self.added(told), strict=True)):
+            filled(h, offsets[i], more)
             _add(space.rows[i], space.weights[i], seen)
             h.relu_()
             seen = space.seen[i]
         y, weights = x.new_empty(self.rows[-1], x.shape[1]), space.weights[-1]
-        _add(_rows(_filled(y, offsets[-1]), self.layers[-1]), weights, seen)
+        _add(rows_of(filled(y, offsets[-1]), self.layers[-1]), weights, seen)
         return y
 
     def back(
         self, space: "Workspace", found: "Workspace", x: Tensor, g: Tensor, needed: Sequence[bool]
     ) -> Tensor | None:
         """The gradient of x, and those of weights and hidden layers in `found`, of those of the outputs."""
-        rows, seen = [*found.rows, _rows(g, self.layers[-1])], [_seen(x, self.layers[0]), *space.seen]
+        rows, seen = [*found.rows, rows_of(g, self.layers[-1])], [seen_of(x, self.layers[0]), *space.seen]
         for i in range(len(rows) - 1, -1, -1):
             if needed[1]:
                 _outer(found.weights[i], rows[i], seen[i])
@@ -87,7 +90,7 @@ class Blocked(Fused):
         if not needed[0]:
             return None
         to_x = torch.empty_like(x)
-        _pull(to_x, _seen(to_x, self.layers[0]), rows[0], space.weights[0])
+        _pull(to_x, seen_of(to_x, self.layers[0]), rows[0], space.weights[0])
         return to_x
 
 
@@ -123,25 +126,25 @@ class Workspace:
         self.entries, self.hidden = entries, hidden
         self.weights = product.cut(entries)
         self.layers = product.hidden(hidden)
-        self.rows = [_rows(h, blocks) for h, blocks in zip(self.layers, product.layers[:-1], strict=True)]
-        self.seen = [_seen(h, blocks) for h, blocks in zip(self.layers, product.layers[1:], strict=True)]
+        self.rows = [rows_of(h, blocks) for h, blocks in zip(self.layers, product.layers[:-1], strict=True)]
+        self.seen = [seen_of(h, blocks) for h, blocks in zip(self.layers, product.layers[1:], strict=True)]
 
 
 _closed = torch.ops.aten.threshold_backward.grad_input
 """The gradient where ReLU was open."""
 
 
-def _rows(h: Tensor, blocks: Blocks) -> Views:
+def rows_of(h: Tensor, blocks: Blocks) -> Views:
     """The rows of each block."""
     return h.split_with_sizes([rows for rows, _ in blocks]) if len(blocks) > 1 else [h]
 
 
-def _seen(h: Tensor, blocks: Blocks) -> Views:
+def seen_of(h: Tensor, blocks: Blocks) -> Views:
     """The rows that each block of the next layer sees, the first ones."""
     return [h if columns == len(h) else h[:columns] for _, columns in blocks]
 
 
-def _filled(h: Tensor, offset: Tensor, more: Tensor | None = None) -> Tensor:
+def filled(h: Tensor, offset: Tensor, more: Tensor | None = None) -> Tensor:
     """A layer that holds its biases and what a context adds."""
     return h.copy_(offset) if more is None else torch.add(offset, more, out=h)
 

@@ -95,11 +95,6 @@ class Layer:
         """[outputs, batch] of [inputs, batch]."""
         return self.product(x, self.weight, self.mask, self.bias)[0]
 
-    def dense(self) -> Tensor:
-        """W in one piece, [outputs, inputs]."""
-        (blocks,) = self.product.cut(self.weight * self.mask)
-        return torch.cat([nn.functional.pad(w, (0, self.inputs - w.shape[1])) for w in blocks])
-
 
 def _edges(outputs: int, inputs: int) -> list[int]:
     """Where blocks of rows begin and end."""

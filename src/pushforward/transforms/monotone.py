@@ -128,9 +128,9 @@ class Affine(Monotone):
 
     def decode(self, z: Tensor, params: Tensor) -> Pair:
         raw, m = params.unbind(-1)
-        ladj = -_scale(raw, self.bound)[1]  # the very numbers of `encode`
+        ladj = torch.rsub(_opened(raw, self.bound), self.bound, alpha=2 * self.bound)  # the very numbers of `encode`
         x = (z - m) * ladj.exp()
-        return x, ladj.expand_as(x)
+        return x, ladj if ladj.shape == x.shape else ladj.expand_as(x)
 
 
 @dataclass(frozen=True)
@@ -165,8 +165,12 @@ class _Affine(Fused):
 
 def _scale(raw: Tensor, bound: float) -> tuple[Tensor, Tensor]:
     """t = sigmoid(2 raw / bound) and s = bound tanh(raw / bound) = bound (2 t - 1); tanh itself takes twice as long."""
-    t = (raw if bound == 2 else raw * (2 / bound)).sigmoid()
+    t = _opened(raw, bound)
     return t, torch.rsub(t, -bound, alpha=-2 * bound)
+
+
+def _opened(raw: Tensor, bound: float) -> Tensor:
+    return (raw if bound == 2 else raw * (2 / bound)).sigmoid()
 
 
 _through_sigmoid = torch.ops.aten.sigmoid_backward.grad_input
