@@ -250,7 +250,11 @@ def test_only_what_is_wanted_has_a_gradient():
     whole = slope(layers(x), x)
     layers.requires_grad_(False)
     assert_close(slope(layers(x), x), whole, rtol=0, atol=0)
-    assert layers.weight.grad is None
+    inputs = x.detach(), layers.weight, layers.mask, layers.bias
+    (y,), kept = layers._laid.values(*inputs)
+    to_x, *others = layers._laid.gradients(inputs, kept, (True, False, False, False), (y,))
+    assert_close(to_x, torch.autograd.grad(layers(x), x, y)[0], rtol=0, atol=0)
+    assert others[0] is None
 
 
 def test_checkpoints():

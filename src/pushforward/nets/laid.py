@@ -52,8 +52,9 @@ class Laid(Blocked):
         return weight is self.weight and bias is self.bias and _addresses(weight, bias) == self.addresses
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, "Lease"]:
-        lease = Lease(self.pool, self.pool.take(inputs[0].shape[1]))
-        return (self._in(lease.space, *inputs),), lease
+        x, _, mask, _, *told = inputs
+        lease = Lease(self.pool, self.pool.take(x.shape[1]))
+        return (self._in(lease.space, x, mask, *told),), lease
 
     def gradients(
         self, inputs: Tensors, kept: "Lease", needed: tuple[bool, ...], results: Tensors
@@ -61,7 +62,7 @@ class Laid(Blocked):
         (x, _, mask, _, *told), (g,) = inputs, results
         space = kept.take()
         if space is None:  # a second gradient of the call
-            self._in(space := self.pool.take(x.shape[1]), *inputs)
+            self._in(space := self.pool.take(x.shape[1]), x, mask, *told)
         found = self.pool.take(x.shape[1])
         to_x = self.back(space, found, x, g, needed)
         to_weight = found.entries * mask if needed[1] else None
@@ -70,7 +71,8 @@ class Laid(Blocked):
         self.pool.give(found)  # the warmer one, to be taken next
         return to_x, to_weight, None, to_bias, *to_told
 
-    def _in(self, space: Workspace, x: Tensor, weight: Tensor, mask: Tensor, bias: Tensor, *told: Tensor) -> Tensor:
+    def _in(self, space: Workspace, x: Tensor, mask: Tensor, *told: Tensor) -> Tensor:
+        """The outputs for x, computed in this workspace."""
         torch.mul(self.entries, mask, out=space.entries)
         return self.through(space, self.biases, x, *told)
 
