@@ -10,7 +10,8 @@ import torch
 from torch.testing import assert_close
 
 from pushforward import models
-from pushforward.transforms import RationalQuadratic, rational
+from pushforward.nets import Dense
+from pushforward.transforms import MonotoneCoupling, RationalQuadratic, coupled, rational
 
 numba = pytest.importorskip("numba", reason="numba is not installed: pip install 'pushforward[numba]'")
 
@@ -32,7 +33,8 @@ def without(monkeypatch):
 
     def call(function, *inputs):
         with monkeypatch.context() as patch:
-            patch.setattr(rational, "spline_for", lambda x: None)
+            for module in (rational, coupled):
+                patch.setattr(module, "spline_for", lambda x, count: None)
             return function(*inputs)
 
     return call
@@ -66,7 +68,7 @@ def test_values_and_gradients(tails, inverse, layout, without):
     g = RationalQuadratic(6, -3.0, 2.5, tails=tails)
     go = g.decode if inverse else g.encode
     x, params = case(g, 100)
-    assert spline_for(x.float()) is not None
+    assert spline_for(x.float(), 1) is not None
     truth = found(go, x, params, torch.float64, layout)
     ours = found(go, x, params, torch.float32, layout)
     torchs = without(found, go, x, params, torch.float32, layout)
@@ -76,12 +78,82 @@ def test_values_and_gradients(tails, inverse, layout, without):
     assert not all(same), "torch's operations ran both times"
 
 
-@pytest.mark.parametrize("batch", [0, 1, 42, 43, 44, 500])
+@pytest.mark.parametrize("batch", [0, 1, 85, 86, 500])
 def test_any_number_of_numbers(batch, without):
-    """Blocks of 128 lanes may be full, cut short or missing."""
+    """Blocks of 256 lanes may be full, cut short or missing."""
     g = RationalQuadratic(3)
     x, params = (each.float() for each in case(g, batch))
     assert_close(g.encode(x, params), without(g.encode, x, params), rtol=1e-3, atol=1e-4)
+
+
+MASKS = {
+    "halves": torch.tensor([True, True, False, False, False]),
+    "others": torch.tensor([False, True, False, False, True]),
+}
+
+
+def coupling(g, mask, dtype=torch.float32):
+    """A coupling of five numbers whose parameters lie along the batch."""
+    torch.manual_seed(1)
+    kept = int(mask.sum())
+    net = Dense(kept, g.size * (5 - kept), 8, 1, zero_output=False)
+    return MonotoneCoupling((5,), net, g, mask).to(dtype)
+
+
+def moved(layer, x, inverse):
+    """z, ladj, and the gradients of events and of the network's parameters."""
+    x = x.to(next(layer.parameters()).dtype).requires_grad_()
+    z, ladj = (layer.decode if inverse else layer.encode)(x)
+    weights = torch.linspace(-1, 2, z.numel(), dtype=z.dtype).view(z.shape)
+    loss = (z * weights).sum() + (ladj * weights[:, 0]).sum()
+    return [each.double() for each in (z, ladj, *torch.autograd.grad(loss, [x, *layer.parameters()]))]
+
+
+@DIRECTIONS
+@TAILS
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("batch", [0, 1, 300])
+def test_couplings(batch, mask, tails, inverse, without):
+    """Numbers that stay and numbers that move are one call; errors are those of torch's operations."""
+    g = RationalQuadratic(6, -3.0, 2.5, tails=tails)
+    x = 2 * torch.randn(batch, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    truth = moved(coupling(g, MASKS[mask], torch.float64), x, inverse)
+    layer = coupling(g, MASKS[mask])
+    ours, torchs = moved(layer, x, inverse), without(moved, layer, x, inverse)
+    assert torch.equal(ours[0][:, MASKS[mask]], x[:, MASKS[mask]].float().double())
+    for right, compiled, plain in zip(truth, ours, torchs, strict=True):
+        assert (compiled - right).norm() <= 2e-5 * right.norm() + 3 * (plain - right).norm()
+    same = [torch.equal(a, b) for a, b in zip(ours, torchs, strict=True)]
+    assert batch == 0 or not all(same), "torch's operations ran both times"
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "torch"])
+def test_places_beyond_the_event_are_refused(compiled, without):
+    """A checkpoint may hold anything."""
+    layer = coupling(RationalQuadratic(4), MASKS["halves"])
+    layer.changed[-1] = 5
+    with pytest.raises(IndexError):
+        (_call if compiled else without)(layer.encode, torch.zeros(3, 5))
+
+
+def test_events_with_gaps_between_them_are_coupled(without):
+    layer = coupling(RationalQuadratic(4), MASKS["others"])
+    x = torch.randn(5, 40, generator=torch.Generator().manual_seed(0)).T[::2]
+    for found, right in zip(layer.encode(x), without(layer.encode, x), strict=True):
+        assert_close(found, right, rtol=1e-4, atol=1e-5)
+
+
+def test_couplings_have_second_derivatives(without):
+    layer = coupling(RationalQuadratic(4), MASKS["halves"])
+
+    def bend(x):
+        x = x.clone().requires_grad_()
+        z, ladj = layer.encode(x)
+        (slope,) = torch.autograd.grad(z.square().sum() + ladj.sum(), x, create_graph=True)
+        return torch.autograd.grad(slope.square().sum(), x)[0]
+
+    x = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    assert_close(bend(x), without(bend, x), rtol=1e-3, atol=1e-3)
 
 
 @DIRECTIONS
@@ -139,14 +211,14 @@ def test_the_functions_it_is_made_of():
 
 def test_it_takes_only_what_it_can():
     x = torch.zeros(3)
-    assert spline_for(x) is not None
-    assert spline_for(x.double()) is None
-    assert spline_for(torch.zeros(3, device="meta")) is None
+    assert spline_for(x, 3) is not None
+    assert spline_for(x.double(), 3) is None
+    assert spline_for(torch.zeros(3, device="meta"), 3) is None
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(4)
-        assert spline_for(torch.zeros(2**14)) is not None
-        assert spline_for(torch.zeros(2**14 + 1)) is None
+        assert spline_for(x, 2**14) is not None
+        assert spline_for(x, 2**14 + 1) is None
     finally:
         torch.set_num_threads(threads)
 

@@ -22,7 +22,7 @@ class Layers(Fused):
 
     def of(self, x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
         """The last of these layers, all of them `bare`."""
-        return self(x, *(each for layer in layers for each in layer.parameters()))[0]
+        return self(x, *(each for layer in layers for each in layer._parameters.values()))[0]  # pyright: ignore
 
     def plain(self, *inputs: Tensor) -> Tensors:
         a, *parameters = inputs
@@ -55,7 +55,7 @@ class Layers(Fused):
 def bare(layer: nn.Module) -> bool:
     """Whether a layer is a product and a bias and no more: nobody has wrapped it, or listens to its calls."""
     heard = layer._forward_hooks or layer._forward_pre_hooks
-    return type(layer) is nn.Linear and len([*layer.parameters()]) == 2 and not heard
+    return type(layer) is nn.Linear and layer._parameters["bias"] is not None and not heard
 
 
 _closed = torch.ops.aten.threshold_backward.grad_input

@@ -29,7 +29,8 @@ from torch import Tensor
 
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, PerSample, Sample
-from pushforward.transforms.monotone import Additive, Affine, Monotone, Pair, spread_out
+from pushforward.transforms.coupled import coupled
+from pushforward.transforms.monotone import Additive, Affine, Monotone, spread_out
 from pushforward.transforms.transform import Transform
 
 Conditioner = Callable[..., Tensor]
@@ -68,22 +69,18 @@ class Coupling(Transform, abc.ABC):
         """g, whose parameters the conditioner provides."""
 
     def encode(self, x: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self._couple(x, context, self.monotone.encode)
+        return self._couple(x, context, inverse=False)
 
     def decode(self, z: Sample, context: Context = None) -> tuple[Sample, PerSample]:
-        return self._couple(z, context, self.monotone.decode)
+        return self._couple(z, context, inverse=True)
 
-    def _couple(self, x: Sample, context: Context, g: Callable[[Tensor, Tensor], Pair]) -> tuple[Sample, PerSample]:
+    def _couple(self, x: Sample, context: Context, inverse: bool) -> tuple[Sample, PerSample]:
         flat = x.flatten(1)
         kept = flat.index_select(1, self.kept)
         raw = self.conditioner(kept) if context is None else self.conditioner(kept, context)
         params = spread_out(raw, len(self.changed), self.monotone)
-        if params.stride(0) == 1:  # numbers lie as their parameters do
-            changed = flat.T.index_select(0, self.changed).T
-        else:
-            changed = flat.index_select(1, self.changed)
-        new, ladj = g(changed, params)
-        return flat.index_copy(1, self.changed, new).reshape(x.shape), ladj.sum(1)
+        z, ladj = coupled(self.monotone, flat, params, self.changed, inverse)
+        return z if x.ndim == 2 else z.view(x.shape), ladj
 
 
 class AdditiveCoupling(Coupling):

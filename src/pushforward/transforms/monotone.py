@@ -189,4 +189,4 @@ def spread_out(raw: Tensor, n: int, monotone: Monotone) -> Tensor:
     if raw.ndim != 2 or raw.shape[1] != size * n:
         fix = f"Build the conditioner with {size} output(s) for each changed number."
         raise ShapeError(explain(f"a conditioner output of {(len(raw), size * n)}", f"{tuple(raw.shape)}", fix))
-    return raw.unflatten(1, (size, n)).movedim(1, -1)
+    return raw.view(len(raw), size, n).transpose(1, 2)

@@ -236,13 +236,15 @@ class RationalQuadratic(Spline):
     def of(self, x: Tensor, params: Tensor, inverse: bool) -> Pair:
         if params.shape[:-1] != x.shape or x.dtype != params.dtype:
             return self._plain(x, params, inverse)
-        value, ladj = RationalSpline(self._layout(), inverse, partial(self._plain, inverse=inverse))(x, params)
+        value, ladj = self.spline(inverse)(x, params)
         return value, ladj
 
-    def _layout(self) -> Layout:
+    def spline(self, inverse: bool) -> RationalSpline:
+        """`of` as one node, for parameters of every number."""
         inner, n = range(self.bins - 1), self.bins - 1
         first, last = {"identity": (-1, -1), "linear": (n, n + 1), "circular": (n, n)}[self.tails]
-        return Layout(self.bins, self.low, self.high, LEAST, (first, *inner, last))
+        layout = Layout(self.bins, self.low, self.high, LEAST, (first, *inner, last))
+        return RationalSpline(layout, inverse, partial(self._plain, inverse=inverse))
 
     def _plain(self, x: Tensor, params: Tensor, inverse: bool) -> Pair:
         return self.through(x, self.table(params), inverse)

@@ -19,21 +19,21 @@ _ALONE = 2**14
 """So many numbers one thread takes whatever the number of torch's."""
 
 
-def spline_for(x: Tensor) -> ModuleType | None:
-    """`rational.py` of this folder if it can take such numbers, None if torch must."""
+def spline_for(x: Tensor, count: int) -> ModuleType | None:
+    """`calls.py` of this folder if it can take such numbers, so many of them, None if torch must."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or type(x) not in (Tensor, nn.Parameter):
         return None
-    if x.numel() > _ALONE and torch.get_num_threads() > 2:
+    if count > _ALONE and torch.get_num_threads() > 2:
         return None
     return spline()
 
 
 @functools.cache
 def spline() -> ModuleType | None:
-    """`rational.py` of this folder, if there is numba and nobody has switched it off (`NUMBA_DISABLE_JIT`)."""
+    """`calls.py` of this folder, if there is numba and nobody has switched it off (`NUMBA_DISABLE_JIT`)."""
     try:
         off = importlib.import_module("numba").config.DISABLE_JIT
-        return None if off else importlib.import_module(f"{__name__}.rational")
+        return None if off else importlib.import_module(f"{__name__}.calls")
     except ImportError:
         return None
 

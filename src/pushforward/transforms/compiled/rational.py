@@ -1,21 +1,16 @@
-"""The rational-quadratic spline, compiled; `transforms/rational.py` has the formula.
+"""The rational-quadratic spline, compiled; `transforms/rational.py` has the formula, `calls.py` what calls this.
 
 Numbers are taken `LANES` at a time; what is known of them stands in one scratch array, a row of lanes each.
 Gradients begin again from numbers and parameters: nothing is kept between the two.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from pushforward.transforms.compiled import axes_of, strides_of
-from pushforward.transforms.compiled.functions import exp, fast, flat, in_rows, log, real, sigmoid, twice_atanh
+from pushforward.transforms.compiled.functions import exp, fast, log, real, sigmoid, twice_atanh
 
-if TYPE_CHECKING:
-    from pushforward.transforms.rational import Layout
-
-LANES = 128
+LANES = 256
 
 _ONE_SLOPE = real(0.5413248546129181)  # log(e - 1), whose softplus is 1
 
@@ -23,6 +18,7 @@ _ONE_SLOPE = real(0.5413248546129181)  # log(e - 1), whose softplus is 1
 _X, _BIN, _X0, _Y0, _W, _H, _V0, _V1, _S0, _S1, _VALUE, _LADJ, _G, _U, _DX, _DY, _OWN_X, _OWN_Y, _D0, _D1 = (
     LANES * row for row in range(20)
 )
+_RATE_X, _RATE_Y = 20 * LANES, 21 * LANES
 
 
 @fast
@@ -34,54 +30,46 @@ def _slope(v: Any, learned: Any, least: Any) -> Any:
 
 
 @fast
-def _shares(rows: Any, first: Any, bins: Any, start: Any, m: Any, free: Any, shares: Any, sums: Any) -> None:
-    """free softmax of `bins` rows, and the sums of those before each, of m lanes."""
-    row = rows[first][start : start + m]
-    top = sums[first][:m]
+def _shares(rows: Any, first: Any, start: Any, m: Any, shares: Any, sums: Any, tops: Any) -> None:
+    """exp(raw - the greatest) of as many rows as there are shares, and the sums of those before each and of all."""
+    bins = len(shares)
+    row, top = rows[first][start : start + m], tops[0][:m]
     for i in range(m):
         top[i] = row[i]
-    for j in range(1, bins):
-        row = rows[first + j][start : start + m]
+    for j in range(1, bins):  # from one array into the other: LLVM makes no vectors of a maximum that stays in place
+        row, lower, top = rows[first + j][start : start + m], tops[(j - 1) % 2][:m], tops[j % 2][:m]
         for i in range(m):
-            top[i] = row[i] if row[i] > top[i] else top[i]
+            top[i] = row[i] if row[i] > lower[i] else lower[i]
+    total = sums[0][:m]
+    for i in range(m):
+        total[i] = real(0)
     for j in range(bins):
-        row, share = rows[first + j][start : start + m], shares[first + j][:m]
+        row, share, below, total = rows[first + j][start : start + m], shares[j][:m], sums[j][:m], sums[j + 1][:m]
         for i in range(m):
             share[i] = exp(row[i] - top[i])
-    for j in range(bins):
-        share = shares[first + j][:m]
-        for i in range(m):
-            top[i] = share[i] if j == 0 else top[i] + share[i]
-    for i in range(m):
-        top[i] = free / top[i]
-    for j in range(bins):
-        share = shares[first + j][:m]
-        for i in range(m):
-            share[i] *= top[i]
-    for i in range(m):
-        top[i] = real(0)
-    for j in range(bins - 1):
-        total, share, below = sums[first + j + 1][:m], shares[first + j][:m], sums[first + j][:m]
-        for i in range(m):
             total[i] = below[i] + share[i]
 
 
 @fast
 def _bin(at: Any, rows: Any, start: Any, m: Any, layout: Any, ends: Any, shares: Any, sums: Any, known: Any) -> None:
-    """What is known of m numbers: the corner and the size of their bins, and raw slopes, by x (at 0) or y (at bins)."""
+    """What is known of m numbers: the corner and the size of their bins, and raw slopes, by x (at 0) or y (at 1)."""
     bins, low, high, floor = layout[0], real(layout[1]), real(layout[2]), real((layout[2] - layout[1]) * layout[3])
+    free, first = real((layout[2] - layout[1]) * (1 - layout[3] * layout[0])), _RATE_Y if at else _RATE_X
+    rates = known[first : first + m]
+    for i in range(m):
+        known[_RATE_X + i], known[_RATE_Y + i] = free / sums[0, bins, i], free / sums[1, bins, i]
     for i in range(m):
         known[_BIN + i] = real(0)
     for j in range(1, bins):
-        total, edge = sums[at + j][:m], low + floor * real(j)
+        total, edge = sums[at, j][:m], low + floor * real(j)
         for i in range(m):
-            known[_BIN + i] += real(1) if known[_X + i] >= total[i] + edge else real(0)
+            known[_BIN + i] += real(1) if known[_X + i] >= total[i] * rates[i] + edge else real(0)
     for i in range(m):
-        k = int(known[_BIN + i])
-        edge = low + floor * real(k)
-        x_0, y_0, last = sums[k, i] + edge, sums[bins + k, i] + edge, k == bins - 1
-        known[_X0 + i], known[_W + i] = x_0, high - x_0 if last else shares[k, i] + floor
-        known[_Y0 + i], known[_H + i] = y_0, high - y_0 if last else shares[bins + k, i] + floor
+        k, rate_x, rate_y = int(known[_BIN + i]), known[_RATE_X + i], known[_RATE_Y + i]
+        edge, last = low + floor * real(k), k == bins - 1
+        x_0, y_0 = sums[0, k, i] * rate_x + edge, sums[1, k, i] * rate_y + edge
+        known[_X0 + i], known[_W + i] = x_0, high - x_0 if last else shares[0, k, i] * rate_x + floor
+        known[_Y0 + i], known[_H + i] = y_0, high - y_0 if last else shares[1, k, i] * rate_y + floor
         before, after = k - 1 if k > 0 else ends[0], k if k < bins - 1 else ends[1]
         known[_S0 + i], known[_S1 + i] = real(before >= 0), real(after >= 0)
         known[_V0 + i] = rows[2 * bins + max(before, 0), start + i] + _ONE_SLOPE
@@ -165,20 +153,19 @@ def _pulled(m: Any, layout: Any, inverse: Any, known: Any) -> None:
 
 @fast
 def _to_shares(
-    first: Any, bins: Any, free: Any, below: Any, own: Any, start: Any, m: Any, shares: Any, sums: Any, known: Any,
-    grad: Any,
-) -> None:  # fmt: skip
-    """Gradients of raw shares: e (g - sum e g), g that of the shares."""
-    to_below, to_own = known[below : below + m], known[own : own + m]
+    rate: Any, free: Any, below: Any, own: Any, start: Any, m: Any, shares: Any, sums: Any, known: Any, grad: Any
+) -> None:
+    """Gradients of raw shares [bins, n]: e (g - sum e g), g that of the shares e."""
+    to_below, to_own, rates = known[below : below + m], known[own : own + m], known[rate : rate + m]
     for i in range(m):
-        k = first + int(known[_BIN + i])
-        known[_X0 + i] = (to_below[i] * sums[k, i] + to_own[i] * shares[k, i]) / free
-    for j in range(bins):
-        out, share, here = grad[first + j][start : start + m], shares[first + j][:m], real(j)
+        k = int(known[_BIN + i])
+        known[_X0 + i] = (to_below[i] * sums[k, i] + to_own[i] * shares[k, i]) * (rates[i] / free)
+    for j in range(len(shares)):
+        out, share, here = grad[j][start : start + m], shares[j][:m], real(j)
         for i in range(m):
             k = known[_BIN + i]
             inside = to_below[i] * real(k > here) + to_own[i] * real(k == here)
-            out[i] = share[i] * (inside - known[_X0 + i])
+            out[i] = share[i] * rates[i] * (inside - known[_X0 + i])
 
 
 @fast
@@ -193,67 +180,61 @@ def _to_slopes(bins: Any, ends: Any, start: Any, m: Any, known: Any, grad: Any) 
 
 
 @fast
-def _map(rows: Any, x: Any, layout: Any, ends: Any, inverse: Any, value: Any, ladj: Any) -> None:
+def fill(rows: Any, x: Any, layout: Any, ends: Any, inverse: Any, value: Any, ladj: Any) -> None:
     """Fill value and ladj [n]; `ends` are the raw slopes of the outer knots, or -1."""
-    bins, free = layout[0], real((layout[2] - layout[1]) * (1 - layout[3] * layout[0]))
-    shares, sums = np.empty((2 * bins, LANES), real), np.empty((2 * bins, LANES), real)
-    known = np.empty(20 * LANES, real)
+    shares, sums, tops, known = _scratch(layout[0])
     for start in range(0, len(x), LANES):
         m = min(LANES, len(x) - start)
-        part, to, logs = x[start : start + m], value[start : start + m], ladj[start : start + m]
-        for i in range(m):
-            known[_X + i] = part[i]
-        _shares(rows, 0, bins, start, m, free, shares, sums)
-        _shares(rows, bins, bins, start, m, free, shares, sums)
-        _bin(bins if inverse else 0, rows, start, m, layout, ends, shares, sums, known)
+        _take(known, _X, x, start, m)
+        for axis in range(2):
+            _shares(rows, axis * layout[0], start, m, shares[axis], sums[axis], tops)
+        _bin(1 if inverse else 0, rows, start, m, layout, ends, shares, sums, known)
         if inverse:
             _decoded(m, layout, known)
         else:
             _encoded(m, layout, known)
-        for i in range(m):
-            to[i] = known[_VALUE + i]
-        for i in range(m):
-            logs[i] = known[_LADJ + i]
+        _give(known, _VALUE, value, start, m)
+        _give(known, _LADJ, ladj, start, m)
 
 
 @fast
-def _pull(rows: Any, x: Any, g: Any, u: Any, layout: Any, ends: Any, inverse: Any, to_x: Any, grad: Any) -> None:
+def fill_gradients(
+    rows: Any, x: Any, g: Any, u: Any, layout: Any, ends: Any, inverse: Any, to_x: Any, grad: Any
+) -> None:
     """Fill the gradients of numbers and parameters, of those of value and ladj; x is the number on the data's side."""
     bins, free = layout[0], real((layout[2] - layout[1]) * (1 - layout[3] * layout[0]))
-    shares, sums = np.empty((2 * bins, LANES), real), np.empty((2 * bins, LANES), real)
-    known = np.empty(20 * LANES, real)
+    shares, sums, tops, known = _scratch(bins)
     for start in range(0, len(x), LANES):
         m = min(LANES, len(x) - start)
-        for i in range(m):
-            known[_X + i], known[_G + i], known[_U + i] = x[start + i], g[start + i], u[start + i]
-        _shares(rows, 0, bins, start, m, free, shares, sums)
-        _shares(rows, bins, bins, start, m, free, shares, sums)
+        _take(known, _X, x, start, m)
+        _take(known, _G, g, start, m)
+        _take(known, _U, u, start, m)
+        for axis in range(2):
+            _shares(rows, axis * bins, start, m, shares[axis], sums[axis], tops)
         _bin(0, rows, start, m, layout, ends, shares, sums, known)
         _pulled(m, layout, inverse, known)
-        for i in range(m):
-            to_x[start + i] = known[_VALUE + i]
-        _to_shares(0, bins, free, _DX, _OWN_X, start, m, shares, sums, known, grad)
-        _to_shares(bins, bins, free, _DY, _OWN_Y, start, m, shares, sums, known, grad)
+        _give(known, _VALUE, to_x, start, m)
+        _to_shares(_RATE_X, free, _DX, _OWN_X, start, m, shares[0], sums[0], known, grad)
+        _to_shares(_RATE_Y, free, _DY, _OWN_Y, start, m, shares[1], sums[1], known, grad[bins:])
         _to_slopes(bins, ends, start, m, known, grad)
 
 
-def mapped(x: Tensor, params: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
-    """(value, ladj) [*] of numbers [*] and parameters [*, size]."""
-    axes, n = axes_of(params), x.numel()
-    strides, found = strides_of(x.shape, axes), params.new_empty(2, n)
-    _map(in_rows(params, axes), flat(x, axes), *_numbers(layout), inverse, *found.numpy())
-    return found.as_strided(x.shape, strides), found.as_strided(x.shape, strides, n)
+@fast
+def _take(known: Any, row: Any, numbers: Any, start: Any, m: Any) -> None:
+    part = numbers[start : start + m]
+    for i in range(m):
+        known[row + i] = part[i]
 
 
-def pulled(x: Tensor, params: Tensor, g: Tensor, u: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
-    """Gradients of numbers and parameters, of those of value and ladj; x is the number on the data side."""
-    axes, n = axes_of(params), x.numel()
-    strides, to_x, grad = strides_of(x.shape, axes), params.new_empty(n), params.new_empty(params.shape[-1], n)
-    numbers = (flat(each, axes) for each in (x, g, u))
-    _pull(in_rows(params, axes), *numbers, *_numbers(layout), inverse, to_x.numpy(), grad.numpy())
-    return to_x.as_strided(x.shape, strides), grad.as_strided(params.shape, (*strides, n))
+@fast
+def _give(known: Any, row: Any, numbers: Any, start: Any, m: Any) -> None:
+    part = numbers[start : start + m]
+    for i in range(m):
+        part[i] = known[row + i]
 
 
-def _numbers(layout: "Layout") -> tuple[tuple[int, float, float, float], tuple[int, int]]:
-    bins, low, high, least, slopes = layout
-    return (bins, float(low), float(high), least), (slopes[0], slopes[-1])
+@fast
+def _scratch(bins: Any) -> Any:
+    """Shares and sums of both axes, two rows for their maxima, and what is known of numbers."""
+    shares, sums = np.empty((2, bins, LANES), real), np.empty((2, bins + 1, LANES), real)
+    return shares, sums, np.empty((2, LANES), real), np.empty(22 * LANES, real)
