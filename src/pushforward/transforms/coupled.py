@@ -3,7 +3,7 @@
     z[places] = g(x[places]; params)        ladj = sum log g'
 
 For rational-quadratic splines this is one node: no gathers, scatters and sums of their own, and no gradients of those.
-Where the compiled spline is at hand and parameters lie along the batch, as `nets.Dense` leaves them, it is one call.
+Where numba is at hand and parameters lie along the batch, as `nets.Dense` leaves them, all of it is compiled.
 """
 
 from dataclasses import dataclass

@@ -32,9 +32,13 @@ def pulled(x: Tensor, params: Tensor, g: Tensor, u: Tensor, layout: "Layout", in
 
 def coupled(x: Tensor, params: Tensor, places: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
     """(z [batch, n], ladj [batch]) of events, parameters [batch, changed, size] and the places of what changes."""
-    z, ladj = params.new_empty(x.shape), params.new_empty(len(x))
-    rows = in_rows(params, _ALONG)
-    _couple(rows, _array(x), places.numpy(), *_numbers(layout), inverse, z.numpy(), ladj.numpy())
+    z, ladj, rows = params.new_empty(x.shape), params.new_empty(len(x)), in_rows(params, _ALONG)
+    events, where = _array(x), places.numpy()
+    number = _gathered(events, where)
+    logs = np.empty_like(number)
+    fill(rows, number, *_numbers(layout), inverse, number, logs)
+    _put(events, where, number, z.numpy())
+    _add(logs, ladj.numpy())
     return z, ladj
 
 
@@ -42,41 +46,17 @@ def uncoupled(
     x: Tensor, params: Tensor, places: Tensor, g: Tensor, u: Tensor, layout: "Layout", inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of events and parameters, of those of z and ladj; x is the event on the data side."""
-    to_x, grad = params.new_empty(x.shape), params.new_empty(params.shape[::-1])
-    rows, events = in_rows(params, _ALONG), (_array(each) for each in (x, g, u))
+    to_x, grad, rows = params.new_empty(x.shape), params.new_empty(params.shape[::-1]), in_rows(params, _ALONG)
+    events, where = _array(g), places.numpy()
+    number, to_number, to_logs = _gathered(_array(x), where), _gathered(events, where), np.tile(_array(u), len(where))
     flat_grad = grad.flatten(1).numpy()
-    _uncouple(rows, *events, places.numpy(), *_numbers(layout), inverse, to_x.numpy(), flat_grad)
+    fill_gradients(rows, number, to_number, to_logs, *_numbers(layout), inverse, to_number, flat_grad)
+    _put(events, where, to_number, to_x.numpy())
     return to_x, grad.permute(2, 1, 0)
 
 
 _ALONG = (1, 0)
 """Numbers one after the other, each along the batch."""
-
-
-@fast
-def _couple(rows: Any, x: Any, places: Any, layout: Any, ends: Any, inverse: Any, z: Any, ladj: Any) -> None:
-    number, logs, total = _gathered(x, places), np.empty(len(places) * len(x), real), np.zeros(len(x))
-    fill(rows, number, layout, ends, inverse, number, logs)
-    _put(x, number, places, z)
-    for k in range(len(places)):
-        part = logs[k * len(x) : (k + 1) * len(x)]
-        for i in range(len(x)):
-            total[i] += part[i]
-    for i in range(len(x)):
-        ladj[i] = total[i]
-
-
-@fast
-def _uncouple(
-    rows: Any, x: Any, g: Any, u: Any, places: Any, layout: Any, ends: Any, inverse: Any, to_x: Any, grad: Any
-) -> None:
-    number, to_number, to_logs = _gathered(x, places), _gathered(g, places), np.empty(len(places) * len(x), real)
-    for k in range(len(places)):
-        part = to_logs[k * len(x) : (k + 1) * len(x)]
-        for i in range(len(x)):
-            part[i] = u[i]
-    fill_gradients(rows, number, to_number, to_logs, layout, ends, inverse, to_number, grad)
-    _put(g, to_number, places, to_x)
 
 
 @fast
@@ -93,13 +73,27 @@ def _gathered(x: Any, places: Any) -> Any:
 
 
 @fast
-def _put(x: Any, number: Any, places: Any, z: Any) -> None:
-    """Events with other numbers at these places, which have been looked at."""
-    z[:] = x
+def _put(x: Any, places: Any, number: Any, z: Any) -> None:
+    """Events with other numbers at these places, which `_gathered` has looked at, into z."""
+    for i in range(len(x)):
+        for j in range(x.shape[1]):
+            z[i, j] = x[i, j]
     for k in range(len(places)):
         place, part = places[k], number[k * len(x) : (k + 1) * len(x)]
         for i in range(len(x)):
             z[i, place] = part[i]
+
+
+@fast
+def _add(logs: Any, ladj: Any) -> None:
+    """What the numbers of each event add up to."""
+    total, batch = np.zeros(len(ladj)), len(ladj)
+    for start in range(0, len(logs), max(batch, 1)):
+        part = logs[start : start + batch]
+        for i in range(batch):
+            total[i] += part[i]
+    for i in range(batch):
+        ladj[i] = total[i]
 
 
 def _array(x: Tensor) -> np.ndarray:
