@@ -8,18 +8,37 @@ from pushforward.nets.layers import Layers
 from pushforward.nets.products import Products
 from pushforward.transforms import GaussianMixture, RationalQuadratic
 from pushforward.transforms.bernstein import _Averages
+from pushforward.transforms.coupled import CoupledSpline
 from pushforward.transforms.monotone import _Affine
 from pushforward.transforms.normal_mixture import _Mixed
-from pushforward.transforms.rational import RationalSpline
 
 
 def spline(tails, inverse):
     made = RationalQuadratic(5, -2.0, 3.0, tails=tails)
-    formula = RationalSpline(made._layout(), inverse, lambda x, params: made._plain(x, params, inverse))
     draw = torch.Generator().manual_seed(0)
     x = 2.5 * torch.randn(7, 3, generator=draw, dtype=torch.float64)  # some beyond the knots
     size = made.size - (tails == "circular")  # without the phase
-    return formula, (x, torch.randn(7, 3, size, generator=draw, dtype=torch.float64))
+    return made.spline(inverse), (x, torch.randn(7, 3, size, generator=draw, dtype=torch.float64))
+
+
+class At:
+    """A formula of numbers at certain places."""
+
+    def __init__(self, formula, *places):
+        self.formula, self.places = formula, torch.tensor(places)
+
+    def __call__(self, *inputs):
+        return self.formula(*inputs, self.places)
+
+    def plain(self, *inputs):
+        return self.formula.plain(*inputs, self.places)
+
+
+def coupled(inverse):
+    made, draw = RationalQuadratic(5, -2.0, 3.0), torch.Generator().manual_seed(6)
+    x = 2.5 * torch.randn(7, 5, generator=draw, dtype=torch.float64)
+    params = torch.randn(7, 3, made.size, generator=draw, dtype=torch.float64)
+    return At(CoupledSpline(made.spline(inverse)), 3, 0, 4), (x, params)
 
 
 def affine():
@@ -67,6 +86,8 @@ FORMULAS = {
 FORMULAS |= {
     "mixture": lambda: mixture(False),
     "affine": affine,
+    "coupled spline": lambda: coupled(False),
+    "coupled spline, back": lambda: coupled(True),
     "layers": layers,
     "products": lambda: products(False),
     "products with a context": lambda: products(True),

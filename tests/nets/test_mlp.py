@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.utils import prune
 
 from pushforward import PushforwardError
 from pushforward.nets import Dense, TimeEmbedding, waves
@@ -66,6 +67,20 @@ def test_a_layer_that_somebody_wraps_or_listens_to_is_called():
     halved = net.leave
     net.leave = torch.nn.Sequential(halved, torch.nn.Tanh())
     torch.testing.assert_close(net(x), plain.tanh())
+
+
+def test_parameters_may_stand_in_any_order_or_be_made_of_others():
+    """As pruning leaves them."""
+    torch.manual_seed(0)
+    net, x = Dense(3, 5, hidden=5, layers=2, zero_output=False), torch.randn(4, 3)
+    plain = net(x)
+    prune.identity(net.hidden[1], "weight")
+    torch.testing.assert_close(net(x), plain)
+    prune.remove(net.hidden[1], "weight")
+    assert [name for name, _ in net.hidden[1].named_parameters()] == ["bias", "weight"]
+    torch.testing.assert_close(net(x), plain)
+    net.leave.register_parameter("temperature", torch.nn.Parameter(torch.ones(())))
+    torch.testing.assert_close(net(x), plain)
 
 
 def test_a_conditioner_is_its_layers_one_after_the_other():

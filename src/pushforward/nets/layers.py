@@ -22,7 +22,8 @@ class Layers(Fused):
 
     def of(self, x: Tensor, layers: Sequence[nn.Module]) -> Tensor:
         """The last of these layers, all of them `bare`."""
-        return self(x, *(each for layer in layers for each in layer._parameters.values()))[0]  # pyright: ignore
+        parameters = (each for layer in layers for each in layer._parameters.values() if each is not None)
+        return self(x, *parameters)[0]
 
     def plain(self, *inputs: Tensor) -> Tensors:
         a, *parameters = inputs
@@ -55,8 +56,11 @@ class Layers(Fused):
 def bare(layer: nn.Module) -> bool:
     """Whether a layer is a product and a bias and no more: nobody has wrapped it, or listens to its calls."""
     heard = layer._forward_hooks or layer._forward_pre_hooks
-    return type(layer) is nn.Linear and layer._parameters["bias"] is not None and not heard
+    whole = [*layer._parameters] == _BOTH and layer._parameters["bias"] is not None
+    return type(layer) is nn.Linear and whole and not heard
 
+
+_BOTH = ["weight", "bias"]
 
 _closed = torch.ops.aten.threshold_backward.grad_input
 """The gradient where ReLU was open."""
