@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,6 +222,17 @@ def test_it_takes_only_what_it_can():
         assert spline_for(x, 2**14 + 1) is None
     finally:
         torch.set_num_threads(threads)
+
+
+def test_what_is_kept_belongs_to_all_sources(tmp_path):
+    """numba looks at the file of a function alone, and would keep the old formula in whoever calls it."""
+    for name in ("calls.py", "rational.py"):
+        (tmp_path / name).write_text("a = 1\n")
+    before = functions.edition(tmp_path)
+    assert functions.edition(tmp_path) == before
+    (tmp_path / "rational.py").write_text("a = 2\n")
+    assert functions.edition(tmp_path) != before
+    assert functions.exp.py_func.__qualname__ == "exp" + functions.edition(Path(functions.__file__).parent)
 
 
 def test_it_can_be_switched_off():

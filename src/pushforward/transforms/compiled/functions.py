@@ -24,8 +24,14 @@ _LN2_HIGH, _LN2_LOW = real(0.693359375), real(-2.12194440e-4)
 _TO_WHOLE = real(1.5 * 2**23)  # whole numbers are what a float32 can hold here, in its lowest bits
 _ROOT = _whole(0x3F3504F3)  # the bits of sqrt(1 / 2)
 
-_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
-_EDITION = hashlib.sha256(b"".join(each.read_bytes() for each in _SOURCES)).hexdigest()[:8]
+
+def edition(folder: Path) -> str:
+    """A word for what its sources say now."""
+    sources = sorted(folder.glob("*.py"))
+    return hashlib.sha256(b"".join(each.read_bytes() for each in sources)).hexdigest()[:8]
+
+
+_EDITION = edition(Path(__file__).parent)
 
 
 def _reinterpreted(source: Any, target: Any, kind: ir.Type) -> Any:
