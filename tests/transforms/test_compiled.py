@@ -115,7 +115,7 @@ def moved(layer, x, inverse):
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("batch", [0, 1, 300])
 def test_couplings(batch, mask, tails, inverse, without):
-    """Numbers that stay and numbers that move are one call; errors are those of torch's operations."""
+    """Numbers that stay and numbers that move are one node; errors are those of torch's operations."""
     g = RationalQuadratic(6, -3.0, 2.5, tails=tails)
     x = 2 * torch.randn(batch, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     truth = moved(coupling(g, MASKS[mask], torch.float64), x, inverse)

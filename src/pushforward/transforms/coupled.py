@@ -55,8 +55,8 @@ class CoupledSpline(Fused):
             return *quick.uncoupled(*kept, params, places, g, u, self.spline.layout, self.spline.inverse), None
         number, *others = kept
         to_new = g.index_select(1, places)
-        results = to_new, u[:, None].expand_as(to_new)
-        to_number, to_params = self.spline.gradients((number, params), tuple(others), needed[:2], results)
+        each = to_new, u[:, None].expand_as(to_new)
+        to_number, to_params = self.spline.gradients((number, params), tuple(others), needed[:2], each)
         return g.index_copy(1, places, to_number), to_params, None
 
 

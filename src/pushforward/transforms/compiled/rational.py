@@ -153,13 +153,14 @@ def _pulled(m: Any, layout: Any, inverse: Any, known: Any) -> None:
 
 @fast
 def _to_shares(
-    rate: Any, free: Any, below: Any, own: Any, start: Any, m: Any, shares: Any, sums: Any, known: Any, grad: Any
+    rate: Any, below: Any, own: Any, start: Any, m: Any, shares: Any, sums: Any, known: Any, grad: Any
 ) -> None:
     """Gradients of raw shares [bins, n]: e (g - sum e g), g that of the shares e."""
     to_below, to_own, rates = known[below : below + m], known[own : own + m], known[rate : rate + m]
+    total = sums[len(shares)][:m]
     for i in range(m):
         k = int(known[_BIN + i])
-        known[_X0 + i] = (to_below[i] * sums[k, i] + to_own[i] * shares[k, i]) * (rates[i] / free)
+        known[_X0 + i] = (to_below[i] * sums[k, i] + to_own[i] * shares[k, i]) / total[i]
     for j in range(len(shares)):
         out, share, here = grad[j][start : start + m], shares[j][:m], real(j)
         for i in range(m):
@@ -202,7 +203,7 @@ def fill_gradients(
     rows: Any, x: Any, g: Any, u: Any, layout: Any, ends: Any, inverse: Any, to_x: Any, grad: Any
 ) -> None:
     """Fill the gradients of numbers and parameters, of those of value and ladj; x is the number on the data's side."""
-    bins, free = layout[0], real((layout[2] - layout[1]) * (1 - layout[3] * layout[0]))
+    bins = layout[0]
     shares, sums, tops, known = _scratch(bins)
     for start in range(0, len(x), LANES):
         m = min(LANES, len(x) - start)
@@ -214,8 +215,8 @@ def fill_gradients(
         _bin(0, rows, start, m, layout, ends, shares, sums, known)
         _pulled(m, layout, inverse, known)
         _give(known, _VALUE, to_x, start, m)
-        _to_shares(_RATE_X, free, _DX, _OWN_X, start, m, shares[0], sums[0], known, grad)
-        _to_shares(_RATE_Y, free, _DY, _OWN_Y, start, m, shares[1], sums[1], known, grad[bins:])
+        _to_shares(_RATE_X, _DX, _OWN_X, start, m, shares[0], sums[0], known, grad)
+        _to_shares(_RATE_Y, _DY, _OWN_Y, start, m, shares[1], sums[1], known, grad[bins:])
         _to_slopes(bins, ends, start, m, known, grad)
 
 
