@@ -26,7 +26,8 @@ class Fused(abc.ABC):
 
     Where one derivative is wanted and no more, `values` and `gradients` are all that runs. Under `torch.func`, forward
     mode, `torch.compile`, autocast and for derivatives of derivatives the formula is `plain`, which says the same in
-    operations that torch can take apart. What is no tensor is a field of a frozen dataclass.
+    operations that torch can take apart; but for a graph that may hold some whole, such as `whole` allows. What is no
+    tensor is a field of a frozen dataclass.
     """
 
     @abc.abstractmethod
@@ -112,8 +113,10 @@ def transformed() -> bool:
 
     Quick kernels have the derivative that training needs, and step aside for others.
     """
-    if torch.compiler.is_compiling():
-        return False
+    return not torch.compiler.is_compiling() and _transformed()
+
+
+def _transformed() -> bool:
     return forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active() or _traced()  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -145,3 +148,16 @@ def constant(function: _Function) -> _Function:
     """`torch.compiler.assume_constant_result`, without importing the compiler, which takes longer than torch."""
     function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
     return function
+
+
+def whole() -> bool:
+    """Whether `torch.compile` may put operations into its graph that have a value and a gradient, and no more.
+
+    Not under `torch.func` or forward mode within the graph, and not in an exported program, which is to run elsewhere.
+    """
+    return torch.compiler.is_compiling() and _whole()
+
+
+@constant
+def _whole() -> bool:
+    return not (torch.compiler.is_exporting() or _transformed())

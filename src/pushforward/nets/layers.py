@@ -26,10 +26,12 @@ class Layers(Fused):
         return self(x, *parameters)[0]
 
     def plain(self, *inputs: Tensor) -> Tensors:
-        a, *parameters = inputs
+        x, *parameters = inputs
+        a = x.T
         for i in range(0, len(parameters), 2):
-            a = linear(a.relu() if i else a, *parameters[i : i + 2])
-        return (a,)
+            w, b = parameters[i : i + 2]
+            a = torch.addmm(b[:, None], w, a.relu() if i else a)
+        return (a.T,)
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         a, *parameters, w, b = inputs

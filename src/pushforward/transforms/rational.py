@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from pushforward._derivatives import Fused, Tensors
-from pushforward.transforms.compiled import axes_of, spline, spline_for, strides_of
+from pushforward.transforms.compiled import axes_of, graphs, spline, spline_for, strides_of
 from pushforward.transforms.splines import place
 
 
@@ -64,6 +64,8 @@ class RationalSpline(Fused):
 
     def plain(self, *inputs: Tensor) -> Tensors:
         x, params = inputs
+        if graphs.takes(x, params):
+            return graphs.mapped(x, params, self.layout, self.inverse)
         return self.otherwise(x, params)
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:

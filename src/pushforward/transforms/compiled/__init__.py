@@ -15,17 +15,27 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from pushforward._derivatives import constant
+
 _ALONE = 2**14
 """So many numbers one thread takes whatever the number of torch's."""
 
 
 def spline_for(x: Tensor, count: int) -> ModuleType | None:
     """`calls.py` of this folder if it can take such numbers, so many of them, None if torch must."""
+    return spline() if taken(x, count) else None
+
+
+def taken(x: Tensor, count: int) -> bool:
+    """Whether such numbers, so many of them, are for compiled formulas."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or type(x) not in (Tensor, nn.Parameter):
-        return None
-    if count > _ALONE and torch.get_num_threads() > 2:
-        return None
-    return spline()
+        return False
+    return count <= _ALONE or _few_threads()
+
+
+@constant
+def _few_threads() -> bool:
+    return torch.get_num_threads() <= 2
 
 
 @functools.cache
