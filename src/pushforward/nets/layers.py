@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from pushforward._derivatives import Fused, Tensors
+from pushforward._derivatives import Fused, Tensors, whole
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,7 @@ class Layers(Fused):
         return self(x, *parameters)[0]
 
     def plain(self, *inputs: Tensor) -> Tensors:
-        x, *parameters = inputs
-        a = x.T
-        for i in range(0, len(parameters), 2):
-            w, b = parameters[i : i + 2]
-            a = torch.addmm(b[:, None], w, a.relu() if i else a)
-        return (a.T,)
+        return (_along(*inputs) if whole() else _in_rows(*inputs),)
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         a, *parameters, w, b = inputs
@@ -53,6 +48,22 @@ class Layers(Fused):
             if i:
                 _closed(g, a, 0, grad_input=g)
         return g if needed[0] else None, *reversed(found)
+
+
+def _in_rows(a: Tensor, *parameters: Tensor) -> Tensor:
+    """The last layer in operations that vectorise: one product for all that `torch.vmap` stacks."""
+    for i in range(0, len(parameters), 2):
+        a = linear(a.relu() if i else a, *parameters[i : i + 2])
+    return a
+
+
+def _along(x: Tensor, *parameters: Tensor) -> Tensor:
+    """The last layer in a compiled graph, all layers along the batch, so that gradients lie as the layers do."""
+    a = x.T
+    for i in range(0, len(parameters), 2):
+        w, b = parameters[i : i + 2]
+        a = torch.addmm(b[:, None], w, a.relu() if i else a)
+    return a.T
 
 
 def bare(layer: nn.Module) -> bool:
