@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from torch.nn.utils import prune
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from pushforward import PushforwardError
 from pushforward.nets import Dense, TimeEmbedding, waves
@@ -105,23 +104,6 @@ def test_layers_that_are_held_fixed_have_no_gradient_and_pass_others_on():
     net(x).square().sum().backward()
     torch.testing.assert_close(x.grad, right)
     assert [name for name, each in net.named_parameters() if each.grad is not None] == ["leave.weight"]
-
-
-def test_samples_that_vmap_stacks_go_through_one_product():
-    """A product for each sample takes thirty times as long."""
-    torch.manual_seed(0)
-    net, x, called = Dense(3, 5, hidden=16, zero_output=False).requires_grad_(False), torch.randn(4, 3), []
-
-    class Called(TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            called.append(func)
-            return func(*args, **(kwargs or {}))
-
-    with Called():
-        rows = torch.func.vmap(lambda row: net(row[None])[0])(x)
-    torch.testing.assert_close(rows, net(x))
-    assert called
-    assert torch.ops.aten.bmm.default not in called
 
 
 def test_waves_are_the_formula():

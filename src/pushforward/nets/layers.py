@@ -26,7 +26,7 @@ class Layers(Fused):
         return self(x, *parameters)[0]
 
     def plain(self, *inputs: Tensor) -> Tensors:
-        return (_along(*inputs) if whole() else _in_rows(*inputs),)
+        return ((_along if whole() else _in_rows)(*inputs),)
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         a, *parameters, w, b = inputs
@@ -51,7 +51,7 @@ class Layers(Fused):
 
 
 def _in_rows(a: Tensor, *parameters: Tensor) -> Tensor:
-    """The last layer in operations that vectorise: one product for all that `torch.vmap` stacks."""
+    """The last layer by operations that make one product of all that `torch.vmap` stacks."""
     for i in range(0, len(parameters), 2):
         a = linear(a.relu() if i else a, *parameters[i : i + 2])
     return a

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
-from pushforward._derivatives import Fused, Tensors
+from pushforward._derivatives import Fused, Tensors, whole
 
 Blocks = tuple[tuple[int, int], ...]
 """Rows and columns of each block of a layer."""
@@ -38,13 +39,11 @@ class Blocked(Fused):
         object.__setattr__(self, "sizes", tuple(rows * columns for blocks in self.layers for rows, columns in blocks))
 
     def plain(self, *inputs: Tensor) -> Tensors:
-        h, weight, mask, bias, *told = inputs
+        x, weight, mask, bias, *told = inputs
         offsets = self.offsets(bias)
         added = [*(b + c for b, c in zip(offsets, self.hidden(*told), strict=False)), offsets[-1]] if told else offsets
-        for i, (offset, blocks) in enumerate(zip(added, self.cut(weight * mask), strict=True)):
-            a = h.relu() if i else h
-            h = offset + torch.cat([w @ a[: w.shape[1]] for w in blocks])
-        return (h,)
+        weights = self.cut(weight * mask)
+        return ((_along if whole() else _in_rows)(x, weights, added),)
 
     def cut(self, entries: Tensor) -> Sequence[Views]:
         """The blocks of each layer, as views."""
@@ -147,6 +146,23 @@ def seen_of(h: Tensor, blocks: Blocks) -> Views:
 def filled(h: Tensor, offset: Tensor, more: Tensor | None = None) -> Tensor:
     """A layer that holds its biases and what a context adds."""
     return h.copy_(offset) if more is None else torch.add(offset, more, out=h)
+
+
+def _along(h: Tensor, weights: Sequence[Views], added: Views) -> Tensor:
+    """The last layer [units, batch] in a compiled graph."""
+    for i, (blocks, offset) in enumerate(zip(weights, added, strict=True)):
+        a = h.relu() if i else h
+        h = offset + torch.cat([w @ a[: w.shape[1]] for w in blocks])
+    return h
+
+
+def _in_rows(x: Tensor, weights: Sequence[Views], added: Views) -> Tensor:
+    """The same by operations that make one product of all that `torch.vmap` stacks."""
+    h = x.T.clone(memory_format=torch.contiguous_format)  # one sample may have any strides, and a stack of them not
+    for i, (blocks, offset) in enumerate(zip(weights, added, strict=True)):
+        a = h.relu() if i else h
+        h = offset.T + torch.cat([linear(a[:, : w.shape[1]], w) for w in blocks], 1)
+    return h.T
 
 
 def _add(rows: Views, weights: Views, seen: Views) -> None:

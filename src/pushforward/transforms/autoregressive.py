@@ -157,6 +157,8 @@ class Autoregressive(Transform):
     def _back(self, x: Tensor, like: Sample, run: int) -> Sample:
         if run < 0:
             x = x.T.flip(0).T
+        elif not run and transformed():  # torch.vmap copies to places one sample after another
+            x = x.T.index_select(0, self.conditioner.order.argsort()).T
         elif not run:
             x = torch.empty_like(x.T).index_copy_(0, self.conditioner.order, x.T).T
         return x if x.shape == like.shape else x.reshape(like.shape)
