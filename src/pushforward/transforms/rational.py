@@ -35,9 +35,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from pushforward._derivatives import Fused, Tensors
-from pushforward.transforms.compiled import axes_of, graphs, spline, spline_for, strides_of
+from pushforward._derivatives import Fused, Tensors, whole
+from pushforward.transforms.compiled import axes_of, spline, spline_for, strides_of
 from pushforward.transforms.splines import place
+from pushforward.transforms.unrolled import in_graph
 
 
 class Layout(NamedTuple):
@@ -64,9 +65,8 @@ class RationalSpline(Fused):
 
     def plain(self, *inputs: Tensor) -> Tensors:
         x, params = inputs
-        if graphs.takes(x, params):
-            return graphs.mapped(x, params, self.layout, self.inverse)
-        return self.otherwise(x, params)
+        found = in_graph(x, params, self.layout, self.inverse) if whole() else None
+        return self.otherwise(x, params) if found is None else found
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         x, params = inputs
