@@ -26,8 +26,8 @@ class Fused(abc.ABC):
 
     Where one derivative is wanted and no more, `values` and `gradients` are all that runs. Under `torch.func`, forward
     mode, `torch.compile`, autocast and for derivatives of derivatives the formula is `plain`, which says the same in
-    operations that torch can take apart; but for a graph that may hold some whole, such as `whole` allows. What is no
-    tensor is a field of a frozen dataclass.
+    operations that torch can take apart; in graphs where `whole` holds, they need a value and a gradient, and no more.
+    What is no tensor is a field of a frozen dataclass.
     """
 
     @abc.abstractmethod
