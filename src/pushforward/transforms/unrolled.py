@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pushforward.transforms.rational import Layout
 
 BINS = 16
-"""More are too long to write out: a graph takes minutes to compile."""
+"""More are too long to write out: two couplings of 16 bins take a minute and a half to compile."""
 
 _ONE_SLOPE = math.log(math.e - 1)
 
