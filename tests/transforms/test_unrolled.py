@@ -53,6 +53,15 @@ def test_numbers_on_knots_and_beyond_all_of_them(inverse):
     assert found[1][7].isnan()
 
 
+def test_nothing_moves_beyond_identity_tails():
+    g = RationalQuadratic(5, -1.0, 1.0)
+    x = torch.tensor([-1e6, -50.0, -1.0, 1.0, 7.0, 1e6])
+    rows = torch.randn(g.size, len(x), generator=torch.Generator().manual_seed(0))
+    z, ladj = unrolled(x, rows, g.spline(False).layout, False)
+    assert_close(z, x, rtol=1e-6, atol=1e-6)
+    assert torch.equal(ladj, torch.zeros(len(x)))
+
+
 @DIRECTIONS
 @pytest.mark.parametrize("wide", [1e2, 1e4])
 def test_parameters_of_any_size_stay_finite(wide, inverse):

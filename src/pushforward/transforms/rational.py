@@ -29,7 +29,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,22 +36,8 @@ from torch.nn.functional import softplus
 
 from pushforward._derivatives import Fused, Tensors, whole
 from pushforward.transforms.compiled import axes_of, spline, spline_for, strides_of
-from pushforward.transforms.splines import place
+from pushforward.transforms.splines import Layout, place
 from pushforward.transforms.unrolled import in_graph
-
-
-class Layout(NamedTuple):
-    """Which parameter is what: 2 `bins` rows of widths and heights, then raw slopes.
-
-    `slopes` says for each knot which of these it reads, -1 for a slope of 1. Shares of the interval and slopes are
-    `least` at least.
-    """
-
-    bins: int
-    low: float
-    high: float
-    least: float
-    slopes: tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,10 @@ from torch.nn.functional import pad
 
 from pushforward._errors import ConfigError, explain
 from pushforward.transforms.monotone import Monotone, Pair
-from pushforward.transforms.rational import Layout, RationalSpline
+from pushforward.transforms.rational import RationalSpline
 from pushforward.transforms.splines import (
     LEAST,
+    Layout,
     cubic,
     knots,
     linear,

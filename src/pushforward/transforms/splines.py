@@ -29,6 +29,7 @@ References:
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +42,20 @@ LEAST = 1e-3
 """The smallest share of the interval a bin takes, and the smallest slope."""
 
 _Knots = tuple[Tensor, Tensor, Tensor]
+
+
+class Layout(NamedTuple):
+    """Which parameter is what: 2 `bins` rows of widths and heights, then raw slopes.
+
+    `slopes` says for each knot which of these it reads, -1 for a slope of 1. Shares of the interval and slopes are
+    `least` at least.
+    """
+
+    bins: int
+    low: float
+    high: float
+    least: float
+    slopes: tuple[int, ...]
 
 
 def rational_quadratic(x: Tensor, xs: Tensor, ys: Tensor, slopes: Tensor, *, inverse: bool = False) -> Pair:

@@ -9,17 +9,13 @@ import math
 from collections.abc import Sequence
 from functools import reduce
 from itertools import accumulate
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
 from pushforward.transforms.compiled import graphs
-from pushforward.transforms.splines import place
-
-if TYPE_CHECKING:
-    from pushforward.transforms.rational import Layout
+from pushforward.transforms.splines import Layout, place
 
 BINS = 16
 """More are too long to write out: two couplings of 16 bins take a minute and a half to compile."""
@@ -27,7 +23,7 @@ BINS = 16
 _ONE_SLOPE = math.log(math.e - 1)
 
 
-def in_graph(x: Tensor, params: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor] | None:
+def in_graph(x: Tensor, params: Tensor, layout: Layout, inverse: bool) -> tuple[Tensor, Tensor] | None:
     """(value, ladj) [*] of numbers [*] and parameters [*, size], None if there are too many bins."""
     if not (quick := graphs.takes(x)) and layout.bins > BINS:
         return None
@@ -39,7 +35,7 @@ def in_graph(x: Tensor, params: Tensor, layout: "Layout", inverse: bool) -> tupl
     return (value.movedim(-1, 0), ladj.movedim(-1, 0)) if along else (value, ladj)
 
 
-def unrolled(x: Tensor, rows: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
+def unrolled(x: Tensor, rows: Tensor, layout: Layout, inverse: bool) -> tuple[Tensor, Tensor]:
     """(value, ladj) [n] of numbers [n] and rows of parameters [size, n]: the formula of `rational.py`."""
     bins, low, high, least, slopes = layout
     raw, none = rows.unbind(0), torch.zeros_like(x)
@@ -54,8 +50,8 @@ def unrolled(x: Tensor, rows: Tensor, layout: "Layout", inverse: bool) -> tuple[
     d_0, d_1 = (softplus(v + _ONE_SLOPE) * (1 - least) + least for v in ends)
     s, c = h / w, x.clamp(low, high)
     xi = place((c - y_0) / h, s, d_0, d_1) if inverse else ((c - x_0) / w).clamp(0, 1)
-    p, q = d_0 + (s - d_0) * xi, s + (d_1 - s) * xi
-    b, m = q + (p - q) * xi, p + (q - p) * xi
+    p, q = torch.lerp(d_0, s, xi), torch.lerp(s, d_1, xi)
+    b, m = torch.lerp(q, p, xi), torch.lerp(p, q, xi)
     slope = (s / b).square() * m
     if inverse:
         return x_0 + w * xi + (x - c) / slope, -slope.log()

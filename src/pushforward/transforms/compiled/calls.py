@@ -1,6 +1,6 @@
 """Compiled splines of tensors: of numbers with parameters of their own, and of some numbers of each event."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -8,12 +8,10 @@ from torch import Tensor
 from pushforward.transforms.compiled import axes_of, strides_of
 from pushforward.transforms.compiled.functions import fast, flat, in_rows, real
 from pushforward.transforms.compiled.rational import fill, fill_gradients
-
-if TYPE_CHECKING:
-    from pushforward.transforms.rational import Layout
+from pushforward.transforms.splines import Layout
 
 
-def mapped(x: Tensor, params: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
+def mapped(x: Tensor, params: Tensor, layout: Layout, inverse: bool) -> tuple[Tensor, Tensor]:
     """(value, ladj) [*] of numbers [*] and parameters [*, size]."""
     axes, n = axes_of(params), x.numel()
     strides, found = strides_of(x.shape, axes), params.new_empty(2, n)
@@ -21,7 +19,7 @@ def mapped(x: Tensor, params: Tensor, layout: "Layout", inverse: bool) -> tuple[
     return found.as_strided(x.shape, strides), found.as_strided(x.shape, strides, n)
 
 
-def pulled(x: Tensor, params: Tensor, g: Tensor, u: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
+def pulled(x: Tensor, params: Tensor, g: Tensor, u: Tensor, layout: Layout, inverse: bool) -> tuple[Tensor, Tensor]:
     """Gradients of numbers and parameters, of those of value and ladj; x is the number on the data side."""
     axes, n = axes_of(params), x.numel()
     strides, to_x, grad = strides_of(x.shape, axes), params.new_empty(n), params.new_empty(params.shape[-1], n)
@@ -30,7 +28,7 @@ def pulled(x: Tensor, params: Tensor, g: Tensor, u: Tensor, layout: "Layout", in
     return to_x.as_strided(x.shape, strides), grad.as_strided(params.shape, (*strides, n))
 
 
-def coupled(x: Tensor, params: Tensor, places: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
+def coupled(x: Tensor, params: Tensor, places: Tensor, layout: Layout, inverse: bool) -> tuple[Tensor, Tensor]:
     """(z [batch, n], ladj [batch]) of events, parameters [batch, changed, size] and the places of what changes."""
     z, ladj, rows = params.new_empty(x.shape), params.new_empty(len(x)), in_rows(params, _ALONG)
     events, where = _array(x), places.numpy()
@@ -43,7 +41,7 @@ def coupled(x: Tensor, params: Tensor, places: Tensor, layout: "Layout", inverse
 
 
 def uncoupled(
-    x: Tensor, params: Tensor, places: Tensor, g: Tensor, u: Tensor, layout: "Layout", inverse: bool
+    x: Tensor, params: Tensor, places: Tensor, g: Tensor, u: Tensor, layout: Layout, inverse: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients of events and parameters, of those of z and ladj; x is the event on the data side."""
     to_x, grad, rows = params.new_empty(x.shape), params.new_empty(params.shape[::-1]), in_rows(params, _ALONG)
@@ -100,6 +98,6 @@ def _array(x: Tensor) -> np.ndarray:
     return np.ascontiguousarray(x.detach().numpy())
 
 
-def _numbers(layout: "Layout") -> tuple[tuple[int, float, float, float], tuple[int, int]]:
+def _numbers(layout: Layout) -> tuple[tuple[int, float, float, float], tuple[int, int]]:
     bins, low, high, least, slopes = layout
     return (bins, float(low), float(high), least), (slopes[0], slopes[-1])

@@ -1,16 +1,13 @@
 """The compiled spline as one operation in graphs of `torch.compile`."""
 
 import importlib
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from pushforward._derivatives import constant
 from pushforward.transforms.compiled import spline, taken
-
-if TYPE_CHECKING:
-    from pushforward.transforms.rational import Layout
+from pushforward.transforms.splines import Layout
 
 
 def takes(x: Tensor) -> bool:
@@ -18,7 +15,7 @@ def takes(x: Tensor) -> bool:
     return taken(x, x.numel()) and _defined()
 
 
-def mapped(x: Tensor, rows: Tensor, layout: "Layout", inverse: bool) -> tuple[Tensor, Tensor]:
+def mapped(x: Tensor, rows: Tensor, layout: Layout, inverse: bool) -> tuple[Tensor, Tensor]:
     """(value, ladj) [n] of numbers [n] and rows of parameters [size, n]."""
     bins, low, high, least, slopes = layout
     sizes = bins, float(low), float(high), least, slopes[0], slopes[-1]
