@@ -1,7 +1,11 @@
 """A training run holds what it held; the cycle collector has its times."""
 
+import ctypes
 import gc
 import mmap
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -99,3 +103,46 @@ def test_memory_is_bytes_and_its_peak_is_no_less():
     after = memory(torch.device("cpu"))
     assert after["memory_peak"] > then["memory"] - 1e6  # the kernel counts in lumps
     assert set(after) == {"memory", "memory_peak"}
+
+
+FAULTS = """
+import resource, torch
+from contextlib import nullcontext
+from pushforward.training.memory import kept_pages, resident
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def step():
+    for each in [torch.ones(2**20) for _ in range(40)]:
+        each.add_(1)
+
+with nullcontext() if {plain} else kept_pages():
+    for _ in range(3):
+        before = faults()
+        step()
+    held = resident()[0]
+print(faults() - before, held - resident()[0])
+"""
+
+
+def paged(plain: bool, **environment: str) -> tuple[int, int]:
+    """Page faults of the third of three equal steps, and the bytes that are given back in the end."""
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("the C library is not glibc, whose allocator this is about")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_", "LD_"))}
+    found = subprocess.run([sys.executable, "-c", FAULTS.format(plain=plain)], env=clean | environment,
+                           capture_output=True, text=True, check=True)  # fmt: skip
+    faults, returned = found.stdout.split()
+    return int(faults), int(returned)
+
+
+def test_freed_memory_is_that_of_the_next_step_and_goes_back_in_the_end():
+    faults, returned = paged(plain=False)
+    assert faults < 1_000  # 160 MB are 40,000 pages
+    assert returned > 100e6
+    assert paged(plain=True)[0] > 10_000
+
+
+def test_who_has_set_the_allocator_keeps_it():
+    assert paged(plain=False, MALLOC_TRIM_THRESHOLD_="131072")[0] > 10_000

@@ -62,8 +62,13 @@ def _along(x: Tensor, *parameters: Tensor) -> Tensor:
     a = x.T
     for i in range(0, len(parameters), 2):
         w, b = parameters[i : i + 2]
-        a = torch.addmm(b[:, None], w, a.relu() if i else a)
+        a = raised(w @ (a.relu() if i else a), b[:, None])
     return a.T
+
+
+def raised(product: Tensor, bias: Tensor) -> Tensor:
+    """Their sum in a compiled graph, in the pass of what follows: the compiler would have BLAS copy the bias first."""
+    return (product[None] + bias).squeeze(0)
 
 
 def bare(layer: nn.Module) -> bool:

@@ -25,7 +25,7 @@ from pushforward.training.engine import Engine
 from pushforward.training.environment import environment
 from pushforward.training.guard import LIMIT, NotFinite
 from pushforward.training.journal import History, Journal
-from pushforward.training.memory import collect, frozen_heap, memory
+from pushforward.training.memory import collect, frozen_heap, kept_pages, memory
 from pushforward.training.progress import Progress
 from pushforward.training.run_folder import RunFolder
 from pushforward.training.saving import Saving
@@ -63,7 +63,7 @@ class Loop:
         if self.folder is not None:
             self._resume(self.folder)
         shows = Progress(self.settings.steps, self.start, shown)
-        with self._tracked(track), shows as progress, frozen_heap(), closing(self):
+        with self._tracked(track), shows as progress, frozen_heap(), kept_pages(), closing(self):
             while not self._stepped(progress):
                 pass
         self.engine.finish()

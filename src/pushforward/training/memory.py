@@ -7,9 +7,14 @@ Reference counts free everything here, so the cycle collector has nothing to do 
 behind. Looking through a heap of 165,000 objects (torch alone) would stall a step for 70 ms, and at another step on
 each process, so that all wait for each in turn. Therefore what was there before training is frozen, the collector's
 full runs happen at the same steps on all processes, and in between it looks at young objects alone.
+
+The C library of Linux (glibc) gives freed memory back to the system, and a step's gradients with it, whose pages the
+next step takes again, one fault each, and the system clears again. In training what was freed is kept instead.
 """
 
+import ctypes
 import gc
+import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -37,6 +42,38 @@ def frozen_heap() -> Generator[None]:
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()
+
+
+@contextmanager
+def kept_pages() -> Generator[None]:
+    """Within, memory that a step has freed stays with the process, for the next one; afterwards it is given back.
+
+    Only where the C library is glibc, and nobody has set its allocator through the environment.
+    """
+    libc = None if any(map(os.environ.get, _ALLOCATOR)) else _glibc()
+    if libc is None:
+        yield
+        return
+    libc.mallopt(_TRIM, -1)  # never
+    libc.mallopt(_MAPS, 0)
+    try:
+        yield
+    finally:  # as glibc has them once a large block was freed
+        libc.mallopt(_MAPS, 65_536)
+        libc.mallopt(_MAPPED_FROM, 2**25)
+        libc.mallopt(_TRIM, 2**26)
+        libc.malloc_trim(0)
+
+
+_TRIM, _MAPPED_FROM, _MAPS = -1, -3, -4
+"""M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_MMAP_MAX of malloc.h."""
+
+_ALLOCATOR = ("GLIBC_TUNABLES", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_")
+
+
+def _glibc() -> ctypes.CDLL | None:
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
 
 
 def collect(done: int) -> None:

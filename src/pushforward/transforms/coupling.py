@@ -31,6 +31,7 @@ from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.coupled import coupled
 from pushforward.transforms.monotone import Additive, Affine, Monotone, spread_out
+from pushforward.transforms.places import slice_of, taken
 from pushforward.transforms.transform import Transform
 
 Conditioner = Callable[..., Tensor]
@@ -51,6 +52,7 @@ class Coupling(Transform, abc.ABC):
 
     kept: Tensor
     changed: Tensor
+    _slices: tuple[slice | None, slice | None]
 
     def __init__(self, shape: tuple[int, ...], conditioner: Conditioner, mask: Tensor | None = None):
         super().__init__()
@@ -62,6 +64,9 @@ class Coupling(Transform, abc.ABC):
         self.register_buffer("kept", mask.flatten().nonzero().squeeze(1))
         self.register_buffer("changed", (~mask.flatten()).nonzero().squeeze(1))
         self.conditioner = conditioner
+        self._numbers = mask.numel()
+        self.register_load_state_dict_post_hook(_look)
+        _look(self)
 
     @property
     @abc.abstractmethod
@@ -76,11 +81,18 @@ class Coupling(Transform, abc.ABC):
 
     def _couple(self, x: Sample, context: Context, inverse: bool) -> tuple[Sample, PerSample]:
         flat = x.flatten(1)
-        kept = flat.index_select(1, self.kept)
+        seen, moved = self._slices if torch.compiler.is_compiling() else (None, None)
+        kept = taken(flat, self.kept, seen)
         raw = self.conditioner(kept) if context is None else self.conditioner(kept, context)
         params = spread_out(raw, len(self.changed), self.monotone)
-        z, ladj = coupled(self.monotone, flat, params, self.changed, inverse)
+        z, ladj = coupled(self.monotone, flat, params, self.changed, inverse, moved)
         return z if x.ndim == 2 else z.view(x.shape), ladj
+
+
+def _look(coupling: Coupling, *_: object) -> None:
+    """See anew whether what is kept and changed are slices: a state that is loaded brings its own places."""
+    n = coupling._numbers
+    coupling._slices = slice_of(coupling.kept, n), slice_of(coupling.changed, n)
 
 
 class AdditiveCoupling(Coupling):
