@@ -20,6 +20,8 @@ from dataclasses import replace
 import torch
 from flows import KINDS, Case, Flow, floor, nflows, normflows, operations, pushforward, seconds, zuko
 
+from pushforward.training.memory import kept_pages
+
 OPERATIONS = ("train", "log_prob")
 
 
@@ -84,4 +86,5 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=40, help="of each operation")
     parser.add_argument("--others", action="store_true", help="other libraries too, compiled, where installed")
     options = parser.parse_args()
-    main(options.kinds, options.features, options.batch, options.rounds, options.others)
+    with kept_pages():
+        main(options.kinds, options.features, options.batch, options.rounds, options.others)

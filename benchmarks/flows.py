@@ -9,7 +9,8 @@ NICE on 784 numbers (four additive couplings, five layers of 1000), MAF and both
 linear layers, dense, with ReLU between: its training step (forward, backward, Adam) for training steps and samples, its
 forward pass for log_prob. Libraries take turns within each round, each with the better of two calls, since whoever
 comes after another finds the caches full of its numbers; thread CPU time on one thread; median over rounds with
-(fastest-slowest), then the ratio to the floor of the same rounds.
+(fastest-slowest), then the ratio to the floor of the same rounds. What is freed stays with the process, as in training
+by this library: pages given back and taken again cost everybody, the floor too, up to a fifth of a step, by chance.
 
 What takes longer than `PATIENCE` is not repeated (marked 1x), and others' samples of 784 numbers are drawn for the
 smaller batch alone. --quick is a smaller table, without them, in under a minute.
@@ -34,6 +35,7 @@ from torch import Tensor, nn
 from pushforward.data import open_data
 from pushforward.models import Normal, NormalizingFlow
 from pushforward.nets import Dense, MaskedDense
+from pushforward.training.memory import kept_pages
 from pushforward.transforms import (
     AdditiveCoupling,
     Affine,
@@ -339,7 +341,9 @@ if __name__ == "__main__":
     parser.add_argument("--mnist", type=Path, help="the folder with MNIST: samples of trained flows, and nothing else")
     parser.add_argument("--updates", type=int, default=1000, help="with --mnist")
     options = parser.parse_args()
-    if options.mnist:
-        raise SystemExit(trained(options.mnist, options.updates))
     rounds = options.rounds or (5 if options.quick else 11)
-    main(options.quick, rounds, options.features, options.kinds, not options.no_samples)
+    with kept_pages():
+        if options.mnist:
+            trained(options.mnist, options.updates)
+        else:
+            main(options.quick, rounds, options.features, options.kinds, not options.no_samples)

@@ -27,11 +27,12 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from pushforward._derivatives import refuse_vmap, transformed
+from pushforward._derivatives import refuse_vmap, transformed, whole
 from pushforward._errors import ConfigError, ShapeError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.implicit import solution
 from pushforward.transforms.monotone import Monotone
+from pushforward.transforms.reordering import put_back, reordered
 from pushforward.transforms.transform import Transform
 
 Method = Literal["auto", "walk", "jacobi"]
@@ -149,13 +150,17 @@ class Autoregressive(Transform):
     def _in_order(self, x: Sample, run: int) -> Tensor:
         """[batch, n], lying in memory along the batch."""
         rows = x.flatten(1).T
+        if whole():
+            return reordered(rows, self.conditioner.order).T
         if not run:
             return rows.index_select(0, self.conditioner.order).T
         rows = rows.contiguous()
         return (rows if run > 0 else rows.flip(0)).T
 
     def _back(self, x: Tensor, like: Sample, run: int) -> Sample:
-        if run < 0:
+        if whole():
+            x = put_back(x.T, self.conditioner.order).T
+        elif run < 0:
             x = x.T.flip(0).T
         elif not run and transformed():  # torch.vmap copies to places one sample after another
             x = x.T.index_select(0, self.conditioner.order.argsort()).T

@@ -13,19 +13,18 @@ from torch import Tensor
 from pushforward._derivatives import Fused, Tensors
 from pushforward.transforms.compiled import spline, spline_for
 from pushforward.transforms.monotone import Monotone, Pair
-from pushforward.transforms.places import put, taken
 from pushforward.transforms.rational import RationalSpline
 from pushforward.transforms.spline_maps import RationalQuadratic
 
 
-def coupled(g: Monotone, x: Tensor, params: Tensor, places: Tensor, inverse: bool, run: slice | None = None) -> Pair:
+def coupled(g: Monotone, x: Tensor, params: Tensor, places: Tensor, inverse: bool) -> Pair:
     """(z [batch, n], ladj [batch]) of x [batch, n], parameters [batch, changed, size] and places [changed]."""
     alike = (len(x), x.dtype) == (len(params), params.dtype)
     if type(g) is RationalQuadratic and g.tails != "circular" and alike:
-        z, ladj = CoupledSpline(g.spline(inverse), run)(x, params, places)
+        z, ladj = CoupledSpline(g.spline(inverse))(x, params, places)
         return z, ladj
-    new, ladj = (g.decode if inverse else g.encode)(taken(x, places, run) if run else _taken(x, places, params), params)
-    return put(x, new, places, run), ladj.sum(1)
+    new, ladj = (g.decode if inverse else g.encode)(_taken(x, places, params), params)
+    return x.index_copy(1, places, new), ladj.sum(1)
 
 
 @dataclass(frozen=True)
@@ -33,12 +32,11 @@ class CoupledSpline(Fused):
     """`coupled` by a spline."""
 
     spline: RationalSpline
-    run: slice | None = None
 
     def plain(self, *inputs: Tensor) -> Tensors:
         x, params, places = inputs
-        new, ladj = self.spline.plain(taken(x, places, self.run), params)
-        return put(x, new, places, self.run), ladj.sum(1)
+        new, ladj = self.spline.plain(x.index_select(1, places), params)
+        return x.index_copy(1, places, new), ladj.sum(1)
 
     def values(self, *inputs: Tensor) -> tuple[Tensors, Tensors]:
         x, params, places = inputs

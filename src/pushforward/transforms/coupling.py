@@ -27,11 +27,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from pushforward._derivatives import whole
 from pushforward._errors import ConfigError, explain
 from pushforward._typing import Context, PerSample, Sample
 from pushforward.transforms.coupled import coupled
 from pushforward.transforms.monotone import Additive, Affine, Monotone, spread_out
-from pushforward.transforms.places import slice_of, taken
+from pushforward.transforms.reordering import put_back, reordered
 from pushforward.transforms.transform import Transform
 
 Conditioner = Callable[..., Tensor]
@@ -52,7 +53,6 @@ class Coupling(Transform, abc.ABC):
 
     kept: Tensor
     changed: Tensor
-    _slices: tuple[slice | None, slice | None]
 
     def __init__(self, shape: tuple[int, ...], conditioner: Conditioner, mask: Tensor | None = None):
         super().__init__()
@@ -64,9 +64,6 @@ class Coupling(Transform, abc.ABC):
         self.register_buffer("kept", mask.flatten().nonzero().squeeze(1))
         self.register_buffer("changed", (~mask.flatten()).nonzero().squeeze(1))
         self.conditioner = conditioner
-        self._numbers = mask.numel()
-        self.register_load_state_dict_post_hook(_look)
-        _look(self)
 
     @property
     @abc.abstractmethod
@@ -80,19 +77,25 @@ class Coupling(Transform, abc.ABC):
         return self._couple(z, context, inverse=True)
 
     def _couple(self, x: Sample, context: Context, inverse: bool) -> tuple[Sample, PerSample]:
+        if x.ndim == 2 and whole():
+            return self._reordered(x, context, inverse)
         flat = x.flatten(1)
-        seen, moved = self._slices if torch.compiler.is_compiling() else (None, None)
-        kept = taken(flat, self.kept, seen)
-        raw = self.conditioner(kept) if context is None else self.conditioner(kept, context)
-        params = spread_out(raw, len(self.changed), self.monotone)
-        z, ladj = coupled(self.monotone, flat, params, self.changed, inverse, moved)
+        params = self._told(flat.index_select(1, self.kept), context)
+        z, ladj = coupled(self.monotone, flat, params, self.changed, inverse)
         return z if x.ndim == 2 else z.view(x.shape), ladj
 
+    def _reordered(self, x: Sample, context: Context, inverse: bool) -> tuple[Sample, PerSample]:
+        """The same in a compiled graph, where all numbers change places at once, the kept ones first, and go back."""
+        order = torch.cat([self.kept, self.changed])
+        kept, changed = reordered(x.T, order).split([len(self.kept), len(self.changed)])
+        params = self._told(kept.T.clone(), context)
+        new, ladj = (self.monotone.decode if inverse else self.monotone.encode)(changed.T, params)
+        return put_back(torch.cat([kept, new.T]), order).T, ladj.sum(1)
 
-def _look(coupling: Coupling, *_: object) -> None:
-    """See anew whether what is kept and changed are slices: a state that is loaded brings its own places."""
-    n = coupling._numbers
-    coupling._slices = slice_of(coupling.kept, n), slice_of(coupling.changed, n)
+    def _told(self, kept: Tensor, context: Context) -> Tensor:
+        """The parameters [batch, changed, size]."""
+        raw = self.conditioner(kept) if context is None else self.conditioner(kept, context)
+        return spread_out(raw, len(self.changed), self.monotone)
 
 
 class AdditiveCoupling(Coupling):
