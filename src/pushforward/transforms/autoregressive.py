@@ -158,14 +158,12 @@ class Autoregressive(Transform):
         return (rows if run > 0 else rows.flip(0)).T
 
     def _back(self, x: Tensor, like: Sample, run: int) -> Sample:
-        if whole():
-            x = put_back(x.T, self.conditioner.order).T
-        elif run < 0:
+        if run < 0:
             x = x.T.flip(0).T
         elif not run and transformed():  # torch.vmap copies to places one sample after another
             x = x.T.index_select(0, self.conditioner.order.argsort()).T
         elif not run:
-            x = torch.empty_like(x.T).index_copy_(0, self.conditioner.order, x.T).T
+            x = put_back(x.T, self.conditioner.order).T
         return x if x.shape == like.shape else x.reshape(like.shape)
 
     def _run(self) -> int:

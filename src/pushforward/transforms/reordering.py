@@ -18,9 +18,9 @@ def reordered(rows: Tensor, order: Tensor) -> Tensor:
     if not torch.is_grad_enabled():
         return rows.index_select(0, order)
     places = torch.arange(len(order), device=order.device)
-    return put_back(rows, torch.empty_like(order).index_copy(0, order, places))
+    return put_back(rows, put_back(places, order))
 
 
 def put_back(rows: Tensor, order: Tensor) -> Tensor:
-    """Rows that are in an order, each at its own place."""
-    return torch.empty_like(rows).index_copy(0, order, rows)
+    """Rows that are in an order, each at its own place: what undoes `reordered`."""
+    return torch.empty_like(rows).index_copy_(0, order, rows)
