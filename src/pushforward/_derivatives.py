@@ -153,11 +153,11 @@ def constant(function: _Function) -> _Function:
 def whole() -> bool:
     """Whether `torch.compile` may put operations into its graph that have a value and a gradient, and no more.
 
-    Not under `torch.func`, forward mode or autocast, and not in an exported program, which is to run elsewhere.
+    Not under `torch.func` or forward mode within the graph, and not in an exported program, which is to run elsewhere.
     """
     return torch.compiler.is_compiling() and _whole()
 
 
 @constant
 def _whole() -> bool:
-    return not (torch.compiler.is_exporting() or _transformed() or _autocast())
+    return not (torch.compiler.is_exporting() or _transformed())

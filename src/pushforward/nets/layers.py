@@ -62,13 +62,16 @@ def _along(x: Tensor, *parameters: Tensor) -> Tensor:
     a = x.T
     for i in range(0, len(parameters), 2):
         w, b = parameters[i : i + 2]
-        a = raised(w @ (a.relu() if i else a), b[:, None])
+        a = _sum(w, a.relu() if i else a, b)
     return a.T
 
 
-def raised(product: Tensor, bias: Tensor) -> Tensor:
-    """Their sum in a compiled graph, in the pass of what follows: the compiler would have BLAS copy the bias first."""
-    return (product[None] + bias).squeeze(0)
+def _sum(w: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """W a + b, the bias in the pass of what follows: the compiler would have BLAS copy it to all rows first."""
+    product = w @ a
+    if product.dtype != b.dtype:  # autocast, which casts the bias of one operation alone
+        return torch.addmm(b[:, None], w, a)
+    return (product[None] + b[:, None]).squeeze(0)
 
 
 def bare(layer: nn.Module) -> bool:
