@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 import pushforward as pf
+from pushforward.training.precision import native
 
 SCALING = pf.data.Scaling(scale=1 / 256, levels=256)
 
@@ -41,12 +42,13 @@ def trained(made: Callable[[tuple[int, ...]], pf.NormalizingFlow], options: argp
     choosing, testing = mnist(options.mnist, options.held_out)
     began, epoch = time.process_time(), len(choosing) // options.batch
     every = epoch * options.every
+    precision = options.precision or ("bf16" if native(torch.bfloat16, options.device) else "fp32")
     torch.manual_seed(options.seed)
     flow = pf.models.prepare(made(choosing.shape), choosing.train_batch(pf.Draw(options.seed, "start")))
     settings = pf.training.Settings(
         steps=options.epochs * epoch, batch=options.batch, lr=options.lr, weight_decay=options.weight_decay,
         rates=(("shift", options.diagonal), ("log_scale", options.diagonal)), ema=options.ema, warmup=options.warmup,
-        clip=options.clip, precision=options.precision, seed=options.seed, device=options.device,
+        clip=options.clip, precision=precision, seed=options.seed, device=options.device,
         threads=options.threads, log_every=every, checkpoint_every=every,
     )  # fmt: skip
     history = pf.train(
@@ -82,7 +84,9 @@ def parser(about: str | None, **defaults: object) -> argparse.ArgumentParser:
     found.add_argument(
         "--held-out", type=int, default=10_000, help="images at the end of the training file that choose"
     )
-    found.add_argument("--precision", default="bf16", help="of training's forward and backward pass")
+    found.add_argument(
+        "--precision", help="of training's forward and backward pass: bf16 where the processor has it, else fp32"
+    )
     found.add_argument("--every", type=int, default=2, help="epochs from one validation and checkpoint to the next")
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--device", default="cpu")

@@ -16,8 +16,9 @@ Made = tuple[nn.Module, LogProb]
 LIBRARIES = ("pushforward", "zuko", "nflows", "normflows")
 
 TABLES = (
-    "nice", "real_nvp", "real_nvp_sigmoid", "maf", "iaf", "nsf", "nsf_autoregressive", "sos", "bernstein", "naf",
-    "umnn", "bnaf", "flowpp", "gaussianization", "planar", "radial", "sylvester", "residual_flow", "ffjord",
+    "nice", "real_nvp", "real_nvp_sigmoid", "maf", "iaf", "nsf", "nsf_tempered", "nsf_autoregressive", "sos",
+    "bernstein", "naf", "umnn", "bnaf", "flowpp", "gaussianization", "planar", "radial", "sylvester", "residual_flow",
+    "ffjord",
 )  # fmt: skip
 IMAGES = ("glow", "tarflow")
 """Of 8 x 8 images alone."""

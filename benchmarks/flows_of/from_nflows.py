@@ -22,7 +22,7 @@ def made(name: str, n: int) -> Made | None:
         case "nice" | "real_nvp" | "real_nvp_sigmoid":
             coupling = nt.AdditiveCouplingTransform if name == "nice" else nt.AffineCouplingTransform
             members = [*(coupling((~mask).int(), _net) for mask in masks(name, n)), nt.ActNorm(n)]
-        case "nsf":
+        case "nsf" | "nsf_tempered":
             members = _splines(n)
         case "maf" | "iaf" | "nsf_autoregressive":
             options = {"features": n, "hidden_features": HIDDEN, "num_blocks": LAYERS - 1, "use_residual_blocks": False}

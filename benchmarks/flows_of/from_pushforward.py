@@ -25,9 +25,10 @@ from flows_of.sizes import (
 )
 from pushforward import models as m
 from pushforward.data import Batch
-from pushforward.interop.peer_maps import Scaled
+from pushforward.interop.peer_maps import Bins, Scaled
 from pushforward.nets import Dense
-from pushforward.transforms import Chain, DiagonalScale, MonotoneCoupling, Shift, Transform
+from pushforward.nets.conditioners import ResidualDense
+from pushforward.transforms import LU, Chain, DiagonalScale, MonotoneCoupling, Shift, Transform, halves, shuffle
 
 
 def made(name: str, n: int) -> Made | None:
@@ -42,6 +43,7 @@ def made(name: str, n: int) -> Made | None:
         "maf": lambda: m.maf((n,), three, **small),
         "iaf": lambda: m.iaf((n,), three, **small),
         "nsf": lambda: m.nsf((n,), COUPLINGS, HIDDEN, 1, bins=BINS, reach=REACH),
+        "nsf_tempered": lambda: _tempered(n),
         "nsf_autoregressive": lambda: m.nsf_autoregressive(
             (n,), three, **small, bins=BINS, bound=REACH, residual=False
         ),
@@ -72,6 +74,17 @@ def _shrinking(n: int) -> m.NormalizingFlow:
         scale = Scaled("sigmoid", scale_first=False, least=1e-3)
         members += [Shift((n,)), DiagonalScale((n,)), MonotoneCoupling((n,), net, scale, mask)]
     return m.NormalizingFlow(Chain(*members, Shift((n,)), DiagonalScale((n,))), m.Normal((n,)))
+
+
+def _tempered(n: int) -> m.NormalizingFlow:
+    """`nsf` with the bins that nflows's couplings have, softmax(r / sqrt(hidden)) wide and high."""
+    bins = Bins("softmax", BINS, -REACH, REACH, least=(1e-3, 1e-3, 1e-3), shrink=HIDDEN**-0.5)
+    kept = n // 2
+    members: list[Transform] = [Shift((n,)), DiagonalScale((n,))]
+    for i in range(COUPLINGS):
+        net = ResidualDense(kept, bins.size * (n - kept), HIDDEN, 1)
+        members += [shuffle(n, seed=i), LU(n), MonotoneCoupling((n,), net, bins, halves((n,)))]
+    return m.NormalizingFlow(Chain(*members, LU(n)), m.Normal((n,)))
 
 
 def _image(name: str, n: int) -> Made | None:

@@ -69,7 +69,8 @@ class Settings:
     accumulate: int = 1
     """Pieces that each batch is split in to save memory; the gradient stays the whole batch's."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the network: auto is bf16 on GPUs that have it, else fp32."""
+    """Arithmetic of the network: auto is bf16 on GPUs that have it, else fp32. A warning says where a processor
+    would imitate bf16 or fp16."""
     recompute: bool = False
     """Compute what is inside the network's blocks again for the gradient instead of keeping it: the same bits in less
     memory and about a third more time."""

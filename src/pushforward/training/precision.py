@@ -5,9 +5,12 @@
     fp16   autocast; the loss is multiplied by a scale S, the gradient divided by it; S halves when the
            gradient overflows (that update is left out) and doubles after 2000 updates that did not
 
+A processor without instructions for a dtype imitates it, many times slower than fp32: a warning says so.
+
 References: Micikevicius et al. 2017 (arXiv 1710.03740).
 """
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -17,14 +20,39 @@ from torch import Tensor
 from pushforward._recipe import Settings
 
 _PATIENCE = 2_000
+_DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+_INSTRUCTIONS = {
+    torch.bfloat16: ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16"),
+    torch.float16: ("avx512_fp16", "amx_fp16", "avx10_1", "avx10_2", "fp16_arith"),
+}
 
 
 def resolve(settings: Settings, device: torch.device) -> torch.dtype | None:
     """The dtype to autocast to; None is fp32 without autocast."""
     if settings.precision == "auto":
-        gains = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.bfloat16 if gains else None
-    return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[settings.precision]
+        return torch.bfloat16 if device.type == "cuda" and native(torch.bfloat16, device) else None
+    dtype = _DTYPES[settings.precision]
+    if dtype is not None and not native(dtype, device):
+        told = f"This processor has no {settings.precision} of its own and imitates it, many times slower than fp32."
+        warnings.warn(f"{told} Ask for precision='fp32' (--precision fp32).", stacklevel=2)
+    return dtype
+
+
+def native(dtype: torch.dtype, device: torch.device | str = "cpu") -> bool:
+    """Whether a device has instructions for products in bf16 or fp16, as far as torch can tell.
+
+    Args:
+        dtype: torch.bfloat16 or torch.float16.
+        device: where; whatever is neither a CPU nor an NVIDIA or AMD GPU is taken to have them.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return dtype is torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
+    known = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 cannot tell
+    if kind != "cpu" or known is None:
+        return True
+    there = known()
+    return any(there.get(name, False) for name in _INSTRUCTIONS[dtype])
 
 
 def caster(dtype: torch.dtype | None, device: torch.device) -> Callable[[], AbstractContextManager[object]]:
