@@ -22,8 +22,8 @@ from pushforward._recipe import Settings
 _PATIENCE = 2_000
 _DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 _INSTRUCTIONS = {
-    torch.bfloat16: ("avx512_bf16", "amx_bf16", "avx10_2", "bf16", "sve_bf16"),
-    torch.float16: ("avx512_fp16", "amx_fp16", "avx10_1", "avx10_2", "fp16_arith"),
+    torch.bfloat16: ("avx512_bf16", "amx_bf16", "bf16"),
+    torch.float16: ("avx512_fp16", "amx_fp16", "fp16_arith"),
 }
 
 
@@ -48,7 +48,7 @@ def native(dtype: torch.dtype, device: torch.device | str = "cpu") -> bool:
     kind = torch.device(device).type
     if kind == "cuda":
         return dtype is torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
-    known = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 cannot tell
+    known = getattr(torch.cpu, "get_capabilities", None)  # not in every torch
     if kind != "cpu" or known is None:
         return True
     there = known()
