@@ -106,6 +106,22 @@ def test_layers_that_are_held_fixed_have_no_gradient_and_pass_others_on():
     assert [name for name, each in net.named_parameters() if each.grad is not None] == ["leave.weight"]
 
 
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("inputs", [3, 20])
+def test_graphs_have_the_same_layers(inputs, learns, precision):
+    torch.compiler.reset()
+    net, x = Dense(inputs, 5, 16, 2, zero_output=False), torch.randn(7, inputs)
+    whole = torch.compile(net, backend="aot_eager", fullgraph=True)
+    with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
+        ours, layers = whole(x), net(x)
+    assert ours.dtype == layers.dtype == precision
+    torch.testing.assert_close(ours, layers)
+    if learns and precision == torch.float32:
+        pairs = [torch.autograd.grad(y.square().sum(), [*net.parameters()]) for y in (ours, layers)]
+        torch.testing.assert_close(*pairs)
+
+
 def test_waves_are_the_formula():
     t = torch.tensor([0.0, 0.3], dtype=torch.float64)
     out = waves(t, 3, slowest=0.25, fastest=4.0)
