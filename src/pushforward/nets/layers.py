@@ -15,7 +15,6 @@ from torch.nn.functional import linear
 
 from pushforward._derivatives import Fused, Tensors, whole
 
-
 NARROW = 8
 """Inputs up to which MKL takes up to three times as long along a batch of 1,024 or more as in rows."""
 
@@ -62,7 +61,10 @@ def _in_rows(a: Tensor, *parameters: Tensor) -> Tensor:
 
 
 def _along(x: Tensor, *parameters: Tensor) -> Tensor:
-    """The last layer in a compiled graph, all layers along the batch, so that gradients lie as the layers do."""
+    """The last layer in a compiled graph, all layers along the batch, so that gradients lie as the layers do.
+
+    But for a narrow first one in rows, where there are no gradients.
+    """
     w, b, *others = parameters
     a = _sum(x, w.T, b).T if x.shape[1] <= NARROW and not torch.is_grad_enabled() else _sum(w, x.T, b[:, None])
     for i in range(0, len(others), 2):
@@ -72,7 +74,7 @@ def _along(x: Tensor, *parameters: Tensor) -> Tensor:
 
 
 def _sum(left: Tensor, right: Tensor, b: Tensor) -> Tensor:
-    """A product and a bias, added in the pass of what follows: the compiler would have BLAS copy it to all rows first."""
+    """A product and a bias, added in the pass of what follows: the compiler would have BLAS copy it to all rows."""
     product = left @ right
     if product.dtype != b.dtype:  # autocast, which casts the bias of one operation alone
         return torch.addmm(b, left, right)
