@@ -293,7 +293,7 @@ def test_every_prediction_on_every_path_ends_in_the_same_data(name, prediction, 
     c = path.coefficients(torch.tensor([start], dtype=torch.float64))
     z = noise() * c.sigma
     truth = z * 0.5 / (c.alpha**2 * 0.25 + c.sigma**2).sqrt()
-    solver = replace(NEED_PATH[name], steps=200, grid=grids.Angle(scale=0.5))
+    solver = replace(NEED_PATH[name], steps=60, grid=grids.Angle(scale=0.5))
     last = 0.0 if solver.open_end else model.span[0]
     end = drain(solver.trajectory(model.field(), z, start, last, path=path, prediction=prediction))
     torch.testing.assert_close(end, truth, rtol=0.02, atol=1e-3)

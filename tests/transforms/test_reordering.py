@@ -74,8 +74,10 @@ def test_couplings_in_graphs_are_those_outside(kind, mask, inverse):
 
 
 @pytest.mark.filterwarnings("ignore")  # those of dynamo itself, where a search breaks the graph
-@pytest.mark.parametrize("inverse", [False, True], ids=["encode", "decode"])
-@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
+@pytest.mark.parametrize(
+    ("order", "inverse"),
+    [([0, 1, 2, 3], False), ([3, 2, 1, 0], False), ([2, 0, 3, 1], False), ([2, 0, 3, 1], True)],
+)
 def test_masked_flows_in_graphs_are_those_outside(order, inverse):
     torch.manual_seed(0)
     layer = Autoregressive(Affine(), MaskedDense(4, 2, hidden=8, order=order, zero_output=False))
