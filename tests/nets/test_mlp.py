@@ -111,12 +111,13 @@ def test_layers_that_are_held_fixed_have_no_gradient_and_pass_others_on():
 @pytest.mark.parametrize("inputs", [3, 20])
 def test_graphs_have_the_same_layers(inputs, learns, precision):
     torch.compiler.reset()
+    torch.manual_seed(0)
     net, x = Dense(inputs, 5, 16, 2, zero_output=False), torch.randn(7, inputs)
     whole = torch.compile(net, backend="aot_eager", fullgraph=True)
     with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16, enabled=precision == torch.bfloat16):
         ours, layers = whole(x), net(x)
     assert ours.dtype == layers.dtype == precision
-    torch.testing.assert_close(ours, layers)
+    torch.testing.assert_close(ours, layers, rtol=1e-5, atol=1e-5 if precision == torch.float32 else 0.01)
     if learns and precision == torch.float32:
         pairs = [torch.autograd.grad(y.square().sum(), [*net.parameters()]) for y in (ours, layers)]
         torch.testing.assert_close(*pairs)
